@@ -1,0 +1,117 @@
+"""Fetching a dataset's official archive and unpacking what is wanted of it."""
+
+import hashlib
+import os
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset.errors import DataError
+from dataset.specs import Archive
+
+_BLOCK = 1 << 20
+_TIMEOUT = 30  # seconds without an answer
+_MAX_MEMBER = 256 << 20  # bytes; the largest file of the known archives has 155 MB
+
+
+def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progress: bool) -> None:
+    """Make sure that `folder` exists, from the archive lying beside it or from the network.
+
+    Nothing appears under its final name before it is complete and its checksum is right. An
+    interrupted download goes on where it stopped.
+
+    Args:
+        archive: what to fetch; it is kept beside `folder`.
+        folder: the unpacked dataset, whose name is the archive's top folder.
+        files: what to take out of that folder of the archive; nothing else is written.
+        show_progress: draw a progress bar.
+
+    Raises:
+        DataError: no network, wrong checksum, or a file missing in the archive.
+    """
+    if folder.is_dir():
+        return
+    path = folder.parent / archive.file_name
+    if not path.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _download(archive, path, show_progress)
+    _check(path, archive)
+    _unpack(path, folder, files)
+
+
+def _download(archive: Archive, path: Path, show_progress: bool) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    done = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(archive.url)
+    if 0 < done < archive.num_bytes:
+        request.add_header("Range", f"bytes={done}-")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+            continued = answer.status == 206
+            with (
+                open(partial, "ab" if continued else "wb") as file,
+                tqdm(
+                    desc=f"downloading {archive.file_name}",
+                    total=archive.num_bytes,
+                    initial=done if continued else 0,
+                    unit="B",
+                    unit_scale=True,
+                    disable=None if show_progress else True,
+                ) as bar,
+            ):
+                while block := answer.read(_BLOCK):
+                    file.write(block)
+                    bar.update(len(block))
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(
+            f"cannot download {archive.url} ({reason}): put {archive.file_name}, or the folder "
+            f"unpacked from it, into {path.parent}"
+        ) from error
+    size = partial.stat().st_size
+    if size < archive.num_bytes:
+        raise DataError(
+            f"the download of {archive.url} broke off after {size} of {archive.num_bytes} bytes: "
+            f"start again to go on with it"
+        )
+    os.replace(partial, path)
+
+
+def _check(path: Path, archive: Archive) -> None:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    if digest.hexdigest() != archive.sha256:
+        raise DataError(
+            f"{path} is not the official archive (SHA-256 {digest.hexdigest()}, expected "
+            f"{archive.sha256}): delete it and start again, or put the right file there"
+        )
+
+
+def _unpack(path: Path, folder: Path, files: list[str]) -> None:
+    """Copy the named regular files out of the archive; no path of the archive is followed."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    wanted = {f"{folder.name}/{name}": name for name in files}
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                name = wanted.get(member.name)
+                if name is None or not member.isreg() or member.size > _MAX_MEMBER:
+                    continue
+                with open(partial / name, "wb") as target:
+                    shutil.copyfileobj(tar.extractfile(member), target, _BLOCK)
+                del wanted[member.name]
+    except (tarfile.TarError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be unpacked ({error}): delete it and start again"
+        ) from error
+    if wanted:
+        raise DataError(f"{path} lacks {', '.join(sorted(wanted))}: delete it and start again")
+    os.replace(partial, folder)

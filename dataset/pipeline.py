@@ -1,0 +1,73 @@
+"""Whole batches for the device, as uint8: gathered, flipped and cropped without a loop over images.
+
+Training batches are a pure function of (data, batch size, seed, epoch), so that a resumed run
+sees what an uninterrupted one would have seen.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dataset.prepare_dataset import EvaluationSet, TrainingSet
+
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def steps_per_epoch(train: TrainingSet, batch_size: int) -> int:
+    """Full batches in the training set."""
+    return len(train.labels) // batch_size
+
+
+def training_batches(
+    train: TrainingSet, batch_size: int, seed: int, epoch: int, augment_data: bool
+) -> Iterator[Batch]:
+    """One epoch: batches drawn with replacement from the whole set, randomly flipped.
+
+    Args:
+        train: the training set.
+        batch_size: B.
+        seed, epoch: fix what is drawn.
+        augment_data: also crop at random from the reflect-padded image (padding side/8).
+
+    Yields:
+        Images uint8 (B, H, W, 3), labels int32 (B,), severities int32 (B,).
+    """
+    rng = np.random.default_rng([seed, 1, epoch])
+    for _ in range(steps_per_epoch(train, batch_size)):
+        chosen = rng.integers(0, len(train.labels), batch_size)
+        images = train.images[chosen]
+        flipped = rng.random(batch_size) < 0.5
+        images[flipped] = images[flipped, :, ::-1]
+        if augment_data:
+            images = random_crops(images, rng)
+        yield images, train.labels[chosen], train.severities[chosen]
+
+
+def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Crops at random places of the reflect-padded images (padding side/8), same shape."""
+    count, side = images.shape[:2]
+    padding = side // 8
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    padded = np.pad(images, around, mode="reflect")
+    crops = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    y, x = rng.integers(0, 2 * padding + 1, (2, count))
+    return np.ascontiguousarray(crops[np.arange(count), y, x].transpose(0, 2, 3, 1))
+
+
+def evaluation_batches(
+    data: EvaluationSet, severity: int, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """Every image once, at one severity, in order.
+
+    The last batch is filled up with copies, so that all have one shape and nothing is compiled
+    twice.
+
+    Yields:
+        Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count.
+    """
+    array = data.arrays[severity]
+    for start in range(0, len(data.indices), batch_size):
+        rows = np.arange(start, start + batch_size)
+        count = int((rows < len(data.indices)).sum())
+        rows = np.minimum(rows, len(data.indices) - 1)
+        yield array[data.indices[rows]], data.labels[rows], count

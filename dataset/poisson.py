@@ -1,0 +1,77 @@
+"""Which training image gets which severity: counts after Poisson's law, and the seeded split."""
+
+import math
+
+import numpy as np
+
+from dataset.errors import DataError
+
+
+def severity_counts(num_per_class: int, num_severity: int, mean: float = 1.0) -> np.ndarray:
+    """Images per class at each severity: floor(n · Poisson(s; mean)) for s = 0 … S.
+
+    Args:
+        num_per_class: n, at least 0.
+        num_severity: S, at least 0.
+        mean: mean of the Poisson law, above 0.
+
+    Returns:
+        int64 (S+1,).
+
+    Raises:
+        ValueError: an argument out of range.
+
+    >>> severity_counts(4000, 5)
+    array([1471, 1471,  735,  245,   61,   12])
+    """
+    if num_per_class < 0 or num_severity < 0 or not 0 < mean < math.inf:
+        raise ValueError(
+            f"need num_per_class >= 0, num_severity >= 0 and a finite mean > 0, "
+            f"not {num_per_class}, {num_severity} and {mean}"
+        )
+    severities = range(num_severity + 1)
+    share = [math.exp(-mean) * mean**s / math.factorial(s) for s in severities]
+    return np.array([math.floor(num_per_class * p) for p in share], dtype=np.int64)
+
+
+def split_by_severity(
+    labels: np.ndarray,
+    num_per_class: int,
+    num_severity: int,
+    rng: np.random.Generator,
+    mean: float = 1.0,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Draw, per class and without replacement, the training images of each severity.
+
+    Args:
+        labels: class of every training image, (N,).
+        num_per_class: n of `severity_counts`.
+        num_severity: S.
+        rng: source of the draw.
+        mean: mean of the Poisson law.
+
+    Returns:
+        For each severity 0 … S the indices of its images, ascending; then the indices of the
+        images that got no severity, which are the validation set. int64.
+
+    Raises:
+        DataError: a class has fewer than `num_per_class` images, or none would be left for
+            validation.
+    """
+    counts = severity_counts(num_per_class, num_severity, mean)
+    needed = int(counts.sum())
+    per_severity = [[] for _ in counts]
+    validation = []
+    by_class = np.argsort(labels, kind="stable")
+    classes, starts = np.unique(np.asarray(labels)[by_class], return_index=True)
+    for label, members in zip(classes, np.split(by_class, starts[1:])):
+        if num_per_class > len(members) or needed == len(members):
+            raise DataError(
+                f"-n {num_per_class} is too large: class {label} has {len(members)} images, of "
+                f"which some must be left for validation"
+            )
+        drawn = np.split(rng.permutation(members), np.cumsum(counts))
+        for indices, part in zip(per_severity, drawn):
+            indices.append(part)
+        validation.append(drawn[-1])
+    return [np.sort(np.concatenate(p)) for p in per_severity], np.sort(np.concatenate(validation))

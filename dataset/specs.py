@@ -1,0 +1,87 @@
+"""What there is to know about each dataset, in one table."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A dataset's download: what the official page offers and how to know it again."""
+
+    url: str
+    file_name: str
+    sha256: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset and the defaults of runs on it.
+
+    Args:
+        name: as on the command line.
+        side: height and width of the images in pixels.
+        num_classes: number of classes; labels are 0 … num_classes−1.
+        mean, std: per channel (red, green, blue), of pixels in [0, 1].
+        clean_folder: where the images lie inside the data directory; None: they are drawn.
+        corrupted_folder: where their corrupted versions lie inside the data directory.
+        archive: the official download; None: there is none.
+        variant: strengths of the corruptions, see `corruptions`.
+        num_per_class: default number of training images per class.
+        model, depth, widen_factor: default network.
+    """
+
+    name: str
+    side: int
+    num_classes: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    clean_folder: str | None
+    corrupted_folder: str
+    archive: Archive | None
+    variant: str
+    num_per_class: int
+    model: str
+    depth: int
+    widen_factor: int
+
+
+SYNTHETIC = DatasetSpec(
+    name="synthetic",
+    side=32,
+    num_classes=10,
+    mean=(0.4553, 0.4552, 0.4508),
+    std=(0.1916, 0.1911, 0.1916),
+    clean_folder=None,
+    # The number goes up whenever the drawing changes, so that corrupted versions of older
+    # drawings are never taken for versions of the new ones.
+    corrupted_folder="synthetic-1-C",
+    archive=None,
+    variant="cifar",
+    num_per_class=400,
+    model="wideresnet",
+    depth=10,
+    widen_factor=1,
+)
+
+CIFAR10 = DatasetSpec(
+    name="cifar10",
+    side=32,
+    num_classes=10,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2471, 0.2435, 0.2616),
+    clean_folder="cifar-10-batches-py",
+    corrupted_folder="CIFAR-10-C",
+    archive=Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+        file_name="cifar-10-python.tar.gz",
+        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        num_bytes=170_498_071,
+    ),
+    variant="cifar",
+    num_per_class=4000,
+    model="wideresnet",
+    depth=28,
+    widen_factor=2,
+)
+
+DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10)}

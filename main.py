@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Train or evaluate an image classifier that holds up on photon-limited corruptions."""
+
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from dataset.errors import DataError
+from dataset.specs import DATASETS
+from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, parse
+from sharpdro.device import select_device
+from sharpdro.errors import RunError
+
+
+def recorded(args):
+    """All settings as JSON can hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(args).items())}
+
+
+def read_data(args):
+    """The data that the settings ask for."""
+    from dataset.prepare_dataset import prepare_dataset
+
+    return prepare_dataset(
+        DATASETS[args.dataset],
+        args.data_dir,
+        args.corruption,
+        args.num_per_class,
+        args.num_severity,
+        args.seed,
+        num_val=args.num_val,
+        num_test=args.num_test,
+        num_workers=args.num_workers,
+        show_progress=args.show_progress,
+    )
+
+
+def build_network(args):
+    """The network with seeded initial weights, and the normalisation in front of it."""
+    import mindspore as ms
+
+    from models import create_model
+    from models.layers import Normalize
+
+    ms.set_seed(args.seed)
+    spec = DATASETS[args.dataset]
+    shape = {"depth": args.depth, "widen_factor": args.widen_factor}
+    settings = shape if args.model == "wideresnet" else {}
+    return create_model(args.model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
+
+
+def open_log(args, last_part):
+    """The run's directory; refuses to touch what another run left there."""
+    from sharpdro.run_log import LAST_CHECKPOINT, RunLog, run_name
+
+    name = run_name(args.desc, args.dataset, args.corruption, last_part, args.seed)
+    log = RunLog(args.log_dir / name)
+    if not log.exists():
+        return log
+    if not args.resume:
+        hint = "" if args.eval_only else "add --resume to continue it, or "
+        raise RunError(f"{log.folder} exists already: {hint}choose another --desc")
+    before, now = log.read_settings(), recorded(args)
+    for key in sorted(before.keys() | now.keys()):
+        if key not in FREE_ON_RESUME and before.get(key) != now.get(key):
+            raise RunError(
+                f"--{key} is {now.get(key)}, but {log.folder} was started with "
+                f"{before.get(key)}: give the same, or choose another --desc"
+            )
+    if not (before["save_last"] or (log.folder / LAST_CHECKPOINT).exists()):
+        raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
+    return log
+
+
+def evaluator(network, normalize, data, batch_size):
+    """A function from "validation" or "test" to the scores per severity."""
+    from dataset.pipeline import evaluation_batches
+    from sharpdro.evaluate import Evaluator
+
+    measure = Evaluator(network, normalize)
+    sets = {"validation": data.validation, "test": data.test}
+
+    def scores(split):
+        severities = range(len(sets[split].arrays))
+        return [measure(evaluation_batches(sets[split], s, batch_size)) for s in severities]
+
+    return scores
+
+
+def train(args):
+    """Train one network."""
+    log = open_log(args, args.method)
+    device = select_device(args.device_target)
+    data = read_data(args)
+
+    from dataset.pipeline import steps_per_epoch, training_batches
+    from sharpdro.environment import describe_data, describe_environment
+    from sharpdro.optimizer import create_sgd
+    from sharpdro.schedule import learning_rate_at
+    from sharpdro.train_step import create_train_step
+    from sharpdro.trainer import Plan, Trainer
+
+    steps = steps_per_epoch(data.train, args.batch_size)
+    if steps == 0:
+        raise RunError(
+            f"-b {args.batch_size} is more than the {len(data.train.labels)} training images: "
+            f"lower -b or raise -n"
+        )
+    network, normalize = build_network(args)
+    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
+    method_settings = {name: getattr(args, name) for name in METHOD_SETTINGS[args.method]}
+    step = create_train_step(
+        args.method, network, optimizer, args.num_severity + 1, **method_settings
+    )
+    if not log.exists():
+        log.create(recorded(args), describe_environment(device))
+    log.say(describe_data(log.folder, device, data, network))
+    plan = Plan(
+        total_epoch=args.total_epoch,
+        steps_per_epoch=steps,
+        learning_rate=partial(
+            learning_rate_at,
+            total_epoch=args.total_epoch,
+            base=args.lr,
+            use_schedule=args.scheduler,
+        ),
+        log_train=args.log_train,
+        eval_every=args.eval_every,
+        best_metric=args.best_metric,
+        save_step=args.save_step,
+        save_last=args.save_last,
+        save_best=args.save_best,
+        show_progress=args.show_progress,
+    )
+    Trainer(
+        plan,
+        step,
+        normalize,
+        batches=lambda epoch: training_batches(
+            data.train, args.batch_size, args.seed, epoch, args.augment_data
+        ),
+        evaluate=evaluator(network, normalize, data, args.eval_batch_size),
+        log=log,
+        settings=recorded(args),
+    ).train()
+
+
+def evaluate(args):
+    """Measure one checkpoint on the test set."""
+    log = open_log(args, "eval")
+    device = select_device(args.device_target)
+
+    from sharpdro import checkpoint
+    from sharpdro.environment import describe_environment
+    from sharpdro.run_log import EVALUATION_COLUMNS, Table
+    from sharpdro.summary import accuracy_table, evaluation_rows, read_evaluations
+
+    network, normalize = build_network(args)
+    stored = checkpoint.load(args.checkpoint)
+    checkpoint.restore(network, stored, args.checkpoint)
+    data = read_data(args)
+    scores = evaluator(network, normalize, data, args.eval_batch_size)("test")
+    log.create(recorded(args), describe_environment(device))
+    table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
+    table.append(evaluation_rows(stored.epoch, scores))
+    rows = {f"epoch {stored.epoch}": read_evaluations(table.path)[stored.epoch]}
+    log.say(
+        f"test accuracy in percent per severity of {args.checkpoint}\n{accuracy_table(rows)}\n"
+        f"written to {log.folder}"
+    )
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def terminate(*_):
+    raise Terminated
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        args = parse(argv)
+        evaluate(args) if args.eval_only else train(args)
+        return 0
+    except (DataError, RunError, OSError) as error:
+        message, code = f"error: {error}", 2
+    except KeyboardInterrupt:
+        message, code = "interrupted: the same command with --resume continues the run", 130
+    except Terminated:
+        message, code = "terminated: the same command with --resume continues the run", 143
+    print(f"main.py: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

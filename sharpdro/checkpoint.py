@@ -1,0 +1,85 @@
+"""Checkpoints: MindSpore .ckpt files that hold everything a run needs to go on.
+
+Besides the network's parameters under their own names (so that `mindspore.load_checkpoint` and
+`load_param_into_net` work on them) a file holds the optimizer's state, the group weights, the
+number of finished epochs and the settings of the run.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import Parameter, nn
+
+from sharpdro.errors import RunError
+
+_EPOCH, _SETTINGS = "finished_epoch", "settings_json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Parameters by name, number of finished epochs, settings of the run."""
+
+    parameters: dict[str, Parameter]
+    epoch: int
+    settings: dict
+
+
+def save(path: Path, cell: nn.Cell, epoch: int, settings: dict) -> None:
+    """Write all parameters of the cell; the file appears only once it is complete and on disk.
+
+    Args:
+        path: ends in .ckpt.
+        cell: the training step (everything needed to go on) or the network.
+        epoch: number of finished epochs.
+        settings: of the run, JSON-serialisable.
+    """
+    partial = path.with_name(f".{path.stem}.partial.ckpt")
+    partial.unlink(missing_ok=True)
+    extra = {_EPOCH: epoch, _SETTINGS: json.dumps(settings)}
+    parameters = [{"name": p.name, "data": p} for p in cell.get_parameters()]
+    ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
+    # MindSpore makes its files read-only, which would forbid opening them to flush.
+    partial.chmod(0o644)
+    with open(partial, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint written by `save`.
+
+    Raises:
+        RunError: the file is missing, damaged, or not one of this program's.
+    """
+    if not path.is_file():
+        raise RunError(f"checkpoint {path} does not exist")
+    try:
+        content = ms.load_checkpoint(str(path), crc_check=True)
+        epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise RunError(
+            f"checkpoint {path} is damaged or was not written by this program ({reason})"
+        ) from error
+    return Checkpoint(content, epoch, settings)
+
+
+def restore(cell: nn.Cell, checkpoint: Checkpoint, path: Path) -> None:
+    """Set all parameters of the cell from the checkpoint.
+
+    Raises:
+        RunError: a parameter of the cell is missing in the checkpoint or has another shape.
+    """
+    for parameter in cell.get_parameters():
+        stored = checkpoint.parameters.get(parameter.name)
+        if stored is None or stored.shape != parameter.shape:
+            found = "is missing" if stored is None else f"has shape {tuple(stored.shape)}"
+            raise RunError(
+                f"checkpoint {path} is of another model: {parameter.name} {found}, "
+                f"expected {tuple(parameter.shape)}"
+            )
+    for parameter in cell.get_parameters():
+        parameter.set_data(checkpoint.parameters[parameter.name])

@@ -1,0 +1,259 @@
+"""The command line: flags, their bounds and defaults, and what does not go together."""
+
+import argparse
+import os
+from pathlib import Path
+
+from corruptions.parameters import CORRUPTIONS, MAX_SEVERITY
+from dataset.specs import DATASETS
+from sharpdro.device import DEVICE_TARGETS
+
+# Settings in which a resumed run may differ from its beginning: they do not change its results.
+FREE_ON_RESUME = {
+    "resume",
+    "data_dir",
+    "log_dir",
+    "num_workers",
+    "show_progress",
+    "device_target",
+    "save_last",
+    "save_best",
+    "save_step",
+}
+# Settings that belong to this evaluation and are not taken over from the checkpoint's run.
+OWN_IN_EVALUATION = FREE_ON_RESUME | {"eval_only", "checkpoint", "desc"}
+# Settings of each method with their defaults; a method refuses those of the others.
+METHOD_SETTINGS = {
+    "sharpdro": {"rho": 0.05, "is_adaptive": False, "step_size": 0.01},
+    "erm": {},
+}
+MODELS = ("wideresnet", "resnet18", "resnet50")
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers bad usage in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds each flag's default to its help."""
+
+    def _get_help_string(self, action):
+        text = action.help.removesuffix(" (default: %(default)s)")
+        if action.default is None or action.default is argparse.SUPPRESS:
+            return text
+        if isinstance(action.default, bool):
+            return f"{text} (default: {'on' if action.default else 'off'})"
+        return f"{text} (default: %(default)s)"
+
+
+def number(kind, low, high=None, *, above=False, below=False):
+    """An argparse type: a number of a kind within bounds, which `above`, `below` leave out."""
+
+    def parse(text):
+        bounds = f"{'>' if above else '>='} {low}"
+        if high is not None:
+            bounds += f" and {'<' if below else '<='} {high}"
+        word = "a whole number" if kind is int else "a number"
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {word} {bounds}") from None
+        fits = (value > low if above else value >= low) and value < float("inf")
+        if high is not None:
+            fits = fits and (value < high if below else value <= high)
+        if not fits:
+            raise argparse.ArgumentTypeError(f"{text} is not {word} {bounds}")
+        return value
+
+    return parse
+
+
+def wideresnet_depth(text):
+    """An argparse type: 10, 16, 22, 28, …"""
+    if not text.isdigit() or int(text) < 10 or (int(text) - 4) % 6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of 10, 16, 22, 28, … (6k + 4)")
+    return int(text)
+
+
+def description(text):
+    """An argparse type: part of a directory's name."""
+    if not text or text.startswith(".") or any(c in text for c in "/\\\0\n"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be usable as a directory's name")
+    return text
+
+
+def per_dataset(field):
+    """The datasets' defaults of a setting, for its help."""
+    values = (f"{getattr(spec, field)} for {name}" for name, spec in DATASETS.items())
+    return f"(default: {', '.join(values)})"
+
+
+POSITIVE, COUNT = number(int, 1), number(int, 0)
+
+
+def create_parser():
+    """All flags, by group."""
+    parser = Parser(
+        prog="main.py",
+        description="Train or evaluate an image classifier that holds up on photon-limited "
+        "corruptions (SharpDRO, Huang et al., CVPR 2023).",
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    add_run_flags(parser.add_argument_group("run").add_argument)
+    add_data_flags(parser.add_argument_group("data").add_argument)
+    add_model_flags(parser.add_argument_group("model").add_argument)
+    add_method_flags(parser.add_argument_group("method").add_argument)
+    add_training_flags(parser.add_argument_group("training").add_argument)
+    add_evaluation_flags(parser.add_argument_group("evaluation and what is kept").add_argument)
+    return parser
+
+
+def add_run_flags(add):
+    """What to run, where it writes, how it can be repeated."""
+    add("-d", "--dataset", choices=DATASETS, default="synthetic", help="what to train on")
+    add("--desc", type=description, default="run", help="first part of the run directory's name")
+    add("--log_dir", type=Path, default=Path("logs"), help="where run directories are made")
+    text = "continue the run of this name after its last finished epoch; start it if there is none"
+    add("--resume", action="store_true", help=text)
+    text = (
+        "fixes split, initial weights, batches, augmentation; corrupted images are always the same"
+    )
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, help=text)
+    text = "where to compute; auto takes Ascend or GPU where there is one"
+    add("--device_target", choices=DEVICE_TARGETS, default="auto", help=text)
+    text = (
+        "measure --checkpoint on the test set instead of training; data and model settings "
+        "default to those of the run that wrote it"
+    )
+    add("--eval_only", action="store_true", help=text)
+    add("--checkpoint", type=Path, metavar="FILE", help="the .ckpt file for --eval_only")
+
+
+def add_data_flags(add):
+    """The images."""
+    add("--data_dir", type=Path, default=Path("data"), help="where datasets lie")
+    text = f"one of {', '.join(CORRUPTIONS)}"
+    names = {"choices": CORRUPTIONS, "metavar": "NAME"}
+    add("-c", "--corruption", default="gaussian_noise", help=text, **names)
+    text = f"training images per class, shared out by Poisson's law {per_dataset('num_per_class')}"
+    add("-n", "--num_per_class", type=POSITIVE, metavar="N", help=text)
+    text = f"highest severity, 1 to {MAX_SEVERITY}; groups are severities 0 (clean) to this one"
+    add("--num_severity", type=number(int, 1, MAX_SEVERITY), default=5, metavar="S", help=text)
+    text = "images per severity; 0: all"
+    add("--num_val", type=COUNT, default=0, metavar="N", help=f"validation {text}")
+    add("--num_test", type=COUNT, default=0, metavar="N", help=f"test {text}")
+    text = "also crop training images at random, after padding them by side/8 pixels"
+    add("--augment_data", action="store_true", help=text)
+    text = "processes that make missing corrupted images; 0 or 1: this one alone"
+    cores = len(os.sched_getaffinity(0))
+    add("--num_workers", type=COUNT, default=cores, metavar="N", help=text)
+
+
+def add_model_flags(add):
+    """The network."""
+    add("-m", "--model", choices=MODELS, help=f"the network {per_dataset('model')}")
+    text = f"layers of the wideresnet: 10, 16, 22, 28, … {per_dataset('depth')}"
+    add("--depth", type=wideresnet_depth, metavar="D", help=text)
+    text = f"width of the wideresnet {per_dataset('widen_factor')}"
+    add("--widen_factor", type=POSITIVE, metavar="K", help=text)
+
+
+def add_method_flags(add):
+    """The method, and the settings of single methods, which others refuse."""
+    text = "sharpdro: worst-case sharpness minimisation; erm: mean loss"
+    add("--method", choices=METHOD_SETTINGS, default="sharpdro", help=text)
+    own = METHOD_SETTINGS["sharpdro"]
+    weight = {"type": number(float, 0), "default": argparse.SUPPRESS}
+    text = f"sharpdro: radius of the perturbation (default: {own['rho']})"
+    add("--rho", metavar="RADIUS", help=text, **weight)
+    text = "sharpdro: scale the perturbation by the weights' magnitudes (default: off)"
+    add("--is_adaptive", action="store_true", default=argparse.SUPPRESS, help=text)
+    text = f"sharpdro: step size of the group weights' ascent (default: {own['step_size']})"
+    add("--step_size", metavar="ETA", help=text, **weight)
+    text = "sharpdro without severity labels; not available yet"
+    add("--distribution_agnostic", action="store_true", help=text)
+
+
+def add_training_flags(add):
+    """Length of the training, batches, SGD."""
+    add("--total_epoch", type=POSITIVE, default=200, metavar="N", help="number of epochs")
+    add("-b", "--batch_size", type=POSITIVE, default=100, metavar="B", help="images per step")
+    text = "initial learning rate"
+    add("--lr", type=number(float, 0, above=True), default=0.1, metavar="RATE", help=text)
+    text = "divide the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs"
+    add("--scheduler", action=argparse.BooleanOptionalAction, default=True, help=text)
+    add("--momentum", type=number(float, 0, 1, below=True), default=0.9, help="of SGD")
+    text = "of SGD, on every parameter"
+    add("--weight_decay", type=number(float, 0), default=5e-4, metavar="W", help=text)
+
+
+def add_evaluation_flags(add):
+    """How often to look, and what to keep."""
+    switch = {"action": argparse.BooleanOptionalAction, "default": True}
+    text = "images per evaluation step"
+    add("--eval_batch_size", type=POSITIVE, default=128, metavar="B", help=text)
+    text = "epochs per evaluation; the last epoch is always evaluated"
+    add("--eval_every", type=POSITIVE, default=1, metavar="N", help=text)
+    text = "validation accuracy that picks the best epoch: worst severity, mean, or severity 0"
+    add("--best_metric", choices=("worst", "mean", "clean"), default="worst", help=text)
+    add("--log_train", type=POSITIVE, default=100, metavar="N", help="steps per line of train.csv")
+    text = "epochs per numbered checkpoint; 0: none"
+    add("--save_step", type=COUNT, default=0, metavar="N", help=text)
+    add("--save_last", help="keep last.ckpt, without which a run cannot be resumed", **switch)
+    add("--save_best", help="keep best.ckpt, of the best epoch", **switch)
+    add("--show_progress", help="draw progress bars on a terminal", **switch)
+
+
+def parse(argv):
+    """The command line as settings; ends the program on bad usage."""
+    parser = create_parser()
+    args = parser.parse_args(argv)
+    if args.eval_only and args.checkpoint is None:
+        parser.error("--eval_only needs --checkpoint FILE")
+    if args.checkpoint is not None and not args.eval_only:
+        parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
+    if args.eval_only and args.resume:
+        parser.error("--resume does not go with --eval_only")
+    if args.eval_only:
+        parser.set_defaults(**checkpoint_settings(args.checkpoint))
+        args = parser.parse_args(argv)
+    if args.distribution_agnostic:
+        parser.error("--distribution_agnostic is not available yet: leave it out")
+    resolve_method(parser, args)
+    resolve_dataset(parser, args)
+    return args
+
+
+def checkpoint_settings(path):
+    """The data and model settings of the run that wrote the checkpoint."""
+    from sharpdro import checkpoint
+
+    settings = checkpoint.load(path).settings
+    return {k: v for k, v in settings.items() if k not in OWN_IN_EVALUATION}
+
+
+def resolve_method(parser, args):
+    """Fill in the method's own settings and refuse those of other methods."""
+    own = METHOD_SETTINGS[args.method]
+    for name in sorted(set().union(*METHOD_SETTINGS.values())):
+        if name in own:
+            vars(args).setdefault(name, own[name])
+        elif name in vars(args):
+            parser.error(f"--{name} does not apply to --method {args.method}: leave it out")
+
+
+def resolve_dataset(parser, args):
+    """Fill in the dataset's defaults."""
+    spec = DATASETS[args.dataset]
+    args.num_per_class = args.num_per_class or spec.num_per_class
+    args.model = args.model or spec.model
+    if args.model == "wideresnet":
+        args.depth = args.depth or spec.depth
+        args.widen_factor = args.widen_factor or spec.widen_factor
+    elif args.depth or args.widen_factor:
+        flag = "--depth" if args.depth else "--widen_factor"
+        parser.error(f"{flag} applies to -m wideresnet only, not to -m {args.model}")

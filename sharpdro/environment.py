@@ -1,0 +1,58 @@
+"""What a run tells about itself: machine, versions, data, model."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+_PROJECT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("mindspore", "numpy", "scipy", "pillow")
+
+
+def describe_environment(device: str) -> dict:
+    """Versions, device, commit and command line, for settings.json."""
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join([sys.executable, *sys.argv]),
+        "directory": os.getcwd(),
+        "device": device,
+        "processor": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+    }
+
+
+def _git_commit() -> str | None:
+    """The project's commit, with "-dirty" where files were changed; None without git."""
+    command = ["git", "-C", str(_PROJECT), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_data(folder: Path, device: str, data, network) -> str:
+    """The lines a run begins with: where it writes, how much it trains and is measured on."""
+    groups = np.bincount(data.train.severities, minlength=len(data.test.arrays))
+    parameters = sum(p.size for p in network.trainable_params())
+    lines = [
+        f"run directory: {folder}",
+        f"device: {device}; trainable parameters: {parameters:,}",
+        f"training images at severity 0…{len(groups) - 1}: {' '.join(map(str, groups))}",
+        f"evaluation images at every severity: {len(data.validation.labels)} validation, "
+        f"{len(data.test.labels)} test",
+    ]
+    empty = np.flatnonzero(groups == 0)
+    if len(empty):
+        lines.append(f"no training images at severity {' '.join(map(str, empty))}: -n is small")
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""Loss and accuracy per severity."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss (nats), accuracy in [0, 1] and number of images."""
+
+    loss: float
+    accuracy: float
+    count: int
+
+
+class EvaluationGraph(nn.Cell):
+    """uint8 (B, H, W, 3) and labels (B,) to per-sample loss and correctness, float32 (B,)."""
+
+    def __init__(self, network: nn.Cell, normalize: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.normalize = normalize
+
+    def construct(self, images, labels):
+        logits = self.network(self.normalize(images))
+        losses = ops.cross_entropy(logits, labels, reduction="none")
+        return losses, (logits.argmax(1).astype("int32") == labels).astype("float32")
+
+
+class Evaluator:
+    """Measures a network with its running statistics.
+
+    Args:
+        network: images float32 (N, 3, H, W) to logits.
+        normalize: uint8 (N, H, W, 3) to what the network takes.
+    """
+
+    def __init__(self, network: nn.Cell, normalize: nn.Cell):
+        self._network = network
+        self._graph = EvaluationGraph(network, normalize)
+
+    def __call__(self, batches: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> Score:
+        """Sum over all batches, divide once. `batches`: images, labels, how many rows count."""
+        was_training = self._network.training
+        self._graph.set_train(False)
+        loss = correct = 0.0
+        total = 0
+        for images, labels, count in batches:
+            losses, hits = self._graph(Tensor(images), Tensor(labels, ms.int32))
+            loss += float(losses.asnumpy()[:count].sum(dtype=np.float64))
+            correct += float(hits.asnumpy()[:count].sum(dtype=np.float64))
+            total += count
+        self._network.set_train(was_training)
+        return Score(loss / total, correct / total, total)
+
+
+def mean_score(scores: list[Score]) -> Score:
+    """Mean over severities."""
+    return Score(
+        sum(s.loss for s in scores) / len(scores),
+        sum(s.accuracy for s in scores) / len(scores),
+        sum(s.count for s in scores),
+    )
+
+
+def worst_score(scores: list[Score]) -> Score:
+    """The severity of the lowest accuracy (of several, the one of the highest loss)."""
+    return min(scores, key=lambda s: (s.accuracy, -s.loss))

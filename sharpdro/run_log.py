@@ -1,0 +1,121 @@
+"""The directory that a run leaves: settings.json, log.txt and the CSV tables."""
+
+import csv
+import datetime
+import json
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sharpdro.errors import RunError
+
+LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
+EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
+
+
+def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:
+    """Name of a run's directory."""
+    return f"{desc}_dset{dataset}_corr{corruption}_{method}_seed{seed}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that appears only once it is complete and on disk."""
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+class Table:
+    """A CSV file that grows by rows; the first column is the epoch.
+
+    Args:
+        path: the file. What it holds of epochs after `keep_epochs` is dropped, unfinished rows
+            included; the rest stays byte by byte.
+        columns: names.
+        keep_epochs: number of finished epochs of the run that is resumed, 0 for a new one.
+    """
+
+    def __init__(self, path: Path, columns: list[str], keep_epochs: int = 0):
+        self.path = path
+        self._columns = columns
+        kept = self._kept_lines(keep_epochs) if path.exists() else []
+        write_atomically(path, "".join([",".join(columns) + "\n", *kept]))
+
+    def _kept_lines(self, keep_epochs: int) -> list[str]:
+        with open(self.path, encoding="utf-8", newline="") as file:
+            lines = file.readlines()[1:]
+        return [line for line in lines if self._is_whole(line) and epoch_of(line) <= keep_epochs]
+
+    def _is_whole(self, line: str) -> bool:
+        return line.endswith("\n") and line.count(",") == len(self._columns) - 1
+
+    def append(self, rows: list[dict]) -> None:
+        """Add rows, by column name, and see them to disk."""
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for row in rows:
+                writer.writerow([format_value(row[column]) for column in self._columns])
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def epoch_of(line: str) -> int:
+    """Epoch of a line of a table."""
+    return int(line.split(",", 1)[0])
+
+
+def format_value(value) -> str:
+    """Floats with six significant digits, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class RunLog:
+    """The run's directory and its text log.
+
+    Args:
+        folder: the run's directory.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def settings_path(self) -> Path:
+        return self.folder / "settings.json"
+
+    def exists(self) -> bool:
+        """Whether there is something that a new run would overwrite."""
+        return self.folder.is_dir() and any(self.folder.iterdir())
+
+    def create(self, settings: dict, environment: dict) -> None:
+        """Make the directory and record what the run is about to do."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = {"settings": settings, "environment": environment}
+        write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
+
+    def read_settings(self) -> dict:
+        """The settings of the run that is there.
+
+        Raises:
+            RunError: settings.json is missing or broken.
+        """
+        try:
+            return json.loads(self.settings_path.read_text(encoding="utf-8"))["settings"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.settings_path} cannot be read ({error}): "
+                f"delete {self.folder} or choose another --desc"
+            ) from error
+
+    def say(self, text: str) -> None:
+        """Print a text and add it to log.txt, each line with the time."""
+        tqdm.write(text)
+        now = datetime.datetime.now().isoformat(" ", "seconds")
+        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+            file.writelines(f"{now}  {line}\n" for line in text.splitlines())

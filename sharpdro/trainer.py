@@ -1,0 +1,209 @@
+"""The epoch loop: train, evaluate, write down, save."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from tqdm import tqdm
+
+from sharpdro import checkpoint
+from sharpdro.errors import RunError
+from sharpdro.evaluate import Score
+from sharpdro.interval import Interval, train_columns
+from sharpdro.run_log import (
+    BEST_CHECKPOINT,
+    EVALUATION_COLUMNS,
+    LAST_CHECKPOINT,
+    RunLog,
+    Table,
+)
+from sharpdro.summary import (
+    accuracy_table,
+    best_epoch,
+    evaluation_rows,
+    read_evaluations,
+    write_summary,
+)
+from sharpdro.train_step import TrainStep
+
+
+class TrainingGraph(nn.Cell):
+    """The training step behind the normalisation, so that the device is fed with uint8."""
+
+    def __init__(self, normalize: nn.Cell, step: TrainStep):
+        super().__init__(auto_prefix=False)
+        self.normalize = normalize
+        self.step = step
+
+    def construct(self, images, labels, groups):
+        return self.step(self.normalize(images), labels, groups)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train, how often to look, what to keep.
+
+    Args:
+        total_epoch: number of epochs.
+        steps_per_epoch: batches in one.
+        learning_rate: of an epoch 1 … total_epoch.
+        log_train: steps per line of train.csv.
+        eval_every: epochs per evaluation; the last epoch is always evaluated.
+        best_metric: see `summary.best_epoch`.
+        save_step: epochs per numbered checkpoint; 0: none.
+        save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
+        show_progress: draw a progress bar.
+    """
+
+    total_epoch: int
+    steps_per_epoch: int
+    learning_rate: Callable[[int], float]
+    log_train: int
+    eval_every: int
+    best_metric: str
+    save_step: int
+    save_last: bool
+    save_best: bool
+    show_progress: bool
+
+
+class Trainer:
+    """Trains a network and keeps the run's directory up to date.
+
+    Args:
+        plan: how long, how often.
+        step: the method's training step.
+        normalize: uint8 (B, H, W, 3) to what the step takes.
+        batches: the batches of an epoch: images uint8 (B, H, W, 3), labels, groups (B,).
+        evaluate: the scores per severity of "validation" or "test".
+        log: the run's directory, created.
+        settings: of the run, to go into checkpoints.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        step: TrainStep,
+        normalize: nn.Cell,
+        batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+        evaluate: Callable[[str], list[Score]],
+        log: RunLog,
+        settings: dict,
+    ):
+        self._plan = plan
+        self._step = step
+        self._graph = TrainingGraph(normalize, step)
+        self._batches = batches
+        self._evaluate = evaluate
+        self._log = log
+        self._settings = settings
+        self._interval = Interval(step.num_groups, step.uses_group_weights)
+
+    def _path(self, name: str) -> Path:
+        return self._log.folder / name
+
+    def train(self) -> dict:
+        """Train from the last finished epoch on; returns the content of summary.json.
+
+        Raises:
+            RunError: the loss is no longer a finite number.
+        """
+        finished = self._resume()
+        columns = train_columns(self._step.num_groups)
+        self._train_table = Table(self._path("train.csv"), columns, finished)
+        self._tables = {
+            "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, finished),
+            "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, finished),
+        }
+        for epoch in range(finished + 1, self._plan.total_epoch + 1):
+            started = time.perf_counter()
+            self._train_epoch(epoch)
+            self._log.say(
+                f"epoch {epoch}/{self._plan.total_epoch}: "
+                f"trained in {time.perf_counter() - started:.0f} s"
+            )
+            if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
+                self._evaluate_epoch(epoch)
+            self._save(epoch)
+        return self._summarize()
+
+    def _resume(self) -> int:
+        """Restore the last finished epoch, if there is one; returns its number."""
+        path = self._path(LAST_CHECKPOINT)
+        if not path.exists():
+            return 0
+        stored = checkpoint.load(path)
+        checkpoint.restore(self._step, stored, path)
+        self._log.say(f"going on after epoch {stored.epoch}")
+        return stored.epoch
+
+    def _train_epoch(self, epoch: int) -> None:
+        plan = self._plan
+        rate = plan.learning_rate(epoch)
+        self._step.optimizer.learning_rate.set_data(Tensor(rate, ms.float32))
+        bar = tqdm(
+            self._batches(epoch),
+            desc=f"epoch {epoch}/{plan.total_epoch}",
+            total=plan.steps_per_epoch,
+            unit="step",
+            leave=False,
+            disable=None if plan.show_progress else True,
+        )
+        for number, (images, labels, groups) in enumerate(bar, 1):
+            outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
+            losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
+            if not np.isfinite(losses).all():
+                raise RunError(
+                    f"the loss is no longer finite in epoch {epoch}, step {number}: "
+                    f"lower --lr, --rho or --step_size; {self._log.folder} keeps what was saved"
+                )
+            weights = self._step.group_weights.asnumpy()
+            self._interval.add(groups, losses, correct, gradient_norm, weights)
+            if number % plan.log_train == 0 or number == plan.steps_per_epoch:
+                row = self._interval.row(epoch, number, rate)
+                self._train_table.append([row])
+                bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.3f}")
+
+    def _evaluate_epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        for split, table in self._tables.items():
+            table.append(evaluation_rows(epoch, self._evaluate(split)))
+        rows = {
+            f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]
+            for split, table in self._tables.items()
+        }
+        seconds = time.perf_counter() - started
+        self._log.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
+
+    def _save(self, epoch: int) -> None:
+        """Save what is wanted; last.ckpt comes last, as it declares the epoch finished."""
+        plan = self._plan
+        names = []
+        validation = read_evaluations(self._tables["validation"].path)
+        if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
+            names.append(BEST_CHECKPOINT)
+        if plan.save_step and epoch % plan.save_step == 0:
+            names.append(f"epoch_{epoch}.ckpt")
+        if plan.save_last:
+            names.append(LAST_CHECKPOINT)
+        for name in names:
+            checkpoint.save(self._path(name), self._step, epoch, self._settings)
+        if validation:
+            write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
+
+    def _summarize(self) -> dict:
+        plan = self._plan
+        summary = write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
+        rows = {
+            f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
+            f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
+        }
+        self._log.say(
+            f"test accuracy in percent per severity (best epoch: highest validation accuracy, "
+            f"{plan.best_metric})\n{accuracy_table(rows)}\nwritten to {self._log.folder}"
+        )
+        return summary

@@ -1,0 +1,41 @@
+"""The small network of tests/oracle.py, in MindSpore."""
+
+from mindspore import Tensor, nn
+
+from models.layers import LeakyReLU, batch_norm, convolution, linear
+
+ORACLE_NAMES = {
+    "conv": "conv.weight",
+    "gamma": "norm.gamma",
+    "beta": "norm.beta",
+    "weight": "classifier.weight",
+    "bias": "classifier.bias",
+}
+
+
+class SmallNetwork(nn.Cell):
+    def __init__(self, channels=4, num_classes=3):
+        super().__init__()
+        self.conv = convolution(3, channels, 3)
+        self.norm = batch_norm(channels)
+        self.activation = LeakyReLU(0.1)
+        self.classifier = linear(channels, num_classes)
+
+    def construct(self, images):
+        return self.classifier(self.activation(self.norm(self.conv(images))).mean((2, 3)))
+
+
+def random_parameters(rng, channels=4, num_classes=3):
+    return {
+        "conv": rng.normal(0, 0.3, (channels, 3, 3, 3)),
+        "gamma": rng.uniform(0.5, 1.5, channels),
+        "beta": rng.normal(0, 0.3, channels),
+        "weight": rng.normal(0, 1.0, (num_classes, channels)),
+        "bias": rng.normal(0, 0.3, num_classes),
+    }
+
+
+def load(network, parameters):
+    by_name = {p.name: p for p in network.get_parameters()}
+    for short, value in parameters.items():
+        by_name[ORACLE_NAMES[short]].set_data(Tensor(value.astype("float32")))
