@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
 """Train or evaluate an image classifier that holds up on photon-limited corruptions."""
 
-import signal
 import sys
 from functools import partial
 from pathlib import Path
 
 from dataset.errors import DataError
 from dataset.specs import DATASETS
-from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, parse
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
+from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
+
+with hold_interrupts():  # NumPy starts threads
+    from tqdm import tqdm
+
+    from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, parse
+
+# Its monitor is a thread that would be started outside of `hold_interrupts`.
+tqdm.monitor_interval = 0
 
 
 def recorded(args):
@@ -22,18 +29,19 @@ def read_data(args):
     """The data that the settings ask for."""
     from dataset.prepare_dataset import prepare_dataset
 
-    return prepare_dataset(
-        DATASETS[args.dataset],
-        args.data_dir,
-        args.corruption,
-        args.num_per_class,
-        args.num_severity,
-        args.seed,
-        num_val=args.num_val,
-        num_test=args.num_test,
-        num_workers=args.num_workers,
-        show_progress=args.show_progress,
-    )
+    with interruptible():
+        return prepare_dataset(
+            DATASETS[args.dataset],
+            args.data_dir,
+            args.corruption,
+            args.num_per_class,
+            args.num_severity,
+            args.seed,
+            num_val=args.num_val,
+            num_test=args.num_test,
+            num_workers=args.num_workers,
+            show_progress=args.show_progress,
+        )
 
 
 def build_network(args):
@@ -171,21 +179,13 @@ def evaluate(args):
     )
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def terminate(*_):
-    raise Terminated
-
-
 def main(argv=None):
     """Run the program; returns its exit code."""
-    signal.signal(signal.SIGTERM, terminate)
     try:
-        args = parse(argv)
-        evaluate(args) if args.eval_only else train(args)
-        return 0
+        with hold_interrupts():
+            args = parse(argv)
+            evaluate(args) if args.eval_only else train(args)
+            return 0
     except (DataError, RunError, OSError) as error:
         message, code = f"error: {error}", 2
     except KeyboardInterrupt:

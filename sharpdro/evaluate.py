@@ -7,6 +7,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from sharpdro.interrupts import check_interrupts
+
 
 @dataclass(frozen=True)
 class Score:
@@ -50,9 +52,11 @@ class Evaluator:
         loss = correct = 0.0
         total = 0
         for images, labels, count in batches:
-            losses, hits = self._graph(Tensor(images), Tensor(labels, ms.int32))
-            loss += float(losses.asnumpy()[:count].sum(dtype=np.float64))
-            correct += float(hits.asnumpy()[:count].sum(dtype=np.float64))
+            outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
+            losses, hits = (output.asnumpy()[:count] for output in outputs)
+            check_interrupts()
+            loss += float(losses.sum(dtype=np.float64))
+            correct += float(hits.sum(dtype=np.float64))
             total += count
         self._network.set_train(was_training)
         return Score(loss / total, correct / total, total)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from sharpdro import checkpoint
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Score
+from sharpdro.interrupts import check_interrupts
 from sharpdro.interval import Interval, train_columns
 from sharpdro.run_log import (
     BEST_CHECKPOINT,
@@ -156,6 +157,7 @@ class Trainer:
         for number, (images, labels, groups) in enumerate(bar, 1):
             outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
             losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
+            check_interrupts()
             if not np.isfinite(losses).all():
                 raise RunError(
                     f"the loss is no longer finite in epoch {epoch}, step {number}: "

@@ -1,11 +1,13 @@
 """The compiled training steps against independent versions."""
 
+import mindspore as ms
 import numpy as np
 import oracle
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn, ops
 from networks import ORACLE_NAMES, SmallNetwork, load, random_parameters
 
+from models import create_model
 from sharpdro.optimizer import create_sgd
 from sharpdro.train_step import create_train_step
 
@@ -97,3 +99,149 @@ def test_sharpdro_follows_oracle(adaptive, steps):
         np.testing.assert_array_equal(correct, logits.argmax(1) == labels)
         assert gradient_norm == pytest.approx(expected_norm, rel=2e-4)
     assert_same(network, step, expected)
+
+
+def test_group_weights_by_hand():
+    """Zero logits: every loss is ln 3, so a present group's factor is 3^η and an absent one's 1."""
+    network = SmallNetwork()
+    load(network, {"weight": np.zeros((3, 4)), "bias": np.zeros(3)})
+    step = create_train_step("sharpdro", network, _sgd(network, lr=0.0), 3, step_size=2.0)
+    run(step, np.ones((4, 3, 5, 5)), np.zeros(4), np.array([0, 0, 0, 2]))
+    # 9, 1, 9 over their sum
+    np.testing.assert_allclose(step.group_weights.asnumpy(), [9 / 19, 1 / 19, 9 / 19], rtol=1e-5)
+
+
+def _sgd(network, lr):
+    return create_sgd(network.trainable_params(), lr, 0.9, 0.0)
+
+
+def test_pass_2_leaves_the_running_statistics():
+    """A far perturbation changes nothing in the running statistics, and θ is put back exactly."""
+    rng = np.random.default_rng(3)
+    batch = next(make_batches(rng, 1))
+    parameters = random_parameters(rng)
+    results = []
+    for rho in (0.0, 50.0):
+        network = SmallNetwork()
+        load(network, parameters)
+        step = create_train_step("sharpdro", network, _sgd(network, lr=0.0), NUM_GROUPS, rho=rho)
+        run(step, *batch)
+        results.append({p.name: p.asnumpy().copy() for p in network.get_parameters()})
+    for name in results[0]:
+        np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
+
+
+def test_weight_decay_reaches_every_parameter():
+    """Without gradients SGD multiplies each parameter by 1 − lr · weight decay, scale included."""
+    network = SmallNetwork()
+    load(network, random_parameters(np.random.default_rng(0)))
+    before = {p.name: p.asnumpy().copy() for p in network.trainable_params()}
+    optimizer = create_sgd(network.trainable_params(), 0.5, 0.9, 0.2)
+    optimizer(tuple(Tensor(np.zeros_like(value)) for value in before.values()))
+    for parameter in network.trainable_params():
+        np.testing.assert_allclose(parameter.asnumpy(), 0.9 * before[parameter.name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["erm", "sharpdro"])
+def test_toy_problem_is_learnt_without_error(method):
+    """Three patterns in noise, two groups: every image right within 60 steps."""
+    rng = np.random.default_rng(0)
+    patterns = rng.normal(0, 1, (3, 3, 6, 6))
+    network = SmallNetwork(channels=8)
+    rng_parameters = random_parameters(rng, channels=8)
+    load(network, rng_parameters)
+    step = create_train_step(method, network, _sgd(network, lr=0.1), 2)
+    for _ in range(60):
+        labels = rng.integers(0, 3, 30)
+        groups = rng.integers(0, 2, 30)
+        noise = rng.normal(0, 1, (30, 3, 6, 6)) * (0.1 + 0.3 * groups[:, None, None, None])
+        _, correct, _ = run(step, patterns[labels] + noise, labels, groups)
+    assert correct.all()
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="unknown method 'adam'; choose one of sharpdro, erm"):
+        create_train_step("adam", None, None, 2)
+
+
+class Gradients(nn.Cell):
+    """Per-sample losses and the gradients of Σ w_i ℓ_i.
+
+    A cell, because a compiled function would not see what set_data puts into its parameters.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        weights = network.trainable_params()
+        self.differentiate = ms.value_and_grad(self.loss, None, weights, has_aux=True)
+
+    def loss(self, images, labels, weights):
+        losses = ops.cross_entropy(self.network(images), labels, reduction="none")
+        return (losses * weights).sum(), losses
+
+    def construct(self, images, labels, weights):
+        return self.differentiate(images, labels, weights)
+
+
+def plain_step(network, batch, velocity, q, rho, step_size, lr):
+    """The same step one thing after the other: gradients from MindSpore, all else on the host."""
+    images, labels, groups = batch
+    parameters = network.trainable_params()
+    statistics = [p for p in network.get_parameters() if "moving" in p.name]
+    differentiate = Gradients(network).set_train()
+    x, y = Tensor(images.astype("float32")), Tensor(labels.astype("int32"))
+    weights = np.full(len(labels), 1 / len(labels), np.float32)
+    (_, losses), first = differentiate(x, y, Tensor(weights))
+    losses, first = losses.asnumpy(), [g.asnumpy().astype(np.float64) for g in first]
+    kept = {p.name: p.asnumpy().copy() for p in [*parameters, *statistics]}
+    length = np.sqrt(sum((g**2).sum() for g in first))
+    for parameter, gradient in zip(parameters, first):
+        moved = kept[parameter.name] + rho * gradient / (length + 1e-12)
+        parameter.set_data(Tensor(moved.astype(np.float32)))
+    for s in range(len(q)):
+        q[s] *= np.exp(step_size * losses[groups == s].mean()) if (groups == s).any() else 1
+    q /= q.sum()
+    counts = np.bincount(groups, minlength=len(q))
+    _, second = differentiate(x, y, Tensor((q / np.maximum(counts, 1))[groups].astype(np.float32)))
+    updates = {}
+    for parameter, a, b in zip(parameters, first, second):
+        theta = kept[parameter.name]
+        decayed = a + b.asnumpy() + WEIGHT_DECAY * theta
+        velocity[parameter.name] = MOMENTUM * velocity.get(parameter.name, 0) + decayed
+        updates[parameter.name] = theta - lr * velocity[parameter.name]
+    for parameter in parameters:
+        parameter.set_data(Tensor(updates[parameter.name].astype(np.float32)))
+    for parameter in statistics:
+        parameter.set_data(Tensor(kept[parameter.name]))
+
+
+def test_wide_resnet_28_2_follows_a_plain_version():
+    """Two steps on WideResNet-28-2 agree to the noise of float32."""
+    rng = np.random.default_rng(0)
+    batches = [
+        (rng.normal(0, 1, (12, 3, 32, 32)), rng.integers(0, 10, 12), rng.integers(0, 3, 12))
+        for _ in range(2)
+    ]
+    rho, step_size, lr = 0.05, 0.01, 0.1
+    compiled, plain = create_model("wideresnet", 10), create_model("wideresnet", 10).set_train()
+    start = {}
+    for a, b in zip(compiled.get_parameters(), plain.get_parameters()):
+        b.set_data(Tensor(a.asnumpy().copy()))
+        start[a.name] = a.asnumpy().copy()
+    optimizer = create_sgd(compiled.trainable_params(), lr, MOMENTUM, WEIGHT_DECAY)
+    step = create_train_step(
+        "sharpdro", compiled, optimizer, NUM_GROUPS, rho=rho, step_size=step_size
+    )
+    velocity, q = {}, np.full(NUM_GROUPS, 1 / NUM_GROUPS)
+    # The noise of float32 in the first update grows in the second step.
+    for batch, limits in zip(batches, ((0.02, 1e-5, 1e-6), (0.1, 0.01, 2e-4))):
+        run(step, *batch)
+        plain_step(plain, batch, velocity, q, rho, step_size, lr)
+        update_limit, statistics_limit, weight_limit = limits
+        np.testing.assert_allclose(step.group_weights.asnumpy(), q, rtol=weight_limit)
+        for a, b in zip(compiled.get_parameters(), plain.get_parameters()):
+            moved, expected = a.asnumpy() - start[a.name], b.asnumpy() - start[a.name]
+            limit = statistics_limit if "moving" in a.name else update_limit
+            error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)
+            assert error <= limit, a.name

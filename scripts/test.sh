@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Checks the code's style and runs the tests. --slow adds those that take minutes; other arguments
+# go to pytest.
+set -euo pipefail
+. "$(dirname "$0")/environment.sh" requirements-test.txt
+
+select="not slow"
+arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --slow ]; then select=""; else arguments+=("$argument"); fi
+done
+
+ruff check .
+ruff format --check .
+python -m pytest -m "$select" --durations=10 "${arguments[@]}"

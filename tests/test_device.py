@@ -1,0 +1,48 @@
+"""The environment that MindSpore finds, and devices that are not there."""
+
+import os
+
+import pytest
+
+from sharpdro import device
+from sharpdro.errors import RunError
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "GLOG_v"):
+        monkeypatch.delenv(name, raising=False)
+    yield monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [("2.8.0", None), ("2.9.0", "AVX2"), ("2.10.0", "AVX2")]
+)
+def test_slow_convolutions_are_avoided_where_they_are_slow(environment, version, expected):
+    environment.setattr(device.importlib.metadata, "version", lambda name: version)
+    device.prepare_environment()
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == expected
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+def test_the_users_own_setting_stays(environment, name):
+    environment.setenv(name, "AVX512_CORE")
+    environment.setenv("GLOG_v", "1")
+    device.prepare_environment()
+    found = {n: os.environ.get(n) for n in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "GLOG_v")}
+    expected = {"ONEDNN_MAX_CPU_ISA": None, "DNNL_MAX_CPU_ISA": None, "GLOG_v": "1"}
+    assert found == {**expected, name: "AVX512_CORE"}
+
+
+def test_missing_device_is_named(monkeypatch):
+    monkeypatch.setattr("mindspore.hal.is_available", lambda name: name == "CPU")
+    with pytest.raises(RunError, match="--device_target GPU: MindSpore finds no GPU") as caught:
+        device.select_device("GPU")
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_prefers_an_accelerator(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("mindspore.hal.is_available", lambda name: name != "Ascend")
+    monkeypatch.setattr("mindspore.set_device", chosen.append)
+    assert device.select_device("auto") == "GPU" and chosen == ["GPU"]

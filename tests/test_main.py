@@ -1,0 +1,413 @@
+"""main.py as its users call it, on a tiny folder in CIFAR-10's format."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_cifar
+import mindspore as ms
+import numpy as np
+import pytest
+
+import main
+from sharpdro.command_line import create_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = [
+    *("-d", "cifar10", "-n", "15", "--num_severity", "2", "--depth", "10", "--widen_factor", "1"),
+    *("-b", "40", "--lr", "0.05", "--total_epoch", "2"),
+    *("--num_val", "6", "--num_test", "5", "--eval_every", "2"),
+]
+NAME = "run_dsetcifar10_corrgaussian_noise_{method}_seed0"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    fake_cifar.write_cifar10(folder)
+    return folder
+
+
+class Runner:
+    """Calls main.main in this process; every call gets a log directory of its own."""
+
+    def __init__(self, data_dir, make_folder):
+        self.data_dir, self.make_folder, self.finished = data_dir, make_folder, {}
+
+    def __call__(self, *flags):
+        """The run directory, cached by its flags; later flags win over TINY's."""
+        if flags not in self.finished:
+            logs = self.make_folder("logs")
+            assert self.code(*flags, "--log_dir", str(logs)) == 0
+            (self.finished[flags],) = logs.iterdir()
+        return self.finished[flags]
+
+    def code(self, *flags):
+        return main.main([*TINY, "--data_dir", str(self.data_dir), *flags])
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory):
+    return Runner(data_dir, tmp_path_factory.mktemp)
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder, name="last.ckpt"):
+    stored = ms.load_checkpoint(str(folder / name))
+    return {k: np.asarray(v.asnumpy()) for k, v in stored.items() if hasattr(v, "asnumpy")}
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def test_run_directory(run):
+    folder = run()
+    assert folder.name == NAME.format(method="sharpdro")
+    files = "best.ckpt last.ckpt log.txt settings.json summary.json test.csv train.csv val.csv"
+    assert sorted(p.name for p in folder.iterdir()) == files.split()
+
+    settings = json.loads((folder / "settings.json").read_text())
+    assert settings["settings"]["lr"] == 0.05 and settings["settings"]["rho"] == 0.05
+    assert settings["environment"]["device"] == "CPU" and settings["environment"]["mindspore"]
+    missing = {a.dest for a in create_parser()._actions} - settings["settings"].keys() - {"help"}
+    assert not missing
+
+    # 120 training images in batches of 40: three steps an epoch, one line for each epoch.
+    train = rows(folder / "train.csv")
+    assert [(row["epoch"], row["step"]) for row in train] == [("1", "3"), ("2", "3")]
+    for row in train:
+        assert sum(int(row[f"count_{s}"]) for s in range(3)) == 120
+        assert sum(float(row[f"weight_{s}"]) for s in range(3)) == pytest.approx(1, abs=1e-5)
+        mean = sum(int(row[f"count_{s}"]) * float(row[f"loss_{s}"]) for s in range(3)) / 120
+        assert float(row["loss"]) == pytest.approx(mean, rel=1e-4)
+    assert [float(row["learning_rate"]) for row in train] == [0.05, 0.01]
+
+    for name, count in (("val", 6), ("test", 5)):
+        table = rows(folder / f"{name}.csv")
+        assert [row["severity"] for row in table] == ["0", "1", "2", "mean", "worst"]
+        assert {row["epoch"] for row in table} == {"2"}
+        accuracies = [float(row["accuracy"]) for row in table]
+        assert accuracies[3] == pytest.approx(np.mean(accuracies[:3]), abs=1e-5)
+        assert accuracies[4] == min(accuracies[:3])
+        assert [int(row["count"]) for row in table] == [count] * 3 + [3 * count, count]
+
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["finished"] and summary["best"]["epoch"] == summary["last"]["epoch"] == 2
+    assert "best epoch (2)" in (folder / "log.txt").read_text()
+
+
+ERM = ("--method", "erm")
+# What changes the weights, beside the flags that come before it.
+CHANGES_WEIGHTS = [
+    (ERM, "--lr 0.1"),
+    (ERM, "--momentum 0.5"),
+    (ERM, "--weight_decay 0.1"),
+    (ERM, "--no-scheduler"),
+    (ERM, "--seed 1"),
+    (ERM, "--augment_data"),
+    (ERM, "-n 18"),
+    (ERM, "--num_severity 1"),
+    (ERM, "-c jpeg_compression"),
+    (ERM, "-b 30"),
+    (ERM, "--depth 16"),
+    (ERM, "--widen_factor 2"),
+    (ERM, "-m resnet18"),
+    (ERM, "--total_epoch 1"),
+    ((), "--method erm"),
+    ((), "--rho 0.5"),
+    ((), "--is_adaptive"),
+    ((), "--step_size 1"),
+]
+
+
+@pytest.mark.parametrize(("before", "flags"), CHANGES_WEIGHTS, ids=lambda value: str(value))
+def test_flag_changes_the_weights(run, before, flags):
+    flags = flags.split()
+    arguments = (*before, *flags)
+    if flags[0] == "-m":  # goes without the shape of the wideresnet
+        shapeless = [a for a in TINY if a not in ("--depth", "10", "--widen_factor", "1")]
+        logs = run.make_folder("logs")
+        own = ["--data_dir", str(run.data_dir), "--log_dir", str(logs)]
+        assert main.main([*shapeless, *own, *arguments]) == 0
+        (changed,) = logs.iterdir()
+    else:
+        changed = run(*arguments)
+    base, other = weights(run(*before)), weights(changed)
+    assert not same_weights(base, other)
+    common = [k for k in base if k in other and base[k].shape == other[k].shape]
+    trained = [k for k in common if k.endswith("weight") and not k.startswith("stat")]
+    assert not all(np.array_equal(base[k], other[k]) for k in trained)
+
+
+def test_same_flags_same_weights(run, tmp_path):
+    assert run.code(*ERM, "--log_dir", str(tmp_path)) == 0
+    (again,) = tmp_path.iterdir()
+    assert same_weights(weights(run(*ERM)), weights(again))
+    for name in ("val.csv", "test.csv"):
+        assert (again / name).read_bytes() == (run(*ERM) / name).read_bytes()
+
+
+def test_flags_of_looking_and_keeping(run, monkeypatch):
+    """Flags that leave the weights alone, each with what it does change."""
+    shapes = []
+    from dataset import pipeline
+
+    batches = pipeline.evaluation_batches
+
+    def recording(*arguments):
+        for batch in batches(*arguments):
+            shapes.append(len(batch[0]))
+            yield batch
+
+    monkeypatch.setattr(pipeline, "evaluation_batches", recording)
+    flags = (
+        *ERM,
+        *("--desc", "other", "--num_val", "7", "--num_test", "9", "--eval_batch_size", "4"),
+        *("--eval_every", "1", "--log_train", "2", "--save_step", "1", "--no-save_last"),
+        *("--no-save_best", "--best_metric", "clean"),
+    )
+    folder = run(*flags)
+    assert folder.name.startswith("other_dsetcifar10")
+    assert {row["count"] for row in rows(folder / "val.csv")} == {"7", "21"}
+    assert {row["count"] for row in rows(folder / "test.csv")} == {"9", "27"}
+    assert {row["epoch"] for row in rows(folder / "test.csv")} == {"1", "2"}
+    assert set(shapes) == {4}
+    assert [row["step"] for row in rows(folder / "train.csv")] == ["2", "3", "2", "3"]
+    checkpoints = sorted(p.name for p in folder.glob("*.ckpt"))
+    assert checkpoints == ["epoch_1.ckpt", "epoch_2.ckpt"]
+    assert json.loads((folder / "summary.json").read_text())["best_metric"] == "clean"
+    assert same_weights(weights(folder, "epoch_2.ckpt"), weights(run(*ERM)))
+
+
+def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
+    from dataset import prepare_dataset
+    from sharpdro import trainer
+
+    fake_cifar.write_cifar10(tmp_path / "data")
+    asked, bars = [], []
+    pool, bar = prepare_dataset.worker_pool, trainer.tqdm
+    monkeypatch.setattr(prepare_dataset, "_WORTH_WORKERS", 1)
+    monkeypatch.setattr(prepare_dataset, "worker_pool", lambda n: asked.append(n) or pool(0))
+    monkeypatch.setattr(trainer, "tqdm", lambda *a, **k: bars.append(k["disable"]) or bar(*a, **k))
+    own = (*ERM, "--data_dir", str(tmp_path / "data"), "--num_workers", "3")
+    assert run.code(*own, "--log_dir", str(tmp_path / "a"), "--no-show_progress") == 0
+    assert asked == [3] and set(bars) == {True}
+    bars.clear()
+    assert run.code(*own, "--log_dir", str(tmp_path / "b"), "--show_progress") == 0
+    assert asked == [3] and set(bars) == {None}  # None: where stderr is a terminal
+
+
+def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
+    """Settings come from the checkpoint; --num_test and the like can be given anew."""
+    trained = run()
+    own = ["--eval_only", "--checkpoint", str(trained / "last.ckpt"), "--log_dir", str(tmp_path)]
+    own += ["--data_dir", str(run.data_dir)]
+    assert main.main([*own, "--desc", "all"]) == 0
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "all_dsetcifar10_corrgaussian_noise_eval_seed0"
+    assert (folder / "test.csv").read_bytes() == (trained / "test.csv").read_bytes()
+    assert "test accuracy in percent per severity" in capsys.readouterr().out
+
+    assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
+    other = tmp_path / "run_dsetcifar10_corrjpeg_compression_eval_seed0"
+    assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
+    assert main.main([*own, "--depth", "16"]) == 2
+    assert "is of another model: blocks." in capsys.readouterr().err
+    assert main.main([*own, "--desc", "all"]) == 2
+    assert "exists already: choose another --desc" in capsys.readouterr().err
+
+
+def test_synthetic_is_the_default(run, tmp_path):
+    own = ["--data_dir", str(tmp_path / "data"), "--log_dir", str(tmp_path / "logs"), *ERM]
+    sizes = ["-n", "20", "--num_val", "5", "--num_test", "5", "--total_epoch", "1"]
+    assert main.main([*own, *sizes, "--num_severity", "1"]) == 0
+    (folder,) = (tmp_path / "logs").iterdir()
+    assert folder.name == "run_dsetsynthetic_corrgaussian_noise_erm_seed0"
+
+
+def test_existing_run_is_not_touched_without_resume(run, capsys):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert run.code("--log_dir", str(folder.parent)) == 2
+    assert "exists already: add --resume to continue it" in capsys.readouterr().err
+    assert run.code("--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
+    message = capsys.readouterr().err
+    assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_resuming_a_finished_run_changes_no_result(run):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "log.txt"}
+    assert run.code("--log_dir", str(folder.parent), "--resume") == 0
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "log.txt"} == before
+
+
+def without_speed(path):
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(path)]
+
+
+def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
+    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process."""
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(data_dir)]
+    command += ["--total_epoch", "4", "--eval_every", "1", "--log_train", "1"]
+
+    def start(name, *more):
+        logs = ["--log_dir", str(tmp_path / name)]
+        return subprocess.Popen([*command, *logs, *more], stdout=subprocess.DEVNULL, cwd=tmp_path)
+
+    undisturbed = start("undisturbed")
+    assert undisturbed.wait(timeout=300) == 0
+    killed = start("killed")
+    table = tmp_path / "killed" / NAME.format(method="sharpdro") / "train.csv"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        if table.exists() and "\n2,1," in table.read_text():
+            break
+        time.sleep(0.005)
+    killed.kill()
+    killed.wait()
+    folder = table.parent
+    assert not json.loads((folder / "summary.json").read_text())["finished"]
+    assert start("killed", "--resume").wait(timeout=300) == 0
+
+    (expected,) = (tmp_path / "undisturbed").iterdir()
+    assert "going on after epoch" in (folder / "log.txt").read_text()
+    for name in ("val.csv", "test.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(weights(folder, name), weights(expected, name)), name
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1234])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and not list(tmp_path.glob("*/last.ckpt")):
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.decode().count("\n") == 1 and b"--resume continues the run" in errors
+
+
+BAD_VALUES = {
+    "--dataset": ["mnist"],
+    "--desc": ["", "a/b", ".."],
+    "--seed": ["-1", "x", "4294967296"],
+    "--device_target": ["TPU"],
+    "--corruption": ["rain"],
+    "--num_per_class": ["0", "-3", "1.5"],
+    "--num_severity": ["0", "6", "two"],
+    "--num_val": ["-1"],
+    "--num_test": ["-1"],
+    "--num_workers": ["-1"],
+    "--model": ["vgg"],
+    "--depth": ["11", "4", "x"],
+    "--widen_factor": ["0"],
+    "--method": ["adam"],
+    "--rho": ["-0.1", "nan", "inf", "x"],
+    "--step_size": ["-1", "nan"],
+    "--total_epoch": ["0", "1.5"],
+    "--batch_size": ["0"],
+    "--lr": ["0", "-1", "nan", "inf"],
+    "--momentum": ["1", "-0.1"],
+    "--weight_decay": ["-1", "nan"],
+    "--eval_batch_size": ["0"],
+    "--eval_every": ["0"],
+    "--best_metric": ["median"],
+    "--log_train": ["0"],
+    "--save_step": ["-1"],
+}
+# Switches take no value; paths are tried in test_bad_states.
+NO_BAD_VALUE = {
+    *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
+    *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best"),
+    *("--log_dir", "--data_dir", "--checkpoint"),
+}
+
+
+def test_every_flag_is_tried():
+    names = [
+        max((s for s in action.option_strings if not s.startswith("--no-")), key=len)
+        for action in create_parser()._actions
+    ]
+    assert set(names) == BAD_VALUES.keys() | NO_BAD_VALUE
+
+
+def assert_refused(capsys, arguments, *texts):
+    try:
+        code = main.main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
+    for text in texts:
+        assert text in error
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [(flag, value) for flag, values in BAD_VALUES.items() for value in values]
+)
+def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
+    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
+    assert_refused(capsys, [*own, f"{flag}={value}"], flag)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ("--unknown", "unrecognized arguments: --unknown"),
+        ("--total 3", "unrecognized arguments: --total 3"),
+        ("--distribution_agnostic", "--distribution_agnostic is not available yet"),
+        ("--eval_only", "--eval_only needs --checkpoint"),
+        ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
+        ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),
+        ("--eval_only --checkpoint x.ckpt", "checkpoint x.ckpt does not exist"),
+        ("--method erm --rho 0.1", "--rho does not apply to --method erm"),
+        ("--method erm --is_adaptive", "--is_adaptive does not apply to --method erm"),
+        ("-m resnet18 --depth 10", "--depth applies to -m wideresnet only"),
+        ("-m resnet50 --widen_factor 2", "--widen_factor applies to -m wideresnet only"),
+        ("-n 501", "-n 501 is too large: class 0 has 500 images"),
+        ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
+        ("-c fog", "fog.npy is missing and this version makes only gaussian_noise"),
+    ],
+)
+def test_what_does_not_go_together(capsys, tmp_path, flags, text):
+    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
+    assert_refused(capsys, [*own, *flags.split()], text)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_bad_states(capsys, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    data = ["--data_dir", str(run.data_dir)]
+    assert_refused(capsys, [*TINY, *data, "--log_dir", str(tmp_path / "file")], "file")
+    assert_refused(capsys, [*TINY, "--data_dir", str(tmp_path / "file")], "file")
+    broken = tmp_path / "data"
+    broken.mkdir()
+    (broken / "cifar-10-python.tar.gz").write_bytes(b"no archive")
+    assert_refused(capsys, [*TINY, "--data_dir", str(broken)], "not the official archive")
+    if os.geteuid() == 0:
+        return  # no folder is read-only to root
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert_refused(capsys, [*TINY, *data, "--log_dir", str(locked)], "Permission denied")

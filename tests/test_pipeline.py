@@ -1,0 +1,111 @@
+"""Training and evaluation batches."""
+
+import numpy as np
+
+from dataset.pipeline import (
+    evaluation_batches,
+    random_crops,
+    steps_per_epoch,
+    training_batches,
+)
+from dataset.prepare_dataset import EvaluationSet, TrainingSet
+
+
+def make_set(count=23, side=8):
+    """Images that tell their number and have no mirror symmetry."""
+    ramp = np.arange(side, dtype=np.uint8)
+    images = np.zeros((count, side, side, 3), np.uint8)
+    images[..., 0] = np.arange(count)[:, None, None]
+    images[..., 1] = ramp
+    images[..., 2] = ramp[:, None]
+    return TrainingSet(images, np.arange(count, dtype=np.int32) % 7, np.arange(count) % 3)
+
+
+def epoch(data, *, batch_size=5, seed=0, number=1, augment=False):
+    return list(training_batches(data, batch_size, seed, number, augment))
+
+
+def test_batches_are_whole_and_carry_their_labels():
+    data = make_set()
+    batches = epoch(data)
+    assert len(batches) == steps_per_epoch(data, 5) == 4
+    for images, labels, severities in batches:
+        numbers = images[:, 0, 0, 0]
+        assert images.shape == (5, 8, 8, 3) and images.dtype == np.uint8
+        assert np.array_equal(labels, numbers % 7) and np.array_equal(severities, numbers % 3)
+
+
+def test_images_are_drawn_with_replacement_from_the_whole_set():
+    data = make_set()
+    drawn = np.concatenate(
+        [images[:, 0, 0, 0] for n in range(40) for images, _, _ in epoch(data, number=n)]
+    )
+    counts = np.bincount(drawn, minlength=23)
+    assert counts.min() > 0
+    # 800 draws, 34.8 expected each: binomial with a standard deviation of 5.8.
+    assert np.abs(counts - 800 / 23).max() < 5 * 5.8
+    assert any(len(set(images[:, 0, 0, 0])) < 5 for images, _, _ in epoch(data))
+
+
+def test_half_of_the_images_are_flipped():
+    data = make_set()
+    images = np.concatenate([images for n in range(40) for images, _, _ in epoch(data, number=n)])
+    flipped = images[:, 0, 0, 1] == 7
+    assert np.array_equal(images[flipped], data.images[images[flipped, 0, 0, 0]][:, :, ::-1])
+    assert np.array_equal(images[~flipped], data.images[images[~flipped, 0, 0, 0]])
+    assert abs(flipped.mean() - 0.5) < 5 * 0.5 / np.sqrt(800)
+
+
+def test_an_epoch_is_a_function_of_seed_and_number():
+    data = make_set()
+    base = epoch(data)
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(base, epoch(data)))
+    for other in (epoch(data, seed=1), epoch(data, number=2)):
+        assert not all(np.array_equal(a[0], b[0]) for a, b in zip(base, other))
+
+
+def test_drawing_leaves_the_data_alone():
+    data = make_set()
+    before = data.images.copy()
+    epoch(data, augment=True)
+    assert np.array_equal(data.images, before)
+
+
+def test_crops_are_windows_of_the_reflected_image():
+    images = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), dtype=np.uint8)
+    crops = random_crops(images, np.random.default_rng(1))
+    places = set()
+    for image, crop in zip(images, crops):
+        matches = []
+        for y in range(-2, 3):
+            for x in range(-2, 3):
+                # Reflection without repeating the edge: −1 is 1, 16 is 14.
+                rows = [abs(r) if r < 16 else 30 - r for r in range(y, y + 16)]
+                columns = [abs(c) if c < 16 else 30 - c for c in range(x, x + 16)]
+                if np.array_equal(crop, image[rows][:, columns]):
+                    matches.append((y, x))
+        assert len(matches) == 1
+        places.update(matches)
+    assert len(places) == 25
+
+
+def test_augmentation_crops():
+    data = make_set()
+    plain, cropped = epoch(data), epoch(data, augment=True)
+    assert not np.array_equal(plain[0][0], cropped[0][0])
+    assert cropped[0][0].shape == (5, 8, 8, 3) and cropped[0][0].flags["C_CONTIGUOUS"]
+
+
+def test_evaluation_sees_every_image_once_in_batches_of_one_shape():
+    data = make_set()
+    indices = np.array([1, 4, 5, 9, 13, 20, 22])
+    arrays = [data.images, data.images + 100]
+    chosen = EvaluationSet(arrays, indices, data.labels[indices])
+    for severity in (0, 1):
+        seen, labels = [], []
+        for images, batch_labels, count in evaluation_batches(chosen, severity, 3):
+            assert images.shape == (3, 8, 8, 3) and batch_labels.shape == (3,)
+            seen += images[:count, 0, 0, 0].tolist()
+            labels += batch_labels[:count].tolist()
+        assert seen == (indices + 100 * severity).tolist()
+        assert labels == (indices % 7).tolist()

@@ -1,0 +1,139 @@
+"""Which arrays are used, which are made, and which are refused."""
+
+import fake_cifar
+import numpy as np
+import pytest
+
+from corruptions import corrupt
+from dataset.cifar import read_cifar10
+from dataset.errors import DataError
+from dataset.poisson import severity_counts
+from dataset.prepare_dataset import prepare_dataset
+from dataset.specs import CIFAR10
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    fake_cifar.write_cifar10(tmp_path)
+    return tmp_path
+
+
+def prepare(data_dir, corruption="gaussian_noise", seed=0, **settings):
+    return prepare_dataset(CIFAR10, data_dir, corruption, 15, 2, seed, **settings)
+
+
+def array_path(data_dir, split="train", severity=1):
+    return data_dir / "CIFAR-10-C" / split / str(severity) / "gaussian_noise.npy"
+
+
+def test_every_image_is_corrupted_at_its_severity(data_dir):
+    data = prepare(data_dir)
+    images, labels = read_cifar10(CIFAR10, data_dir, False)["train"]
+    counts = severity_counts(15, 2) * 10
+    assert np.bincount(data.train.severities).tolist() == counts.tolist()
+    versions = [images] + [corrupt(images, "gaussian_noise", s, split="train") for s in (1, 2)]
+    clean_rows = {image.tobytes(): i for i, image in enumerate(versions[0])}
+    rows = [{v.tobytes(): i for i, v in enumerate(version)} for version in versions]
+    used = []
+    for image, label, severity in zip(*vars(data.train).values()):
+        row = rows[severity][image.tobytes()]
+        assert labels[row] == label
+        used.append(row)
+    assert len(clean_rows) == len(images) and len(set(used)) == len(used)
+    # Training and validation share no photograph, and together they are all there is.
+    assert sorted([*used, *data.validation.indices]) == list(range(len(images)))
+    assert np.array_equal(data.validation.labels, labels[data.validation.indices])
+    for severity, version in enumerate(versions):
+        assert np.array_equal(data.validation.arrays[severity], version)
+
+
+def test_test_images_carry_other_noise_than_training_images(data_dir):
+    data = prepare(data_dir)
+    images, labels = read_cifar10(CIFAR10, data_dir, False)["test"]
+    for severity in (1, 2):
+        expected = corrupt(images, "gaussian_noise", severity, split="test")
+        assert np.array_equal(data.test.arrays[severity], expected)
+    assert np.array_equal(data.test.labels, labels)
+
+
+def test_second_run_writes_nothing(data_dir):
+    prepare(data_dir)
+    before = {p: p.stat().st_mtime_ns for p in data_dir.rglob("*")}
+    prepare(data_dir, seed=3)
+    assert {p: p.stat().st_mtime_ns for p in data_dir.rglob("*")} == before
+
+
+def test_arrays_that_are_there_are_used(data_dir):
+    prepare(data_dir)
+    path = array_path(data_dir)
+    own = np.full_like(np.load(path), 77)
+    np.save(path, own)
+    data = prepare(data_dir)
+    assert (data.train.images[data.train.severities == 1] == 77).all()
+
+
+def test_corruptions_that_cannot_be_made_are_used_from_disk(data_dir):
+    prepare(data_dir)
+    for path in data_dir.rglob("gaussian_noise.npy"):
+        path.rename(path.with_name("fog.npy"))
+    assert len(prepare(data_dir, "fog").train.labels) > 0
+    with pytest.raises(DataError, match=r"frost.npy is missing and this version makes only"):
+        prepare(data_dir, "frost")
+
+
+def test_seed_changes_the_split_but_never_the_images(data_dir):
+    one, other = prepare(data_dir), prepare(data_dir, seed=1)
+    assert not np.array_equal(one.validation.indices, other.validation.indices)
+    assert np.array_equal(one.test.arrays[2], other.test.arrays[2])
+
+
+def test_caps(data_dir):
+    full, small, tiny = (prepare(data_dir, num_val=n, num_test=n) for n in (0, 20, 5))
+    assert len(full.test.labels) == 40 and len(full.validation.labels) == 200 - 120
+    assert len(small.test.labels) == len(small.validation.labels) == 20
+    for larger, smaller in ((full, small), (small, tiny)):
+        assert set(smaller.test.indices) < set(larger.test.indices)
+        assert set(smaller.validation.indices) < set(larger.validation.indices)
+    other_seed = prepare(data_dir, seed=9, num_test=20)
+    assert np.array_equal(other_seed.test.indices, small.test.indices)
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _shuffle_labels(path):
+    labels = path.with_name("labels.npy")
+    np.save(labels, np.load(labels)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (_cut, "is not a whole .npy array"),
+        (lambda p: p.write_bytes(b""), "is not a whole .npy array"),
+        (lambda p: np.save(p, np.load(p)[:-1]), r"holds uint8 \(199, 32, 32, 3\), expected"),
+        (lambda p: np.save(p, np.load(p).astype(float)), "holds float64"),
+        (lambda p: np.save(p, np.array([object()]), allow_pickle=True), "not a whole .npy array"),
+        (_shuffle_labels, "differs from the labels"),
+        (lambda p: p.with_name("labels.npy").unlink(), "labels.npy is missing"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_before_anything_is_made(data_dir, damage, text):
+    prepare(data_dir)
+    damage(array_path(data_dir))
+    array_path(data_dir, "test", 2).unlink()
+    with pytest.raises(DataError, match=text) as caught:
+        prepare(data_dir)
+    assert "CIFAR-10-C/train/1" in str(caught.value)
+    assert not array_path(data_dir, "test", 2).exists()
+
+
+def test_labels_of_another_dataset_are_not_overwritten(data_dir):
+    prepare(data_dir)
+    array_path(data_dir).unlink()
+    _shuffle_labels(array_path(data_dir))
+    before = array_path(data_dir).with_name("labels.npy").read_bytes()
+    with pytest.raises(DataError, match="differs from the labels"):
+        prepare(data_dir)
+    assert array_path(data_dir).with_name("labels.npy").read_bytes() == before
