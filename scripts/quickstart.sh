@@ -6,4 +6,4 @@ set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 
 python main.py -d synthetic --desc quickstart --resume \
-    --total_epoch 6 -b 50 --num_val 500 --eval_every 3 --log_train 20 "$@"
+    --lr 0.05 --total_epoch 6 -b 50 --num_val 500 --eval_every 3 --log_train 20 "$@"
