@@ -76,7 +76,7 @@ def open_log(args, last_part):
                 f"--{key} is {now.get(key)}, but {log.folder} was started with "
                 f"{before.get(key)}: give the same, or choose another --desc"
             )
-    if not (before["save_last"] or (log.folder / LAST_CHECKPOINT).exists()):
+    if not (before.get("save_last") or (log.folder / LAST_CHECKPOINT).exists()):
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
     return log
 

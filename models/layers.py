@@ -60,5 +60,5 @@ class Normalize(nn.Cell):
         self.shift = Tensor([-m / s for m, s in zip(mean, std)], ms.float32).reshape(1, 3, 1, 1)
 
     def construct(self, images):
-        channels_first = ops.transpose(images, (0, 3, 1, 2)).astype("float32")
+        channels_first = ops.transpose(images.astype("float32"), (0, 3, 1, 2))
         return channels_first * self.scale + self.shift

@@ -16,6 +16,7 @@ class Interval:
     def __init__(self, num_groups: int, has_weights: bool):
         self._num_groups = num_groups
         self._has_weights = has_weights
+        self._is_compiled = False
         self._reset()
 
     def _reset(self):
@@ -25,24 +26,25 @@ class Interval:
         self._correct = np.zeros(self._num_groups)
         self._weights = np.zeros(self._num_groups)
         self._gradient_norm = 0.0
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Measure images per second from now on: what came before was not training."""
         self._timed_images = 0
-        self._started = None
+        self._started = time.perf_counter()
 
     def add(self, groups, losses, correct, gradient_norm, group_weights) -> None:
-        """Add one step: groups, losses and correct (B,), weights (G,) after the step.
-
-        The clock starts after the interval's first step, which may have been compiled.
-        """
+        """Add one step: groups, losses and correct (B,), weights (G,) after the step."""
         self.steps += 1
         self._counts += np.bincount(groups, minlength=self._num_groups)
         self._losses += np.bincount(groups, losses, self._num_groups)
         self._correct += np.bincount(groups, correct, self._num_groups)
         self._weights += group_weights
         self._gradient_norm += float(gradient_norm)
-        if self._started is None:
-            self._started = time.perf_counter()
-        else:
-            self._timed_images += len(groups)
+        self._timed_images += len(groups)
+        if not self._is_compiled:  # the first step of all includes its compilation
+            self._is_compiled = True
+            self.start_clock()
 
     def row(self, epoch: int, step: int, learning_rate: float) -> dict:
         """The line of train.csv; starts the next interval."""

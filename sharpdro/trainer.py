@@ -120,6 +120,8 @@ class Trainer:
             "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, finished),
             "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, finished),
         }
+        if finished < self._plan.total_epoch:
+            self._log.say("compiling the training step: some seconds to a minute")
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
             started = time.perf_counter()
             self._train_epoch(epoch)
@@ -154,6 +156,7 @@ class Trainer:
             leave=False,
             disable=None if plan.show_progress else True,
         )
+        self._interval.start_clock()
         for number, (images, labels, groups) in enumerate(bar, 1):
             outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
             losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
