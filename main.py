@@ -96,35 +96,12 @@ def evaluator(network, normalize, data, batch_size):
     return scores
 
 
-def train(args):
-    """Train one network."""
-    log = open_log(args, args.method)
-    device = select_device(args.device_target)
-    data = read_data(args)
-
-    from dataset.pipeline import steps_per_epoch, training_batches
-    from sharpdro.environment import describe_data, describe_environment
-    from sharpdro.optimizer import create_sgd
+def make_plan(args, steps):
+    """How long to train and what to keep."""
     from sharpdro.schedule import learning_rate_at
-    from sharpdro.train_step import create_train_step
-    from sharpdro.trainer import Plan, Trainer
+    from sharpdro.trainer import Plan
 
-    steps = steps_per_epoch(data.train, args.batch_size)
-    if steps == 0:
-        raise RunError(
-            f"-b {args.batch_size} is more than the {len(data.train.labels)} training images: "
-            f"lower -b or raise -n"
-        )
-    network, normalize = build_network(args)
-    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    method_settings = {name: getattr(args, name) for name in METHOD_SETTINGS[args.method]}
-    step = create_train_step(
-        args.method, network, optimizer, args.num_severity + 1, **method_settings
-    )
-    if not log.exists():
-        log.create(recorded(args), describe_environment(device))
-    log.say(describe_data(log.folder, device, data, network))
-    plan = Plan(
+    return Plan(
         total_epoch=args.total_epoch,
         steps_per_epoch=steps,
         learning_rate=partial(
@@ -141,8 +118,37 @@ def train(args):
         save_best=args.save_best,
         show_progress=args.show_progress,
     )
+
+
+def train(args):
+    """Train one network."""
+    log = open_log(args, args.method)
+    device = select_device(args.device_target)
+    data = read_data(args)
+
+    from dataset.pipeline import steps_per_epoch, training_batches
+    from sharpdro.environment import describe_data, describe_environment
+    from sharpdro.optimizer import create_sgd
+    from sharpdro.train_step import create_train_step
+    from sharpdro.trainer import Trainer
+
+    steps = steps_per_epoch(data.train, args.batch_size)
+    if steps == 0:
+        raise RunError(
+            f"-b {args.batch_size} is more than the {len(data.train.labels)} training images: "
+            f"lower -b or raise -n"
+        )
+    network, normalize = build_network(args)
+    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
+    method_settings = {name: getattr(args, name) for name in METHOD_SETTINGS[args.method]}
+    step = create_train_step(
+        args.method, network, optimizer, args.num_severity + 1, **method_settings
+    )
+    if not log.exists():
+        log.create(recorded(args), describe_environment(device))
+    log.say(describe_data(log.folder, device, data, network))
     Trainer(
-        plan,
+        make_plan(args, steps),
         step,
         normalize,
         batches=lambda epoch: training_batches(
