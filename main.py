@@ -19,6 +19,8 @@ with hold_interrupts():  # NumPy starts threads
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
 tqdm.monitor_interval = 0
 
+CONTINUE = "a training run goes on after its last finished epoch with the same command and --resume"
+
 
 def recorded(args):
     """All settings as JSON can hold them."""
@@ -81,17 +83,23 @@ def open_log(args, last_part):
     return log
 
 
-def evaluator(network, normalize, data, batch_size):
+def evaluator(network, normalize, data, args):
     """A function from "validation" or "test" to the scores per severity."""
-    from dataset.pipeline import evaluation_batches
+    from dataset.pipeline import evaluation_batches, evaluation_steps
     from sharpdro.evaluate import Evaluator
 
     measure = Evaluator(network, normalize)
     sets = {"validation": data.validation, "test": data.test}
 
     def scores(split):
-        severities = range(len(sets[split].arrays))
-        return [measure(evaluation_batches(sets[split], s, batch_size)) for s in severities]
+        chosen, size = sets[split], args.eval_batch_size
+        severities = range(len(chosen.arrays))
+        total = len(severities) * evaluation_steps(chosen, size)
+        disable = None if args.show_progress else True
+        with tqdm(
+            desc=f"{split} set", total=total, unit="step", leave=False, disable=disable
+        ) as bar:
+            return [measure(evaluation_batches(chosen, s, size), bar.update) for s in severities]
 
     return scores
 
@@ -154,7 +162,7 @@ def train(args):
         batches=lambda epoch: training_batches(
             data.train, args.batch_size, args.seed, epoch, args.augment_data
         ),
-        evaluate=evaluator(network, normalize, data, args.eval_batch_size),
+        evaluate=evaluator(network, normalize, data, args),
         log=log,
         settings=recorded(args),
     ).train()
@@ -174,7 +182,7 @@ def evaluate(args):
     stored = checkpoint.load(args.checkpoint)
     checkpoint.restore(network, stored, args.checkpoint)
     data = read_data(args)
-    scores = evaluator(network, normalize, data, args.eval_batch_size)("test")
+    scores = evaluator(network, normalize, data, args)("test")
     log.create(recorded(args), describe_environment(device))
     table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
     table.append(evaluation_rows(stored.epoch, scores))
@@ -195,9 +203,9 @@ def main(argv=None):
     except (DataError, RunError, OSError) as error:
         message, code = f"error: {error}", 2
     except KeyboardInterrupt:
-        message, code = "interrupted: the same command with --resume continues the run", 130
+        message, code = f"interrupted: {CONTINUE}", 130
     except Terminated:
-        message, code = "terminated: the same command with --resume continues the run", 143
+        message, code = f"terminated: {CONTINUE}", 143
     print(f"main.py: {message}", file=sys.stderr)
     return code
 

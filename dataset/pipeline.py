@@ -54,6 +54,11 @@ def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(crops[np.arange(count), y, x].transpose(0, 2, 3, 1))
 
 
+def evaluation_steps(data: EvaluationSet, batch_size: int) -> int:
+    """Batches that `evaluation_batches` yields, the last one filled up."""
+    return -(-len(data.indices) // batch_size)
+
+
 def evaluation_batches(
     data: EvaluationSet, severity: int, batch_size: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

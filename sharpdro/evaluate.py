@@ -1,6 +1,6 @@
 """Loss and accuracy per severity."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -45,8 +45,17 @@ class Evaluator:
         self._network = network
         self._graph = EvaluationGraph(network, normalize)
 
-    def __call__(self, batches: Iterator[tuple[np.ndarray, np.ndarray, int]]) -> Score:
-        """Sum over all batches, divide once. `batches`: images, labels, how many rows count."""
+    def __call__(
+        self,
+        batches: Iterable[tuple[np.ndarray, np.ndarray, int]],
+        on_step: Callable[[], object] = lambda: None,
+    ) -> Score:
+        """Sum over all batches, divide once.
+
+        Args:
+            batches: images uint8 (B, H, W, 3), labels (B,), how many of the rows count.
+            on_step: called after each batch.
+        """
         was_training = self._network.training
         self._graph.set_train(False)
         loss = correct = 0.0
@@ -58,6 +67,7 @@ class Evaluator:
             loss += float(losses.sum(dtype=np.float64))
             correct += float(hits.sum(dtype=np.float64))
             total += count
+            on_step()
         self._network.set_train(was_training)
         return Score(loss / total, correct / total, total)
 

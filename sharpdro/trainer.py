@@ -148,7 +148,7 @@ class Trainer:
         plan = self._plan
         rate = plan.learning_rate(epoch)
         self._step.optimizer.learning_rate.set_data(Tensor(rate, ms.float32))
-        bar = tqdm(
+        progress = tqdm(
             self._batches(epoch),
             desc=f"epoch {epoch}/{plan.total_epoch}",
             total=plan.steps_per_epoch,
@@ -157,21 +157,25 @@ class Trainer:
             disable=None if plan.show_progress else True,
         )
         self._interval.start_clock()
-        for number, (images, labels, groups) in enumerate(bar, 1):
-            outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
-            losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
-            check_interrupts()
-            if not np.isfinite(losses).all():
-                raise RunError(
-                    f"the loss is no longer finite in epoch {epoch}, step {number}: "
-                    f"lower --lr, --rho or --step_size; {self._log.folder} keeps what was saved"
-                )
-            weights = self._step.group_weights.asnumpy()
-            self._interval.add(groups, losses, correct, gradient_norm, weights)
-            if number % plan.log_train == 0 or number == plan.steps_per_epoch:
-                row = self._interval.row(epoch, number, rate)
-                self._train_table.append([row])
-                bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.3f}")
+        with progress as bar:
+            for number, (images, labels, groups) in enumerate(bar, 1):
+                self._train_step(epoch, number, images, labels, groups)
+                if number % plan.log_train == 0 or number == plan.steps_per_epoch:
+                    row = self._interval.row(epoch, number, rate)
+                    self._train_table.append([row])
+                    bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.3f}")
+
+    def _train_step(self, epoch, number, images, labels, groups) -> None:
+        outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
+        losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
+        check_interrupts()
+        if not np.isfinite(losses).all():
+            raise RunError(
+                f"the loss is no longer finite in epoch {epoch}, step {number}: lower --lr; "
+                f"{self._log.folder} keeps what was saved"
+            )
+        weights = self._step.group_weights.asnumpy()
+        self._interval.add(groups, losses, correct, gradient_norm, weights)
 
     def _evaluate_epoch(self, epoch: int) -> None:
         started = time.perf_counter()

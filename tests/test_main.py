@@ -304,7 +304,7 @@ def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.decode().count("\n") == 1 and b"--resume continues the run" in errors
+    assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
 
 
 BAD_VALUES = {

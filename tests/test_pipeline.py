@@ -4,6 +4,7 @@ import numpy as np
 
 from dataset.pipeline import (
     evaluation_batches,
+    evaluation_steps,
     random_crops,
     steps_per_epoch,
     training_batches,
@@ -108,4 +109,7 @@ def test_evaluation_sees_every_image_once_in_batches_of_one_shape():
             seen += images[:count, 0, 0, 0].tolist()
             labels += batch_labels[:count].tolist()
         assert seen == (indices + 100 * severity).tolist()
+        assert (
+            len(list(evaluation_batches(chosen, severity, 3))) == evaluation_steps(chosen, 3) == 3
+        )
         assert labels == (indices % 7).tolist()
