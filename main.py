@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Train or evaluate an image classifier that holds up on photon-limited corruptions."""
 
+import contextlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
 with hold_interrupts():  # NumPy starts threads
     from tqdm import tqdm
 
-    from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, parse
+    from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, default_of, parse
 
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
 tqdm.monitor_interval = 0
@@ -62,34 +63,35 @@ def build_network(args):
 
 def open_log(args, last_part):
     """The run's directory; refuses to touch what another run left there."""
-    from sharpdro.run_log import LAST_CHECKPOINT, RunLog, run_name
+    from sharpdro.run_log import RunLog, run_name
 
     name = run_name(args.desc, args.dataset, args.corruption, last_part, args.seed)
     log = RunLog(args.log_dir / name)
+    log.check_writable()
     if not log.exists():
         return log
     if not args.resume:
         hint = "" if args.eval_only else "add --resume to continue it, or "
         raise RunError(f"{log.folder} exists already: {hint}choose another --desc")
     before, now = log.read_settings(), recorded(args)
-    for key in sorted(before.keys() | now.keys()):
-        if key not in FREE_ON_RESUME and before.get(key) != now.get(key):
+    for key in sorted(now.keys() - FREE_ON_RESUME):
+        earlier = before.get(key, default_of(key))
+        if now[key] != earlier:
             raise RunError(
-                f"--{key} is {now.get(key)}, but {log.folder} was started with "
-                f"{before.get(key)}: give the same, or choose another --desc"
+                f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
+                f"give the same, or choose another --desc"
             )
-    if not (before.get("save_last") or (log.folder / LAST_CHECKPOINT).exists()):
+    if not args.save_last:
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
     return log
 
 
-def evaluator(network, normalize, data, args):
-    """A function from "validation" or "test" to the scores per severity."""
+def evaluator(network, normalize, sets, args):
+    """A function from the name of one of the evaluation sets to its scores per severity."""
     from dataset.pipeline import evaluation_batches, evaluation_steps
     from sharpdro.evaluate import Evaluator
 
     measure = Evaluator(network, normalize)
-    sets = {"validation": data.validation, "test": data.test}
 
     def scores(split):
         chosen, size = sets[split], args.eval_batch_size
@@ -128,44 +130,54 @@ def make_plan(args, steps):
     )
 
 
+def count_steps(args):
+    """Full batches in the training set, known before it is read."""
+    from dataset.poisson import severity_counts
+
+    num_classes = DATASETS[args.dataset].num_classes
+    images = num_classes * int(severity_counts(args.num_per_class, args.num_severity).sum())
+    if images < args.batch_size:
+        raise RunError(
+            f"-b {args.batch_size} is more than the {images} training images: lower -b or raise -n"
+        )
+    return images // args.batch_size
+
+
 def train(args):
     """Train one network."""
     log = open_log(args, args.method)
+    steps = count_steps(args)
     device = select_device(args.device_target)
     data = read_data(args)
 
-    from dataset.pipeline import steps_per_epoch, training_batches
+    from dataset.pipeline import training_batches
     from sharpdro.environment import describe_data, describe_environment
     from sharpdro.optimizer import create_sgd
     from sharpdro.train_step import create_train_step
     from sharpdro.trainer import Trainer
 
-    steps = steps_per_epoch(data.train, args.batch_size)
-    if steps == 0:
-        raise RunError(
-            f"-b {args.batch_size} is more than the {len(data.train.labels)} training images: "
-            f"lower -b or raise -n"
-        )
     network, normalize = build_network(args)
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     method_settings = {name: getattr(args, name) for name in METHOD_SETTINGS[args.method]}
     step = create_train_step(
         args.method, network, optimizer, args.num_severity + 1, **method_settings
     )
-    if not log.exists():
-        log.create(recorded(args), describe_environment(device))
-    log.say(describe_data(log.folder, device, data, network))
-    Trainer(
-        make_plan(args, steps),
-        step,
-        normalize,
-        batches=lambda epoch: training_batches(
-            data.train, args.batch_size, args.seed, epoch, args.augment_data
-        ),
-        evaluate=evaluator(network, normalize, data, args),
-        log=log,
-        settings=recorded(args),
-    ).train()
+    log.open(recorded(args), describe_environment(device))
+    with contextlib.closing(log):
+        log.say(describe_data(log.folder, device, data, network))
+        Trainer(
+            make_plan(args, steps),
+            step,
+            normalize,
+            batches=lambda epoch: training_batches(
+                data.train, args.batch_size, args.seed, epoch, args.augment_data
+            ),
+            evaluate=evaluator(
+                network, normalize, {"validation": data.validation, "test": data.test}, args
+            ),
+            log=log,
+            settings=recorded(args),
+        ).train()
 
 
 def evaluate(args):
@@ -173,6 +185,7 @@ def evaluate(args):
     log = open_log(args, "eval")
     device = select_device(args.device_target)
 
+    from dataset.prepare_dataset import prepare_test_set
     from sharpdro import checkpoint
     from sharpdro.environment import describe_environment
     from sharpdro.run_log import EVALUATION_COLUMNS, Table
@@ -181,20 +194,33 @@ def evaluate(args):
     network, normalize = build_network(args)
     stored = checkpoint.load(args.checkpoint)
     checkpoint.restore(network, stored, args.checkpoint)
-    data = read_data(args)
-    scores = evaluator(network, normalize, data, args)("test")
-    log.create(recorded(args), describe_environment(device))
-    table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
-    table.append(evaluation_rows(stored.epoch, scores))
-    rows = {f"epoch {stored.epoch}": read_evaluations(table.path)[stored.epoch]}
-    log.say(
-        f"test accuracy in percent per severity of {args.checkpoint}\n{accuracy_table(rows)}\n"
-        f"written to {log.folder}"
-    )
+    with interruptible():
+        test = prepare_test_set(
+            DATASETS[args.dataset],
+            args.data_dir,
+            args.corruption,
+            args.num_severity,
+            num_test=args.num_test,
+            num_workers=args.num_workers,
+            show_progress=args.show_progress,
+        )
+    scores = evaluator(network, normalize, {"test": test}, args)("test")
+    log.open(recorded(args), describe_environment(device))
+    with contextlib.closing(log):
+        table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
+        table.append(evaluation_rows(stored.epoch, scores))
+        rows = {f"epoch {stored.epoch}": read_evaluations(table.path)[stored.epoch]}
+        log.say(
+            f"test accuracy in percent per severity of {args.checkpoint}\n"
+            f"{accuracy_table(rows)}\nwritten to {log.folder}"
+        )
 
 
 def main(argv=None):
     """Run the program; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not every character is in every encoding
+            stream.reconfigure(errors="replace")
     try:
         with hold_interrupts():
             args = parse(argv)

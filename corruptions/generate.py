@@ -6,8 +6,9 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -18,6 +19,8 @@ from numpy.lib.format import write_array_header_1_0
 from corruptions import corrupt
 
 _CHUNK = 500
+# Enough to keep all workers busy, few enough that an interruption need not wait for them.
+_CHUNKS_AHEAD = 2 * (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ def _corrupt_chunk(images: np.ndarray, recipe: Recipe, first_index: int) -> np.n
 
 
 def _start_worker():
-    """Leave Ctrl-C to the parent, and end with it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """End with the parent process, however it ends."""
 
     def end_with_parent():
         wait([multiprocessing.parent_process().sentinel])
@@ -62,9 +64,20 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    # The workers inherit the mask: Ctrl-C and SIGTERM to the whole group are the parent's business.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
+        for started in [pool.submit(int) for _ in range(num_workers)]:
+            started.result()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield pool
+    except BrokenExecutor as error:
+        raise OSError(
+            "a process that makes corrupted images was killed, perhaps for want of memory: "
+            "start again, with a lower --num_workers"
+        ) from error
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -72,10 +85,17 @@ def corrupted_chunks(
     images: np.ndarray, recipe: Recipe, pool: Executor | None
 ) -> Iterator[np.ndarray]:
     """The corrupted images, uint8, in order, some hundred at a time."""
-    starts = range(0, len(images), _CHUNK)
-    chunks = (np.ascontiguousarray(images[start : start + _CHUNK]) for start in starts)
-    run = map if pool is None else pool.map
-    return run(_corrupt_chunk, chunks, [recipe] * len(starts), starts)
+    waiting = deque()
+    for start in range(0, len(images), _CHUNK):
+        chunk = np.ascontiguousarray(images[start : start + _CHUNK])
+        if pool is None:
+            yield _corrupt_chunk(chunk, recipe, start)
+            continue
+        waiting.append(pool.submit(_corrupt_chunk, chunk, recipe, start))
+        if len(waiting) > _CHUNKS_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def write_corrupted(
@@ -100,7 +120,7 @@ def write_corrupted(
     Raises:
         OSError: the file cannot be written; what was written of it is removed.
     """
-    with _exclusive_partial(path) as partial:
+    with exclusive_partial(path) as partial:
         if path.exists():
             on_progress(len(images))
             return
@@ -109,14 +129,19 @@ def write_corrupted(
         for chunk in corrupted_chunks(images, recipe, pool):
             partial.write(chunk.tobytes())
             on_progress(len(chunk))
-        partial.flush()
-        os.fsync(partial.fileno())
-        os.replace(partial.name, path)
+        complete(partial, path)
+
+
+def complete(partial, path: Path) -> None:
+    """Let a file of `exclusive_partial` appear under its name, once it is on disk."""
+    partial.flush()
+    os.fsync(partial.fileno())
+    os.replace(partial.name, path)
 
 
 @contextlib.contextmanager
-def _exclusive_partial(path: Path):
-    """An empty file beside `path`, locked; it is gone afterwards unless renamed to `path`.
+def exclusive_partial(path: Path):
+    """An empty file beside `path`, locked; it is gone afterwards unless `complete` was called.
 
     The lock lies on the partial file itself, so that no lock files are left behind. Who gets the
     lock on a file that its last owner has renamed or removed tries again on a new one.

@@ -1,6 +1,8 @@
 """Fetching a dataset's official archive and unpacking what is wanted of it."""
 
+import errno
 import hashlib
+import http.client
 import os
 import shutil
 import tarfile
@@ -36,10 +38,11 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     if folder.is_dir():
         return
     path = folder.parent / archive.file_name
-    if not path.exists():
+    if path.exists():
+        _check(path, archive)
+    else:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _download(archive, path, show_progress)
-    _check(path, archive)
     _unpack(path, folder, files)
 
 
@@ -66,7 +69,9 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
                 while block := answer.read(_BLOCK):
                     file.write(block)
                     bar.update(len(block))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         reason = getattr(error, "reason", error)
         raise DataError(
             f"cannot download {archive.url} ({reason}): put {archive.file_name}, or the folder "
@@ -78,6 +83,11 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
             f"the download of {archive.url} broke off after {size} of {archive.num_bytes} bytes: "
             f"start again to go on with it"
         )
+    try:
+        _check(partial, archive)
+    except DataError:
+        partial.unlink()
+        raise
     os.replace(partial, path)
 
 
@@ -89,7 +99,7 @@ def _check(path: Path, archive: Archive) -> None:
     if digest.hexdigest() != archive.sha256:
         raise DataError(
             f"{path} is not the official archive (SHA-256 {digest.hexdigest()}, expected "
-            f"{archive.sha256}): delete it and start again, or put the right file there"
+            f"{archive.sha256}): put {archive.file_name} from {archive.url} there"
         )
 
 

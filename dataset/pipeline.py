@@ -71,6 +71,7 @@ def evaluation_batches(
         Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count.
     """
     array = data.arrays[severity]
+    batch_size = min(batch_size, len(data.indices))
     for start in range(0, len(data.indices), batch_size):
         rows = np.arange(start, start + batch_size)
         count = int((rows < len(data.indices)).sum())

@@ -58,6 +58,8 @@ def split_by_severity(
         DataError: a class has fewer than `num_per_class` images, or none would be left for
             validation.
     """
+    if num_per_class > len(labels):  # before the counts, which could overflow
+        raise DataError(f"-n {num_per_class} is too large: there are {len(labels)} images in all")
     counts = severity_counts(num_per_class, num_severity, mean)
     needed = int(counts.sum())
     per_severity = [[] for _ in counts]

@@ -6,7 +6,6 @@ them is drawn from a fixed seed, whatever the seed of the run: runs with differe
 measured on the same images, and what a run reads does not depend on which run came first.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from corruptions import IMPLEMENTED
-from corruptions.generate import Recipe, worker_pool, write_corrupted
+from corruptions.generate import (
+    Recipe,
+    complete,
+    exclusive_partial,
+    worker_pool,
+    write_corrupted,
+)
 from dataset.cifar import read_cifar10
 from dataset.errors import DataError
 from dataset.poisson import split_by_severity
@@ -89,24 +94,45 @@ def prepare_dataset(
     """
     splits = _READERS[spec.name](spec, data_dir, show_progress)
     rng = np.random.default_rng([seed, 0])
-    train_labels, test_labels = splits["train"][1], splits["test"][1]
-    per_severity, validation = split_by_severity(train_labels, num_per_class, num_severity, rng)
+    labels = splits["train"][1]
+    per_severity, validation = split_by_severity(labels, num_per_class, num_severity, rng)
     if num_val:
         validation = _subset(validation, num_val, rng)
-    # Which test images are left must not change with the seed of the run.
-    test = np.arange(len(test_labels))
-    if num_test:
-        test = _subset(test, num_test, np.random.default_rng(0))
-
     folder = data_dir / spec.corrupted_folder
     arrays = _corrupted_arrays(
         spec, folder, splits, corruption, num_severity, num_workers, show_progress
     )
     return PreparedData(
-        _training_set(arrays["train"], train_labels, per_severity),
-        EvaluationSet(arrays["train"], validation, train_labels[validation]),
-        EvaluationSet(arrays["test"], test, test_labels[test]),
+        _training_set(arrays["train"], labels, per_severity),
+        EvaluationSet(arrays["train"], validation, labels[validation]),
+        _test_set(arrays["test"], splits["test"][1], num_test),
     )
+
+
+def prepare_test_set(
+    spec: DatasetSpec,
+    data_dir: Path,
+    corruption: str,
+    num_severity: int,
+    num_test: int = 0,
+    num_workers: int = 0,
+    show_progress: bool = False,
+) -> EvaluationSet:
+    """The test set alone; arguments and errors as for `prepare_dataset`."""
+    splits = {"test": _READERS[spec.name](spec, data_dir, show_progress)["test"]}
+    folder = data_dir / spec.corrupted_folder
+    arrays = _corrupted_arrays(
+        spec, folder, splits, corruption, num_severity, num_workers, show_progress
+    )
+    return _test_set(arrays["test"], splits["test"][1], num_test)
+
+
+def _test_set(arrays, labels, num_test) -> EvaluationSet:
+    """Which test images are left does not change with the seed of the run."""
+    chosen = np.arange(len(labels))
+    if num_test:
+        chosen = _subset(chosen, num_test, np.random.default_rng(0))
+    return EvaluationSet(arrays, chosen, labels[chosen])
 
 
 def _subset(indices: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -170,10 +196,13 @@ def _open_checked(path: Path, images: np.ndarray, labels: np.ndarray) -> np.ndar
 
 def _open(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # foreign bytes as a header can raise about anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"{path} is not a whole .npy array ({error}): delete it to have it made anew"
+            f"{path} is not a whole .npy array ({reason}): delete it to have it made anew"
         ) from error
 
 
@@ -201,16 +230,12 @@ def _make(spec, splits, corruption, missing, num_workers, show_progress) -> None
 
 def _write_labels(path: Path, labels: np.ndarray) -> None:
     """Write the labels unless they are there; labels that differ are not overwritten."""
-    if path.exists():
-        if not np.array_equal(_open(path), labels):
-            raise DataError(
-                f"{path} differs from the labels of the clean images: delete {path.parent}, or "
-                f"name another folder with --data_dir"
-            )
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        np.save(file, labels.astype(np.int64))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with exclusive_partial(path) as partial:
+        if not path.exists():
+            np.save(partial, labels.astype(np.int64))
+            complete(partial, path)
+    if not np.array_equal(_open(path), labels):
+        raise DataError(
+            f"{path} differs from the labels of the clean images: delete {path.parent}, or "
+            f"name another folder with --data_dir"
+        )

@@ -7,8 +7,8 @@ fits() {
     "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
 }
 
-if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-    if [ ! -x .venv/bin/python ]; then
+if [ -z "${VIRTUAL_ENV:-}" ] && [ "${CONDA_DEFAULT_ENV:-base}" = base ]; then
+    if [ ! -f .venv/bin/activate ]; then
         for candidate in ${PYTHON:-python3.11 python3.12 python3.10 python3 python}; do
             if fits "$candidate"; then found=$candidate && break; fi
         done
@@ -18,7 +18,7 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
             exit 2
         fi
         echo "making a virtual environment in .venv with $("$found" --version)"
-        "$found" -m venv .venv || exit 2
+        "$found" -m venv .venv || { rm -rf .venv; exit 2; }
     fi
     . .venv/bin/activate
 fi

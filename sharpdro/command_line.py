@@ -8,20 +8,19 @@ from corruptions.parameters import CORRUPTIONS, MAX_SEVERITY
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 
-# Settings in which a resumed run may differ from its beginning: they do not change its results.
+# Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
-    "resume",
-    "data_dir",
-    "log_dir",
-    "num_workers",
-    "show_progress",
-    "device_target",
-    "save_last",
-    "save_best",
-    "save_step",
+    *("resume", "data_dir", "log_dir", "num_workers", "show_progress", "device_target", "save_step")
 }
-# Settings that belong to this evaluation and are not taken over from the checkpoint's run.
-OWN_IN_EVALUATION = FREE_ON_RESUME | {"eval_only", "checkpoint", "desc"}
+# What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
+FROM_CHECKPOINT = {
+    *("dataset", "corruption", "num_severity", "num_test", "eval_batch_size", "seed"),
+    *("model", "depth", "widen_factor"),
+}
+OWN_IN_EVALUATION = {
+    *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
+    "device_target",
+}
 # Settings of each method with their defaults; a method refuses those of the others.
 METHOD_SETTINGS = {
     "sharpdro": {"rho": 0.05, "is_adaptive": False, "step_size": 0.01},
@@ -91,7 +90,7 @@ def per_dataset(field):
     return f"(default: {', '.join(values)})"
 
 
-POSITIVE, COUNT = number(int, 1), number(int, 0)
+POSITIVE, COUNT = number(int, 1, 10**9), number(int, 0, 10**9)
 
 
 def create_parser():
@@ -167,13 +166,12 @@ def add_method_flags(add):
     text = "sharpdro: worst-case sharpness minimisation; erm: mean loss"
     add("--method", choices=METHOD_SETTINGS, default="sharpdro", help=text)
     own = METHOD_SETTINGS["sharpdro"]
-    weight = {"type": number(float, 0), "default": argparse.SUPPRESS}
-    text = f"sharpdro: radius of the perturbation (default: {own['rho']})"
-    add("--rho", metavar="RADIUS", help=text, **weight)
-    text = "sharpdro: scale the perturbation by the weights' magnitudes (default: off)"
-    add("--is_adaptive", action="store_true", default=argparse.SUPPRESS, help=text)
-    text = f"sharpdro: step size of the group weights' ascent (default: {own['step_size']})"
-    add("--step_size", metavar="ETA", help=text, **weight)
+    text = "sharpdro: radius of the perturbation"
+    add("--rho", type=number(float, 0), default=own["rho"], metavar="RADIUS", help=text)
+    text = "sharpdro: scale the perturbation by the weights' magnitudes"
+    add("--is_adaptive", action="store_true", default=own["is_adaptive"], help=text)
+    text = "sharpdro: step size of the group weights' ascent"
+    add("--step_size", type=number(float, 0), default=own["step_size"], metavar="ETA", help=text)
     text = "sharpdro without severity labels; not available yet"
     add("--distribution_agnostic", action="store_true", help=text)
 
@@ -211,39 +209,51 @@ def add_evaluation_flags(add):
 def parse(argv):
     """The command line as settings; ends the program on bad usage."""
     parser = create_parser()
-    args = parser.parse_args(argv)
-    if args.eval_only and args.checkpoint is None:
-        parser.error("--eval_only needs --checkpoint FILE")
-    if args.checkpoint is not None and not args.eval_only:
-        parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
-    if args.eval_only and args.resume:
-        parser.error("--resume does not go with --eval_only")
+    args, given = parser.parse_args(argv), given_flags(argv)
     if args.eval_only:
-        parser.set_defaults(**checkpoint_settings(args.checkpoint))
+        check_evaluation(parser, args, given)
+        parser.set_defaults(**checkpoint_settings(args.checkpoint, given))
         args = parser.parse_args(argv)
+    elif args.checkpoint is not None:
+        parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
     if args.distribution_agnostic:
         parser.error("--distribution_agnostic is not available yet: leave it out")
-    resolve_method(parser, args)
+    resolve_method(parser, args, given)
     resolve_dataset(parser, args)
     return args
 
 
-def checkpoint_settings(path):
+def given_flags(argv):
+    """Names of the settings that the command line names itself."""
+    parser, not_given = create_parser(), object()
+    parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([])), not_given))
+    values = vars(parser.parse_args(argv))
+    return {name for name, value in values.items() if value is not not_given}
+
+
+def check_evaluation(parser, args, given):
+    """Refuse --eval_only without a checkpoint, or with flags that would do nothing."""
+    if args.checkpoint is None:
+        parser.error("--eval_only needs --checkpoint FILE")
+    for name in sorted(given - FROM_CHECKPOINT - OWN_IN_EVALUATION):
+        parser.error(f"--{name} does not go with --eval_only: leave it out")
+
+
+def checkpoint_settings(path, given):
     """The data and model settings of the run that wrote the checkpoint."""
     from sharpdro import checkpoint
 
-    settings = checkpoint.load(path).settings
-    return {k: v for k, v in settings.items() if k not in OWN_IN_EVALUATION}
+    names = FROM_CHECKPOINT - ({"depth", "widen_factor"} if "model" in given else set())
+    return {k: v for k, v in checkpoint.load(path).settings.items() if k in names}
 
 
-def resolve_method(parser, args):
-    """Fill in the method's own settings and refuse those of other methods."""
-    own = METHOD_SETTINGS[args.method]
-    for name in sorted(set().union(*METHOD_SETTINGS.values())):
-        if name in own:
-            vars(args).setdefault(name, own[name])
-        elif name in vars(args):
+def resolve_method(parser, args, given):
+    """Refuse the settings of other methods, and drop them."""
+    every = set().union(*METHOD_SETTINGS.values())
+    for name in sorted(every - METHOD_SETTINGS[args.method].keys()):
+        if name in given:
             parser.error(f"--{name} does not apply to --method {args.method}: leave it out")
+        delattr(args, name)
 
 
 def resolve_dataset(parser, args):
@@ -257,3 +267,8 @@ def resolve_dataset(parser, args):
     elif args.depth or args.widen_factor:
         flag = "--depth" if args.depth else "--widen_factor"
         parser.error(f"{flag} applies to -m wideresnet only, not to -m {args.model}")
+
+
+def default_of(name):
+    """A setting's default, for runs from before there was such a setting."""
+    return create_parser().get_default(name)

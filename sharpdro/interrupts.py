@@ -26,6 +26,9 @@ def hold_interrupts():
     try:
         yield
     finally:
+        # What arrived after the last step finds nothing to stop any more.
+        while signal.sigtimedwait(_SIGNALS, 0):
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

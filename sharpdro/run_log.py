@@ -2,6 +2,8 @@
 
 import csv
 import datetime
+import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -68,6 +70,14 @@ def epoch_of(line: str) -> int:
     return int(line.split(",", 1)[0])
 
 
+def epochs_of(path: Path) -> list[int]:
+    """Epochs of a table's whole lines; none if there is no such file."""
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
+
+
 def format_value(value) -> str:
     """Floats with six significant digits, nothing for None."""
     if value is None:
@@ -84,6 +94,7 @@ class RunLog:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._lock = None
 
     @property
     def settings_path(self) -> Path:
@@ -93,11 +104,48 @@ class RunLog:
         """Whether there is something that a new run would overwrite."""
         return self.folder.is_dir() and any(self.folder.iterdir())
 
-    def create(self, settings: dict, environment: dict) -> None:
-        """Make the directory and record what the run is about to do."""
+    def check_writable(self) -> None:
+        """See that the directory can be made and written, without making it.
+
+        Raises:
+            OSError: it cannot.
+        """
+        existing = self.folder
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(existing))
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write here", str(existing))
+
+    def open(self, settings: dict, environment: dict) -> None:
+        """Make the directory, or take up the one that is there, and record what is about to be.
+
+        The directory stays locked until the process ends.
+
+        Raises:
+            RunError: another process is at work in it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process is at work in {self.folder}: wait for it, or choose another "
+                f"--desc"
+            ) from None
         content = {"settings": settings, "environment": environment}
+        if self.settings_path.exists():
+            content = self._read()
+            content.setdefault("resumed", []).append(environment)
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Let other processes work in the directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def read_settings(self) -> dict:
         """The settings of the run that is there.
@@ -105,8 +153,12 @@ class RunLog:
         Raises:
             RunError: settings.json is missing or broken.
         """
+        return self._read()["settings"]
+
+    def _read(self) -> dict:
         try:
-            return json.loads(self.settings_path.read_text(encoding="utf-8"))["settings"]
+            content = json.loads(self.settings_path.read_text(encoding="utf-8"))
+            return {**content, "settings": dict(content["settings"])}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.settings_path} cannot be read ({error}): "

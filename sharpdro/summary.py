@@ -7,6 +7,7 @@ import csv
 import json
 from pathlib import Path
 
+from sharpdro.errors import RunError
 from sharpdro.evaluate import Score, mean_score, worst_score
 from sharpdro.run_log import write_atomically
 
@@ -53,9 +54,15 @@ def best_epoch(validation: dict[int, dict[str, dict]], metric: str) -> int:
 
 
 def write_summary(folder: Path, total_epoch: int, metric: str) -> dict:
-    """Write summary.json: numbers per severity at the last and at the best epoch so far."""
+    """Write summary.json: numbers per severity at the last and at the best epoch so far.
+
+    Raises:
+        RunError: the tables hold no epoch, or not the same ones.
+    """
     validation = read_evaluations(folder / "val.csv")
     test = read_evaluations(folder / "test.csv")
+    if not validation or validation.keys() != test.keys():
+        raise RunError(f"val.csv and test.csv in {folder} differ in their epochs: restore them")
 
     def numbers(epoch):
         return {"epoch": epoch, "validation": validation[epoch], "test": test[epoch]}

@@ -21,6 +21,7 @@ from sharpdro.run_log import (
     LAST_CHECKPOINT,
     RunLog,
     Table,
+    epochs_of,
 )
 from sharpdro.summary import (
     accuracy_table,
@@ -125,6 +126,8 @@ class Trainer:
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
             started = time.perf_counter()
             self._train_epoch(epoch)
+            for parameter in self._step.get_parameters():
+                self._require_finite(parameter.name, parameter.asnumpy(), f"after epoch {epoch}")
             self._log.say(
                 f"epoch {epoch}/{self._plan.total_epoch}: "
                 f"trained in {time.perf_counter() - started:.0f} s"
@@ -137,8 +140,17 @@ class Trainer:
     def _resume(self) -> int:
         """Restore the last finished epoch, if there is one; returns its number."""
         path = self._path(LAST_CHECKPOINT)
+        tables = [self._path(name) for name in ("train.csv", "val.csv", "test.csv")]
         if not path.exists():
+            if any(epoch > 1 for table in tables for epoch in epochs_of(table)):
+                raise RunError(
+                    f"{path} is missing, so the run cannot be resumed: choose another --desc, "
+                    f"or delete {self._log.folder} to start again"
+                )
             return 0
+        for table in tables:
+            if not table.exists():
+                raise RunError(f"{table} is missing: restore it, or choose another --desc")
         stored = checkpoint.load(path)
         checkpoint.restore(self._step, stored, path)
         self._log.say(f"going on after epoch {stored.epoch}")
@@ -169,18 +181,24 @@ class Trainer:
         outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
         losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
         check_interrupts()
-        if not np.isfinite(losses).all():
-            raise RunError(
-                f"the loss is no longer finite in epoch {epoch}, step {number}: lower --lr; "
-                f"{self._log.folder} keeps what was saved"
-            )
+        self._require_finite("the loss", losses, f"in epoch {epoch}, step {number}")
         weights = self._step.group_weights.asnumpy()
         self._interval.add(groups, losses, correct, gradient_norm, weights)
+
+    def _require_finite(self, what: str, values, when: str) -> None:
+        if not np.isfinite(values).all():
+            raise RunError(
+                f"{what} is no longer finite {when}: lower --lr; "
+                f"{self._log.folder} keeps what was saved before"
+            )
 
     def _evaluate_epoch(self, epoch: int) -> None:
         started = time.perf_counter()
         for split, table in self._tables.items():
-            table.append(evaluation_rows(epoch, self._evaluate(split)))
+            scores = self._evaluate(split)
+            found = [score.loss for score in scores]
+            self._require_finite(f"the {split} loss", found, f"after epoch {epoch}")
+            table.append(evaluation_rows(epoch, scores))
         rows = {
             f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]
             for split, table in self._tables.items()

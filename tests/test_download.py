@@ -105,6 +105,13 @@ def test_no_network_says_what_to_put_where(tmp_path):
     )
 
 
+def test_wrong_download_is_thrown_away(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(Handler, "content", b"x" * len(GOOD))
+    with pytest.raises(DataError, match="not the official archive"):
+        ensure_unpacked(archive(server), tmp_path / "folder", FILES, False)
+    assert names(tmp_path) == []
+
+
 def test_wrong_checksum_is_refused(tmp_path):
     (tmp_path / "archive.tar.gz").write_bytes(GOOD + b"x")
     with pytest.raises(DataError, match="not the official archive"):

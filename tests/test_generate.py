@@ -66,6 +66,14 @@ def test_two_processes_at_once(tmp_path, images, expected):
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
 
+def test_killed_worker_is_reported(tmp_path, images):
+    with pytest.raises(OSError, match="was killed"), worker_pool(2) as pool:
+        for process in list(pool._processes.values()):
+            process.kill()
+        write_corrupted(tmp_path / "a.npy", images, RECIPE, pool)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_file_is_kept(tmp_path, images):
     np.save(tmp_path / "a.npy", images[:3])
     write_corrupted(tmp_path / "a.npy", images, RECIPE)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,8 +223,9 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
     other = tmp_path / "run_dsetcifar10_corrjpeg_compression_eval_seed0"
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
-    assert main.main([*own, "--depth", "16"]) == 2
-    assert "is of another model: blocks." in capsys.readouterr().err
+    for other in (["--depth", "16"], ["-m", "resnet18"]):
+        assert main.main([*own, *other, "--desc", "other"]) == 2
+        assert "is of another model: " in capsys.readouterr().err
     assert main.main([*own, "--desc", "all"]) == 2
     assert "exists already: choose another --desc" in capsys.readouterr().err
 
@@ -249,9 +251,37 @@ def test_existing_run_is_not_touched_without_resume(run, capsys):
 
 def test_resuming_a_finished_run_changes_no_result(run):
     folder = run()
-    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "log.txt"}
+    told = ("log.txt", "settings.json")
+    before = {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in told}
     assert run.code("--log_dir", str(folder.parent), "--resume") == 0
-    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "log.txt"} == before
+    assert {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in told} == before
+    assert len(json.loads((folder / "settings.json").read_text())["resumed"]) == 1
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
+def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
+    folder = tmp_path / run(*ERM).name
+    shutil.copytree(run(*ERM), folder)
+    (folder / name).unlink()
+    before = {p.name: p.read_bytes() for p in folder.glob("*.c*")}
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2
+    assert re.search(rf"{name} (is missing|cannot be read)", capsys.readouterr().err)
+    assert {p.name: p.read_bytes() for p in folder.glob("*.c*")} == before
+
+
+def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
+    flags = (*ERM, "--total_epoch", "1", "-b", "120", "--lr", "1e30", "--log_dir", str(tmp_path))
+    assert run.code(*flags) == 2
+    assert "loss is no longer finite after epoch 1: lower --lr" in capsys.readouterr().err
+    (folder,) = tmp_path.iterdir()
+    assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
+
+
+def wait_until(process, condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def without_speed(path):
@@ -271,11 +301,7 @@ def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
     assert undisturbed.wait(timeout=300) == 0
     killed = start("killed")
     table = tmp_path / "killed" / NAME.format(method="sharpdro") / "train.csv"
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        if table.exists() and "\n2,1," in table.read_text():
-            break
-        time.sleep(0.005)
+    wait_until(killed, lambda: table.exists() and "\n2,1," in table.read_text())
     killed.kill()
     killed.wait()
     folder = table.parent
@@ -297,9 +323,7 @@ def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
     command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not list(tmp_path.glob("*/last.ckpt")):
-        time.sleep(0.02)
+    wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
     time.sleep(delay)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -381,6 +405,7 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
         ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),
+        ("--eval_only --checkpoint x.ckpt --lr 1", "--lr does not go with --eval_only"),
         ("--eval_only --checkpoint x.ckpt", "checkpoint x.ckpt does not exist"),
         ("--method erm --rho 0.1", "--rho does not apply to --method erm"),
         ("--method erm --is_adaptive", "--is_adaptive does not apply to --method erm"),
@@ -401,13 +426,22 @@ def test_bad_states(capsys, run, tmp_path):
     (tmp_path / "file").write_text("")
     data = ["--data_dir", str(run.data_dir)]
     assert_refused(capsys, [*TINY, *data, "--log_dir", str(tmp_path / "file")], "file")
-    assert_refused(capsys, [*TINY, "--data_dir", str(tmp_path / "file")], "file")
+    logs = ["--log_dir", str(tmp_path / "logs")]
+    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(tmp_path / "file")], "file")
     broken = tmp_path / "data"
     broken.mkdir()
     (broken / "cifar-10-python.tar.gz").write_bytes(b"no archive")
-    assert_refused(capsys, [*TINY, "--data_dir", str(broken)], "not the official archive")
+    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(broken)], "not the official archive")
+    assert not (tmp_path / "logs").exists()
     if os.geteuid() == 0:
         return  # no folder is read-only to root
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     assert_refused(capsys, [*TINY, *data, "--log_dir", str(locked)], "Permission denied")
+
+
+def test_help_in_a_narrow_encoding():
+    command = [sys.executable, str(ROOT / "main.py"), "--help"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"--num_severity" in done.stdout

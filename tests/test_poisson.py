@@ -56,9 +56,11 @@ def test_split_depends_on_the_seed_alone():
     assert not np.array_equal(one[0][0], other[0][0])
 
 
-@pytest.mark.parametrize("n", [11, 10_000])
-def test_split_refuses_more_than_there_is(n):
-    with pytest.raises(DataError, match=f"-n {n} is too large: class 0 has 10 images"):
+@pytest.mark.parametrize(
+    ("n", "text"), [(11, "class 0 has 10 images"), (10**30, "there are 20 images in all")]
+)
+def test_split_refuses_more_than_there_is(n, text):
+    with pytest.raises(DataError, match=f"-n {n} is too large: {text}"):
         split_by_severity(np.repeat(np.arange(2), 10), n, 5, np.random.default_rng(0))
 
 

@@ -8,7 +8,7 @@ from corruptions import corrupt
 from dataset.cifar import read_cifar10
 from dataset.errors import DataError
 from dataset.poisson import severity_counts
-from dataset.prepare_dataset import prepare_dataset
+from dataset.prepare_dataset import prepare_dataset, prepare_test_set
 from dataset.specs import CIFAR10
 
 
@@ -87,6 +87,16 @@ def test_seed_changes_the_split_but_never_the_images(data_dir):
     assert np.array_equal(one.test.arrays[2], other.test.arrays[2])
 
 
+def test_test_set_needs_no_training_arrays(data_dir):
+    whole = prepare(data_dir, num_test=7)
+    for path in (data_dir / "CIFAR-10-C" / "train").rglob("*.npy"):
+        path.unlink()
+    alone = prepare_test_set(CIFAR10, data_dir, "gaussian_noise", 2, num_test=7)
+    assert np.array_equal(alone.indices, whole.test.indices)
+    assert all(np.array_equal(a, b) for a, b in zip(alone.arrays, whole.test.arrays))
+    assert not list((data_dir / "CIFAR-10-C" / "train").rglob("*.npy"))
+
+
 def test_caps(data_dir):
     full, small, tiny = (prepare(data_dir, num_val=n, num_test=n) for n in (0, 20, 5))
     assert len(full.test.labels) == 40 and len(full.validation.labels) == 200 - 120
@@ -102,6 +112,11 @@ def _cut(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def _zip(path):
+    np.savez(path.with_suffix(".npz"), np.zeros(3))
+    path.with_suffix(".npz").rename(path)
+
+
 def _shuffle_labels(path):
     labels = path.with_name("labels.npy")
     np.save(labels, np.load(labels)[::-1])
@@ -115,6 +130,8 @@ def _shuffle_labels(path):
         (lambda p: np.save(p, np.load(p)[:-1]), r"holds uint8 \(199, 32, 32, 3\), expected"),
         (lambda p: np.save(p, np.load(p).astype(float)), "holds float64"),
         (lambda p: np.save(p, np.array([object()]), allow_pickle=True), "not a whole .npy array"),
+        (_zip, "not a whole .npy array"),
+        (lambda p: p.write_bytes(p.read_bytes().replace(b"'descr': '", b"'descr: '']")), "not a w"),
         (_shuffle_labels, "differs from the labels"),
         (lambda p: p.with_name("labels.npy").unlink(), "labels.npy is missing"),
     ],

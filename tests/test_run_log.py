@@ -124,6 +124,25 @@ def test_name():
     assert name == "my-run_dsetcifar10_corrgaussian_noise_sharpdro_seed3"
 
 
+def test_directory_is_locked_while_it_is_open(tmp_path):
+    first, second = RunLog(tmp_path / "a" / "b"), RunLog(tmp_path / "a" / "b")
+    first.open({"lr": 1}, {"device": "CPU"})
+    with pytest.raises(RunError, match="another process is at work in"):
+        second.open({"lr": 1}, {"device": "CPU"})
+    first.close()
+    second.open({"lr": 2}, {"device": "GPU"})
+    second.close()
+    content = json.loads(first.settings_path.read_text())
+    assert content["settings"] == {"lr": 1} and content["resumed"] == [{"device": "GPU"}]
+
+
+def test_tables_that_do_not_agree(tmp_path):
+    write_evaluations(tmp_path, "val.csv", {1: [0.5], 2: [0.5]})
+    write_evaluations(tmp_path, "test.csv", {1: [0.5]})
+    with pytest.raises(RunError, match="differ in their epochs"):
+        write_summary(tmp_path, total_epoch=2, metric="worst")
+
+
 def test_settings_that_cannot_be_read(tmp_path):
     log = RunLog(tmp_path)
     assert not log.exists()
