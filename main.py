@@ -15,7 +15,14 @@ from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
 with hold_interrupts():  # NumPy starts threads
     from tqdm import tqdm
 
-    from sharpdro.command_line import FREE_ON_RESUME, METHOD_SETTINGS, default_of, parse
+    from sharpdro.command_line import (
+        FREE_ON_RESUME,
+        FROM_CHECKPOINT,
+        METHOD_SETTINGS,
+        OWN_IN_EVALUATION,
+        default_of,
+        parse,
+    )
 
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
 tqdm.monitor_interval = 0
@@ -205,7 +212,8 @@ def evaluate(args):
             show_progress=args.show_progress,
         )
     scores = evaluator(network, normalize, {"test": test}, args)("test")
-    log.open(recorded(args), describe_environment(device))
+    settings = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
+    log.open({**settings, "trained_with": stored.settings}, describe_environment(device))
     with contextlib.closing(log):
         table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
         table.append(evaluation_rows(stored.epoch, scores))

@@ -54,6 +54,8 @@ def load(path: Path) -> Checkpoint:
     Raises:
         RunError: the file is missing, damaged, or not one of this program's.
     """
+    if path.is_dir():
+        raise RunError(f"checkpoint {path} is a folder: name a .ckpt file, such as its best.ckpt")
     if not path.is_file():
         raise RunError(f"checkpoint {path} does not exist")
     try:

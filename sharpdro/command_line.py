@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from corruptions.parameters import CORRUPTIONS, MAX_SEVERITY
+from corruptions import CORRUPTIONS, IMPLEMENTED, MAX_SEVERITY
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 
@@ -114,7 +114,10 @@ def create_parser():
 def add_run_flags(add):
     """What to run, where it writes, how it can be repeated."""
     add("-d", "--dataset", choices=DATASETS, default="synthetic", help="what to train on")
-    add("--desc", type=description, default="run", help="first part of the run directory's name")
+    text = (
+        "first part of the run directory's name; for --eval_only the default names the checkpoint"
+    )
+    add("--desc", type=description, default="run", help=text)
     add("--log_dir", type=Path, default=Path("logs"), help="where run directories are made")
     text = "continue the run of this name after its last finished epoch; start it if there is none"
     add("--resume", action="store_true", help=text)
@@ -135,7 +138,10 @@ def add_run_flags(add):
 def add_data_flags(add):
     """The images."""
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie")
-    text = f"one of {', '.join(CORRUPTIONS)}"
+    text = (
+        f"one of {', '.join(CORRUPTIONS)}; this version makes {' and '.join(IMPLEMENTED)}, the "
+        f"arrays of others must lie in the data directory"
+    )
     names = {"choices": CORRUPTIONS, "metavar": "NAME"}
     add("-c", "--corruption", default="gaussian_noise", help=text, **names)
     text = f"training images per class, shared out by Poisson's law {per_dataset('num_per_class')}"
@@ -244,7 +250,10 @@ def checkpoint_settings(path, given):
     from sharpdro import checkpoint
 
     names = FROM_CHECKPOINT - ({"depth", "widen_factor"} if "model" in given else set())
-    return {k: v for k, v in checkpoint.load(path).settings.items() if k in names}
+    trained = checkpoint.load(path).settings
+    # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
+    desc = "_".join(str(trained.get(name)) for name in ("desc", "method")) + f"_{path.stem}"
+    return {"desc": desc, **{k: v for k, v in trained.items() if k in names}}
 
 
 def resolve_method(parser, args, given):

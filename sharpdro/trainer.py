@@ -153,7 +153,8 @@ class Trainer:
                 raise RunError(f"{table} is missing: restore it, or choose another --desc")
         stored = checkpoint.load(path)
         checkpoint.restore(self._step, stored, path)
-        self._log.say(f"going on after epoch {stored.epoch}")
+        done = stored.epoch == self._plan.total_epoch
+        self._log.say("finished already" if done else f"going on after epoch {stored.epoch}")
         return stored.epoch
 
     def _train_epoch(self, epoch: int) -> None:
@@ -188,8 +189,8 @@ class Trainer:
     def _require_finite(self, what: str, values, when: str) -> None:
         if not np.isfinite(values).all():
             raise RunError(
-                f"{what} is no longer finite {when}: lower --lr; "
-                f"{self._log.folder} keeps what was saved before"
+                f"{what} is no longer finite {when}: lower --lr and choose another --desc; "
+                f"what was saved before stays in {self._log.folder}"
             )
 
     def _evaluate_epoch(self, epoch: int) -> None:

@@ -221,7 +221,10 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert "test accuracy in percent per severity" in capsys.readouterr().out
 
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
-    other = tmp_path / "run_dsetcifar10_corrjpeg_compression_eval_seed0"
+    other = tmp_path / "run_sharpdro_last_dsetcifar10_corrjpeg_compression_eval_seed0"
+    settings = json.loads((other / "settings.json").read_text())["settings"]
+    assert settings["num_test"] == 11 and settings["trained_with"]["num_test"] == 5
+    assert "lr" not in settings and settings["trained_with"]["lr"] == 0.05
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
     for other in (["--depth", "16"], ["-m", "resnet18"]):
         assert main.main([*own, *other, "--desc", "other"]) == 2
