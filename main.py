@@ -139,15 +139,17 @@ def make_plan(args, steps):
 
 def count_steps(args):
     """Full batches in the training set, known before it is read."""
+    from dataset.pipeline import steps_per_epoch
     from dataset.poisson import severity_counts
 
     num_classes = DATASETS[args.dataset].num_classes
     images = num_classes * int(severity_counts(args.num_per_class, args.num_severity).sum())
-    if images < args.batch_size:
+    steps = steps_per_epoch(images, args.batch_size)
+    if steps == 0:
         raise RunError(
             f"-b {args.batch_size} is more than the {images} training images: lower -b or raise -n"
         )
-    return images // args.batch_size
+    return steps
 
 
 def train(args):

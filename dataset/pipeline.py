@@ -13,9 +13,9 @@ from dataset.prepare_dataset import EvaluationSet, TrainingSet
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def steps_per_epoch(train: TrainingSet, batch_size: int) -> int:
-    """Full batches in the training set."""
-    return len(train.labels) // batch_size
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Full batches in a training set of `num_images`; the last partial one is dropped."""
+    return num_images // batch_size
 
 
 def training_batches(
@@ -33,7 +33,7 @@ def training_batches(
         Images uint8 (B, H, W, 3), labels int32 (B,), severities int32 (B,).
     """
     rng = np.random.default_rng([seed, 1, epoch])
-    for _ in range(steps_per_epoch(train, batch_size)):
+    for _ in range(steps_per_epoch(len(train.labels), batch_size)):
         chosen = rng.integers(0, len(train.labels), batch_size)
         images = train.images[chosen]
         flipped = rng.random(batch_size) < 0.5

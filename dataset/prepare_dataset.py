@@ -98,9 +98,8 @@ def prepare_dataset(
     per_severity, validation = split_by_severity(labels, num_per_class, num_severity, rng)
     if num_val:
         validation = _subset(validation, num_val, rng)
-    folder = data_dir / spec.corrupted_folder
     arrays = _corrupted_arrays(
-        spec, folder, splits, corruption, num_severity, num_workers, show_progress
+        spec, data_dir, splits, corruption, num_severity, num_workers, show_progress
     )
     return PreparedData(
         _training_set(arrays["train"], labels, per_severity),
@@ -120,9 +119,8 @@ def prepare_test_set(
 ) -> EvaluationSet:
     """The test set alone; arguments and errors as for `prepare_dataset`."""
     splits = {"test": _READERS[spec.name](spec, data_dir, show_progress)["test"]}
-    folder = data_dir / spec.corrupted_folder
     arrays = _corrupted_arrays(
-        spec, folder, splits, corruption, num_severity, num_workers, show_progress
+        spec, data_dir, splits, corruption, num_severity, num_workers, show_progress
     )
     return _test_set(arrays["test"], splits["test"][1], num_test)
 
@@ -148,8 +146,9 @@ def _training_set(arrays, labels, per_severity) -> TrainingSet:
     return TrainingSet(images, labels[np.concatenate(per_severity)], severities)
 
 
-def _corrupted_arrays(spec, folder, splits, corruption, num_severity, num_workers, show_progress):
+def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, num_workers, show_progress):
     """Per split the clean array and the memory-mapped corrupted ones, severities 0 … S."""
+    folder = data_dir / spec.corrupted_folder
     paths = {
         (split, severity): folder / split / str(severity) / f"{corruption}.npy"
         for split in splits

@@ -121,7 +121,7 @@ class RunLog:
     def open(self, settings: dict, environment: dict) -> None:
         """Make the directory, or take up the one that is there, and record what is about to be.
 
-        The directory stays locked until the process ends.
+        The directory stays locked until `close`, or the end of the process.
 
         Raises:
             RunError: another process is at work in it.
