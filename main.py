@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from dataset.errors import DataError
+from corruptions.errors import DataError
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
@@ -49,6 +49,7 @@ def read_data(args):
             args.seed,
             num_val=args.num_val,
             num_test=args.num_test,
+            frost_dir=args.frost_dir,
             num_workers=args.num_workers,
             show_progress=args.show_progress,
         )
@@ -210,6 +211,7 @@ def evaluate(args):
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
+            frost_dir=args.frost_dir,
             num_workers=args.num_workers,
             show_progress=args.show_progress,
         )

@@ -1,166 +1,203 @@
-"""Corrupting whole datasets into .npy files: in parallel, interruptible, never half-written."""
+#!/usr/bin/env python3
+"""Make corrupted versions of a whole dataset, or verify those that are there."""
 
-import contextlib
-import fcntl
-import multiprocessing
+import argparse
 import os
 import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import write_array_header_1_0
+from tqdm import tqdm
 
-from corruptions import corrupt
+from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS, manifest
+from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_npy
+from corruptions.command_line import DATASETS, SETS, count, expand, fail, read_clean
+from corruptions.errors import DataError
+from corruptions.manifest import Recipe
 
-_CHUNK = 500
-# Enough to keep all workers busy, few enough that an interruption need not wait for them.
-_CHUNKS_AHEAD = 2 * (os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is done to the images: the arguments of `corrupt` but the images and their indices."""
-
-    name: str
-    severity: int
-    variant: str
-    seed: int
-    split: str
+PUBLISHED_JPEG_QUALITY = 85
+VARIANT_OF_SIDE = {32: "cifar", 64: "imagenet64"}
 
 
-def _corrupt_chunk(images: np.ndarray, recipe: Recipe, first_index: int) -> np.ndarray:
-    return corrupt(
-        images,
-        recipe.name,
-        recipe.severity,
-        variant=recipe.variant,
-        seed=recipe.seed,
-        split=recipe.split,
-        first_index=first_index,
+class Terminated(Exception):
+    """SIGTERM."""
+
+
+def create_parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m corruptions.generate",
+        description=__doc__,
+        epilog="Writes FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order "
+        "of the clean images, with labels.npy beside them and FOLDER/manifest.json. Arrays that "
+        "are there are kept; stopped at any moment, the same command goes on.",
+        allow_abbrev=False,
     )
+    add = parser.add_argument_group("what to corrupt").add_argument
+    add("-d", "--dataset", choices=DATASETS, help="a dataset, both splits of it")
+    add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
+    text = "instead of -d: an array of your own, uint8 (N, H, W, 3)"
+    add("--images", type=Path, metavar="FILE.npy", help=text)
+    add("--labels", type=Path, metavar="FILE.npy", help="its labels (N,), copied beside the arrays")
+    text = "FOLDER of the arrays (default for -d: the one that main.py reads, in --data_dir)"
+    add("-o", "--output", type=Path, metavar="FOLDER", help=text)
+    text = "train, test or both (default: both); for --images a name of its own (default: test)"
+    add("--splits", nargs="+", metavar="SPLIT", help=text)
+
+    add = parser.add_argument_group("corruptions").add_argument
+    text = (
+        f"any of {', '.join(CORRUPTIONS)}; standard: the first {len(STANDARD)}, extra: the other "
+        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}"
+    )
+    add("-c", "--corruptions", nargs="+", metavar="NAME", choices=[*CORRUPTIONS, *SETS], help=text)
+    severities = range(1, MAX_SEVERITY + 1)
+    text = "severities (default: 1 to 5)"
+    add("-s", "--severities", nargs="+", type=int, choices=severities, metavar="S", help=text)
+    text = "strengths for 32×32 or 64×64 images (default: by the size of the images)"
+    add("--variant", choices=VARIANTS, help=text)
+    text = "fixes the randomness; main.py makes what is missing with seed 0 (default: 0)"
+    add("--seed", type=count, default=0, help=text)
+    text = (
+        f"with imagenet64: leave out the JPEG of quality {PUBLISHED_JPEG_QUALITY} that the "
+        f"published images were saved as"
+    )
+    add("--raw", action="store_true", help=text)
+    text = "folder with the photographs of the published frost; otherwise frost is drawn"
+    add("--frost_dir", type=Path, metavar="DIR", help=text)
+
+    add = parser.add_argument_group("how").add_argument
+    cores = len(os.sched_getaffinity(0))
+    text = f"processes; 0 or 1: this one alone (default: all cores, {cores})"
+    add("--num_workers", type=count, default=cores, metavar="N", help=text)
+    text = "compare what is in FOLDER with its manifest instead, name what is wrong, exit code 1"
+    add("--verify", action="store_true", help=text)
+    return parser
 
 
-def _start_worker():
-    """End with the parent process, however it ends."""
+def parse(parser, argv):
+    """The arguments, checked."""
+    args = parser.parse_args(argv)
+    if (args.dataset is None) == (args.images is None) and not (args.verify and args.output):
+        parser.error("give either -d DATASET or --images FILE.npy")
+    if args.images is not None and args.output is None:
+        parser.error("--images needs --output FOLDER")
+    if args.labels is not None and args.images is None:
+        parser.error("--labels goes with --images alone")
+    if args.corruptions is None and not args.verify:
+        parser.error("-c: name corruptions, or one of " + ", ".join(SETS))
+    if args.dataset and set(args.splits or ()) - {"train", "test"}:
+        parser.error("--splits: -d has train and test alone")
+    if args.images is not None and len(args.splits or ()) > 1:
+        parser.error("--splits: --images is one split, so it takes one name")
+    return args
 
-    def end_with_parent():
-        wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def folder_of(args):
+    """Where the arrays lie."""
+    return args.output or args.data_dir / DATASETS[args.dataset].corrupted_folder
 
 
-@contextlib.contextmanager
-def worker_pool(num_workers: int) -> Iterator[Executor | None]:
-    """Processes that corrupt images; None (work in this process) below two workers."""
-    if num_workers < 2:
-        yield None
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
-    # The workers inherit the mask: Ctrl-C and SIGTERM to the whole group are the parent's business.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+def read_sources(args):
+    """The clean images by split."""
+    if args.dataset:
+        splits = read_clean(DATASETS[args.dataset], args.data_dir, show_progress=True)
+        return {name: Source(*splits[name]) for name in args.splits or splits}
+    images = open_npy(args.images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        raise DataError(
+            f"{args.images} holds {images.dtype} {images.shape}, not uint8 (N, H, W, 3) images"
+        )
+    labels = open_npy(args.labels) if args.labels else None
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise DataError(f"{args.labels} holds {labels.shape}, not one label per image")
+    return {(args.splits or ["test"])[0]: Source(images, labels)}
+
+
+def create_recipes(args, sources):
+    """All arrays that are asked for."""
+    side = next(iter(sources.values())).images.shape[1]
+    variant = args.variant or VARIANT_OF_SIDE.get(side)
+    if variant is None:
+        raise DataError(
+            f"images of {side} pixels are neither 32 nor 64 high: choose the strengths with "
+            f"--variant {' or '.join(VARIANTS)}"
+        )
+    as_jpeg = variant == "imagenet64" and not args.raw
+    return [
+        Recipe(
+            name,
+            severity,
+            variant,
+            args.seed,
+            split,
+            jpeg_quality=PUBLISHED_JPEG_QUALITY if as_jpeg else None,
+            frost_dir=args.frost_dir if name == "frost" else None,
+        )
+        for name in expand(args.corruptions)
+        for severity in sorted(set(args.severities or range(1, MAX_SEVERITY + 1)))
+        for split in sources
+    ]
+
+
+def generate(args):
+    """Make what is missing; returns the exit code."""
+    folder = folder_of(args)
+    sources = read_sources(args)
+    recipes = create_recipes(args, sources)
+    missing = missing_recipes(folder, sources, recipes)
+    there = [recipe for recipe in recipes if recipe not in missing]
+    foreign = num_foreign(folder, there)
+    num_bytes = sum(sources[recipe.split].images.nbytes for recipe in missing)
+    print(
+        f"{folder}: {len(recipes)} arrays asked for, {len(there)} there"
+        + (f" ({foreign} of them not made by this program)" if foreign else "")
+        + f", {len(missing)} to make ({num_bytes / 1e9:.2f} GB)",
+        flush=True,
+    )
+    if not missing:
+        return 0
+    start = time.monotonic()
+    make_arrays(folder, sources, missing, args.num_workers, show_progress=True)
+    seconds = time.monotonic() - start
+    total = sum(len(sources[recipe.split].images) for recipe in missing)
+    print(f"{total:,} images in {seconds:.1f} s, {total / seconds:,.0f} images/s")
+    return 0
+
+
+def verify(args):
+    """Compare the folder with its manifest; returns the exit code."""
+    folder = folder_of(args)
+    total = sum(path.stat().st_size for path in folder.rglob("*.npy"))
+    with tqdm(desc="verifying", total=total, unit="B", unit_scale=True, disable=None) as bar:
+        problems = list(manifest.verify(folder, bar.update))
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{folder}: all {len(manifest.read(folder))} arrays are as the manifest says")
+    return 1 if problems else 0
+
+
+def _terminate(signum, frame):
+    raise Terminated
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    parser = create_parser()
+    args = parse(parser, argv)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        for started in [pool.submit(int) for _ in range(num_workers)]:
-            started.result()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield pool
-    except BrokenExecutor as error:
-        raise OSError(
-            "a process that makes corrupted images was killed, perhaps for want of memory: "
-            "start again, with a lower --num_workers"
-        ) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        pool.shutdown(wait=True, cancel_futures=True)
+        return verify(args) if args.verify else generate(args)
+    except (DataError, OSError) as error:
+        return fail(parser, error)
+    except KeyboardInterrupt:
+        message, code = "interrupted: the same command goes on", 130
+    except Terminated:
+        message, code = "terminated: the same command goes on", 143
+    print(f"corruptions.generate: {message}", file=sys.stderr)
+    return code
 
 
-def corrupted_chunks(
-    images: np.ndarray, recipe: Recipe, pool: Executor | None
-) -> Iterator[np.ndarray]:
-    """The corrupted images, uint8, in order, some hundred at a time."""
-    waiting = deque()
-    for start in range(0, len(images), _CHUNK):
-        chunk = np.ascontiguousarray(images[start : start + _CHUNK])
-        if pool is None:
-            yield _corrupt_chunk(chunk, recipe, start)
-            continue
-        waiting.append(pool.submit(_corrupt_chunk, chunk, recipe, start))
-        if len(waiting) > _CHUNKS_AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def write_corrupted(
-    path: Path,
-    images: np.ndarray,
-    recipe: Recipe,
-    pool: Executor | None = None,
-    on_progress: Callable[[int], object] = lambda count: None,
-) -> None:
-    """Write the corrupted images to `path` as .npy, uint8 (N, H, W, 3).
-
-    The file appears under its name only once it is complete and on disk. Another process writing
-    the same file is waited for, and its result kept.
-
-    Args:
-        path: where to write; its folder exists.
-        images: uint8 (N, H, W, 3).
-        recipe: the corruption.
-        pool: of `worker_pool`.
-        on_progress: called with the number of images done since the last call.
-
-    Raises:
-        OSError: the file cannot be written; what was written of it is removed.
-    """
-    with exclusive_partial(path) as partial:
-        if path.exists():
-            on_progress(len(images))
-            return
-        header = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
-        write_array_header_1_0(partial, header)
-        for chunk in corrupted_chunks(images, recipe, pool):
-            partial.write(chunk.tobytes())
-            on_progress(len(chunk))
-        complete(partial, path)
-
-
-def complete(partial, path: Path) -> None:
-    """Let a file of `exclusive_partial` appear under its name, once it is on disk."""
-    partial.flush()
-    os.fsync(partial.fileno())
-    os.replace(partial.name, path)
-
-
-@contextlib.contextmanager
-def exclusive_partial(path: Path):
-    """An empty file beside `path`, locked; it is gone afterwards unless `complete` was called.
-
-    The lock lies on the partial file itself, so that no lock files are left behind. Who gets the
-    lock on a file that its last owner has renamed or removed tries again on a new one.
-    """
-    name = path.with_name(f".{path.name}.partial")
-    while True:
-        partial = open(name, "ab")  # noqa: SIM115
-        fcntl.flock(partial, fcntl.LOCK_EX)
-        try:
-            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
-                break
-        except FileNotFoundError:
-            pass
-        partial.close()
-    try:
-        partial.truncate(0)
-        yield partial
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
-                os.remove(name)
-        partial.close()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from corruptions.errors import DataError
 from dataset.download import ensure_unpacked
-from dataset.errors import DataError
 from dataset.specs import DatasetSpec
 
 _SIDE = 32

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dataset.errors import DataError
+from corruptions.errors import DataError
 from dataset.specs import Archive
 
 _BLOCK = 1 << 20

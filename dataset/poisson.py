@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dataset.errors import DataError
+from corruptions.errors import DataError
 
 
 def severity_counts(num_per_class: int, num_severity: int, mean: float = 1.0) -> np.ndarray:

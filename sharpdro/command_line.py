@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from corruptions import CORRUPTIONS, IMPLEMENTED, MAX_SEVERITY
+from corruptions import CORRUPTIONS, MAX_SEVERITY
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 
@@ -19,7 +19,7 @@ FROM_CHECKPOINT = {
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
-    "device_target",
+    *("device_target", "frost_dir"),
 }
 # Settings of each method with their defaults; a method refuses those of the others.
 METHOD_SETTINGS = {
@@ -138,10 +138,7 @@ def add_run_flags(add):
 def add_data_flags(add):
     """The images."""
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie")
-    text = (
-        f"one of {', '.join(CORRUPTIONS)}; this version makes {' and '.join(IMPLEMENTED)}, the "
-        f"arrays of others must lie in the data directory"
-    )
+    text = f"one of {', '.join(CORRUPTIONS)}; images that are missing are made"
     names = {"choices": CORRUPTIONS, "metavar": "NAME"}
     add("-c", "--corruption", default="gaussian_noise", help=text, **names)
     text = f"training images per class, shared out by Poisson's law {per_dataset('num_per_class')}"
@@ -153,6 +150,8 @@ def add_data_flags(add):
     add("--num_test", type=COUNT, default=0, metavar="N", help=f"test {text}")
     text = "also crop training images at random, after padding them by side/8 pixels"
     add("--augment_data", action="store_true", help=text)
+    text = "folder with the photographs of the published frost; otherwise frost is drawn"
+    add("--frost_dir", type=Path, metavar="DIR", help=text)
     text = "processes that make missing corrupted images; 0 or 1: this one alone"
     cores = len(os.sched_getaffinity(0))
     add("--num_workers", type=COUNT, default=cores, metavar="N", help=text)
@@ -267,6 +266,8 @@ def resolve_method(parser, args, given):
 
 def resolve_dataset(parser, args):
     """Fill in the dataset's defaults."""
+    if args.frost_dir is not None and args.corruption != "frost":
+        parser.error(f"--frost_dir does not apply to -c {args.corruption}: leave it out")
     spec = DATASETS[args.dataset]
     args.num_per_class = args.num_per_class or spec.num_per_class
     args.model = args.model or spec.model

@@ -59,6 +59,11 @@ def describe_data(folder: Path, device: str, data, network) -> str:
         f"evaluation images at every severity: {len(data.validation.labels)} validation, "
         f"{len(data.test.labels)} test",
     ]
+    if data.num_foreign:
+        lines.append(
+            f"{data.num_foreign} arrays of corrupted images are not of this program's making "
+            f"(not in manifest.json): used as they are"
+        )
     empty = np.flatnonzero(groups == 0)
     if len(empty):
         lines.append(f"no training images at severity {' '.join(map(str, empty))}: -n is small")

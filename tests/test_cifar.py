@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from reference import shared_file
 
+from corruptions.errors import DataError
 from dataset.cifar import read_batch, read_cifar10
-from dataset.errors import DataError
 from dataset.specs import CIFAR10
 
 

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
+from corruptions.errors import DataError
 from dataset.download import ensure_unpacked
-from dataset.errors import DataError
 from dataset.specs import Archive
 
 FILES = ["one", "two"]

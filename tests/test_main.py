@@ -15,8 +15,12 @@ import fake_cifar
 import mindspore as ms
 import numpy as np
 import pytest
+from PIL import Image
 
 import main
+from corruptions.frost_photographs import PUBLISHED
+from dataset.cifar import read_cifar10
+from dataset.specs import CIFAR10
 from sharpdro.command_line import create_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -192,14 +196,14 @@ def test_flags_of_looking_and_keeping(run, monkeypatch):
 
 
 def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
-    from dataset import prepare_dataset
+    from corruptions import arrays
     from sharpdro import trainer
 
     fake_cifar.write_cifar10(tmp_path / "data")
     asked, bars = [], []
-    pool, bar = prepare_dataset.worker_pool, trainer.tqdm
-    monkeypatch.setattr(prepare_dataset, "_WORTH_WORKERS", 1)
-    monkeypatch.setattr(prepare_dataset, "worker_pool", lambda n: asked.append(n) or pool(0))
+    pool, bar = arrays.worker_pool, trainer.tqdm
+    monkeypatch.setattr(arrays, "_WORTH_WORKERS", 1)
+    monkeypatch.setattr(arrays, "worker_pool", lambda n: asked.append(n) or pool(0))
     monkeypatch.setattr(trainer, "tqdm", lambda *a, **k: bars.append(k["disable"]) or bar(*a, **k))
     own = (*ERM, "--data_dir", str(tmp_path / "data"), "--num_workers", "3")
     assert run.code(*own, "--log_dir", str(tmp_path / "a"), "--no-show_progress") == 0
@@ -207,6 +211,21 @@ def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
     bars.clear()
     assert run.code(*own, "--log_dir", str(tmp_path / "b"), "--show_progress") == 0
     assert asked == [3] and set(bars) == {None}  # None: where stderr is a terminal
+
+
+def test_frost_dir(run, tmp_path):
+    """Photographs of one colour make frost of that colour."""
+    fake_cifar.write_cifar10(tmp_path / "data")
+    for name in PUBLISHED:
+        Image.new("RGB", (300, 250), (200, 0, 0)).save(tmp_path / name)
+    own = (*ERM, "-c", "frost", "--data_dir", str(tmp_path / "data"))
+    assert run.code(*own, "--frost_dir", str(tmp_path), "--log_dir", str(tmp_path / "logs")) == 0
+    frosted = np.load(tmp_path / "data" / "CIFAR-10-C" / "test" / "2" / "frost.npy")
+    clean = read_cifar10(CIFAR10, tmp_path / "data", False)["test"][0]
+    # Severity 2 adds 0.3 of the photograph, to the red channel alone.
+    red = np.clip(clean[..., 0] + 0.3 * 200, 0, 255)
+    assert np.abs(frosted[..., 0] - red).max() <= 2
+    assert np.abs(frosted[..., 2].astype(int) - clean[..., 2]).max() <= 2
 
 
 def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
@@ -366,7 +385,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best"),
-    *("--log_dir", "--data_dir", "--checkpoint"),
+    *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
 }
 
 
@@ -416,7 +435,8 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("-m resnet50 --widen_factor 2", "--widen_factor applies to -m wideresnet only"),
         ("-n 501", "-n 501 is too large: class 0 has 500 images"),
         ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
-        ("-c fog", "fog.npy is missing and this version makes only gaussian_noise"),
+        ("--frost_dir x", "--frost_dir does not apply to -c gaussian_noise: leave it out"),
+        ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
     ],
 )
 def test_what_does_not_go_together(capsys, tmp_path, flags, text):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dataset.errors import DataError
+from corruptions.errors import DataError
 from dataset.poisson import severity_counts, split_by_severity
 
 

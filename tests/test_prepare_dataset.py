@@ -3,10 +3,14 @@
 import fake_cifar
 import numpy as np
 import pytest
+from PIL import Image
 
 from corruptions import corrupt
+from corruptions.arrays import Source, make_arrays
+from corruptions.errors import DataError
+from corruptions.frost_photographs import PUBLISHED
+from corruptions.manifest import Recipe
 from dataset.cifar import read_cifar10
-from dataset.errors import DataError
 from dataset.poisson import severity_counts
 from dataset.prepare_dataset import prepare_dataset, prepare_test_set
 from dataset.specs import CIFAR10
@@ -72,13 +76,34 @@ def test_arrays_that_are_there_are_used(data_dir):
     assert (data.train.images[data.train.severities == 1] == 77).all()
 
 
-def test_corruptions_that_cannot_be_made_are_used_from_disk(data_dir):
-    prepare(data_dir)
+def test_arrays_of_other_origin_are_used_and_counted(data_dir):
+    assert prepare(data_dir).num_foreign == 0
     for path in data_dir.rglob("gaussian_noise.npy"):
         path.rename(path.with_name("fog.npy"))
-    assert len(prepare(data_dir, "fog").train.labels) > 0
-    with pytest.raises(DataError, match=r"frost.npy is missing and this version makes only"):
-        prepare(data_dir, "frost")
+    data = prepare(data_dir, "fog")
+    assert data.num_foreign == 4
+    images, _ = read_cifar10(CIFAR10, data_dir, False)["test"]
+    assert np.array_equal(data.test.arrays[1], corrupt(images, "gaussian_noise", 1, split="test"))
+
+
+def test_arrays_of_another_seed_are_used(data_dir):
+    images, labels = read_cifar10(CIFAR10, data_dir, False)["test"]
+    recipe = Recipe("gaussian_noise", 1, "cifar", 5, "test")
+    make_arrays(data_dir / "CIFAR-10-C", {"test": Source(images, labels)}, [recipe])
+    expected = corrupt(images, "gaussian_noise", 1, split="test", seed=5)
+    assert np.array_equal(prepare(data_dir).test.arrays[1], expected)
+
+
+def test_frost_of_other_pictures_is_refused_only_if_pictures_are_named(data_dir, tmp_path):
+    prepare(data_dir, "frost")
+    for name in PUBLISHED:
+        Image.new("RGB", (300, 250), (180, 190, 200)).save(tmp_path / name)
+    with pytest.raises(DataError, match="made with other pictures of frost"):
+        prepare(data_dir, "frost", frost_dir=tmp_path)
+    (tmp_path / PUBLISHED[3]).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{PUBLISHED[3]} is missing: --frost_dir needs"):
+        prepare(data_dir, "frost", frost_dir=tmp_path)
+    prepare(data_dir, "frost")
 
 
 def test_seed_changes_the_split_but_never_the_images(data_dir):

@@ -34,7 +34,7 @@ def sources(package):
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("corruptions", {"mindspore", "dataset", "models", "sharpdro", "main"}),
+        ("corruptions", {"mindspore", "models", "sharpdro", "main"}),
         ("dataset", {"mindspore", "models", "sharpdro", "main"}),
         ("models", {"corruptions", "dataset", "sharpdro", "main"}),
         ("sharpdro", {"main"}),
@@ -45,6 +45,17 @@ def test_imports_point_downward(package, forbidden):
     for path in sources(package):
         tops = {name.split(".")[0] for name in imports_of(path)}
         assert not tops & forbidden, f"{path} imports {tops & forbidden}"
+
+
+def test_only_the_programs_of_corruptions_know_datasets():
+    programs = {"command_line", "generate", "contact_sheet"}
+    for path in sources("corruptions"):
+        names = imports_of(path)
+        if path.stem not in programs:
+            assert not {name.split(".")[0] for name in names} & {"dataset"}, path
+            assert not names & {f"corruptions.{program}" for program in programs}, path
+    for path in sources("dataset"):
+        assert not imports_of(path) & {f"corruptions.{program}" for program in programs}, path
 
 
 @pytest.mark.parametrize("module", ["perturbation", "group_weights", "state", "schedule"])

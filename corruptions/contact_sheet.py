@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Draw one image under many corruptions: a PNG, one row per corruption, one column per severity."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from corruptions import CORRUPTIONS, MAX_SEVERITY, VARIANTS, corrupt
+from corruptions.command_line import DATASETS, SETS, count, expand, fail, read_clean
+from corruptions.errors import DataError
+
+SIDES = {"cifar": 32, "imagenet64": 64}
+_GAP, _FONT_SIZE = 4, 16
+_INK, _PAPER = (0, 0, 0), (255, 255, 255)
+
+
+def create_parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m corruptions.contact_sheet", description=__doc__, allow_abbrev=False
+    )
+    add = parser.add_argument
+    text = "any image file; it is resized to 32×32 or 64×64, see --variant"
+    add("image", nargs="?", type=Path, metavar="IMAGE", help=text)
+    add("-d", "--dataset", choices=DATASETS, help="instead: an image of this dataset's test set")
+    add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
+    add("--index", type=count, default=0, metavar="I", help="which of its images (default: 0)")
+    text = "corruptions, or standard, extra, all (default: all)"
+    choices = [*CORRUPTIONS, *SETS]
+    add("-c", "--corruptions", nargs="+", metavar="NAME", choices=choices, help=text)
+    text = "strengths for 32×32 or 64×64 images (default: cifar, or that of the dataset)"
+    add("--variant", choices=VARIANTS, help=text)
+    add("--seed", type=count, default=0, help="fixes the randomness (default: 0)")
+    text = "folder with the photographs of the published frost; otherwise frost is drawn"
+    add("--frost_dir", type=Path, metavar="DIR", help=text)
+    add("--magnify", type=count, default=4, metavar="N", help="pixels per pixel (default: 4)")
+    text = "where to write (default: contact_sheet.png)"
+    add("-o", "--output", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=text)
+    return parser
+
+
+def read_image(args):
+    """The image, uint8 (H, W, 3), and the variant."""
+    if args.dataset:
+        spec = DATASETS[args.dataset]
+        images, _ = read_clean(spec, args.data_dir, show_progress=True)["test"]
+        if args.index >= len(images):
+            raise DataError(f"--index {args.index}: the test set has {len(images)} images")
+        return images[args.index], args.variant or spec.variant
+    variant = args.variant or "cifar"
+    try:
+        with Image.open(args.image) as image:
+            size = SIDES[variant], SIDES[variant]
+            return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)), variant
+    except UnidentifiedImageError as error:
+        raise DataError(f"{args.image} is not an image that Pillow can read") from error
+
+
+def draw_sheet(
+    image: np.ndarray,
+    names: tuple[str, ...],
+    variant: str = "cifar",
+    seed: int = 0,
+    frost_dir: Path | None = None,
+    magnify: int = 4,
+) -> Image.Image:
+    """The image, uint8 (H, W, 3), under corruptions × severities 0 … 5, with their names."""
+    font = ImageFont.load_default(_FONT_SIZE)
+    height, width = (side * magnify for side in image.shape[:2])
+    margin = max(int(font.getlength(name)) for name in names) + 2 * _GAP
+    top = _FONT_SIZE + 2 * _GAP
+    columns = MAX_SEVERITY + 1
+    size = margin + columns * (width + _GAP), top + len(names) * (height + _GAP)
+    sheet = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for severity in range(columns):
+        middle = margin + severity * (width + _GAP) + width // 2
+        draw.text((middle, top // 2), str(severity), _INK, font, anchor="mm")
+    for row, name in enumerate(names):
+        y = top + row * (height + _GAP)
+        draw.text((_GAP, y + height // 2), name, _INK, font, anchor="lm")
+        for severity in range(columns):
+            corrupted = corrupt(
+                image[None], name, severity, variant=variant, seed=seed, frost_dir=frost_dir
+            )
+            tile = Image.fromarray(corrupted[0]).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(tile, (margin + severity * (width + _GAP), y))
+    return sheet
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    parser = create_parser()
+    args = parser.parse_args(argv)
+    if (args.image is None) == (args.dataset is None):
+        parser.error("give either an image file or -d DATASET")
+    if not 1 <= args.magnify <= 32:
+        parser.error("--magnify must be 1 to 32")
+    try:
+        image, variant = read_image(args)
+        names = expand(args.corruptions or ["all"])
+        sheet = draw_sheet(image, names, variant, args.seed, args.frost_dir, args.magnify)
+        sheet.save(args.output, "PNG")
+    except (DataError, OSError) as error:
+        return fail(parser, error)
+    print(f"{args.output}: {len(names)} corruptions of {variant} strength, severities 0 to 5")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Files that are there whole or not at all, whoever else is writing them."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is while it is being written."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None = None) -> None:
+    """Let a file of `exclusive_partial` appear under its name, once it is on disk.
+
+    `before` is called in between.
+    """
+    partial.flush()
+    os.fsync(partial.fileno())
+    if before is not None:
+        before()
+    os.replace(partial.name, path)
+
+
+@contextlib.contextmanager
+def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
+    """An empty file beside `path`, locked; it is gone afterwards unless `complete` was called.
+
+    The lock lies on the partial file itself, so that no lock files are left behind. Who gets the
+    lock on a file that its last owner has renamed or removed tries again on a new one.
+
+    Raises:
+        OSError: the file cannot be written; the message names it.
+    """
+    name = partial_path(path)
+    while True:
+        partial = open(name, "ab")  # noqa: SIM115
+        fcntl.flock(partial, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
+                break
+        except FileNotFoundError:
+            pass
+        partial.close()
+    try:
+        partial.truncate(0)
+        yield partial
+    except OSError as error:
+        if error.filename is None and error.strerror:
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
+        raise
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
+                os.remove(name)
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
+            partial.close()

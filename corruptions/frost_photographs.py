@@ -1,0 +1,58 @@
+"""The pictures that the frost corruption lays over an image: drawn ones, or the published ones."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from corruptions.frost_textures import draw_frost_textures
+
+# The published code draws from these five alone, each as often; frost6.jpg is never used. The
+# second and the third show the same.
+PUBLISHED = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
+
+
+@functools.lru_cache(maxsize=4)
+def frost_photographs(scale: float, folder: Path | None = None) -> tuple[np.ndarray, ...]:
+    """Five pictures of frost, uint8 (H, W, 3) of various sizes.
+
+    Args:
+        scale: by which they are shrunk.
+        folder: where the published photographs lie; None: pictures drawn here.
+
+    Raises:
+        OSError: the folder lacks one of the photographs, or it cannot be read.
+    """
+    photographs = read_photographs(folder) if folder else draw_frost_textures()
+    return tuple(_shrunk(_shrunk(picture, scale, 0), scale, 1) for picture in photographs)
+
+
+def read_photographs(folder: Path) -> list[np.ndarray]:
+    """The published photographs, uint8 (H, W, 3); errors as for `frost_photographs`."""
+    photographs = []
+    for name in PUBLISHED:
+        path = Path(folder) / name
+        try:
+            with Image.open(path) as image:
+                photographs.append(np.asarray(image.convert("RGB")))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{path} is missing: --frost_dir needs {', '.join(PUBLISHED)} of the published "
+                f"corruptions; without it frost is drawn"
+            ) from error
+        except OSError as error:
+            raise OSError(f"{path} cannot be read as an image: {error}") from error
+    return photographs
+
+
+def _shrunk(picture: np.ndarray, scale: float, axis: int) -> np.ndarray:
+    """Shrink one axis by bilinear sampling without antialiasing, as published (OpenCV does)."""
+    length = picture.shape[axis]
+    source = (np.arange(round(length * scale)) + 0.5) / scale - 0.5
+    source = np.clip(source, 0, length - 1)
+    below = np.floor(source).astype(int)
+    above = np.minimum(below + 1, length - 1)
+    share = (source - below)[(slice(None),) + (None,) * (2 - axis)]
+    lines = picture.take(below, axis) * (1 - share) + picture.take(above, axis) * share
+    return np.rint(lines).astype(np.uint8)

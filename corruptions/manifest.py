@@ -1,0 +1,151 @@
+"""manifest.json: how each array of a folder was made, and what its bytes were.
+
+One JSON object; "arrays" has an entry per file, by its path inside the folder.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from corruptions.errors import DataError
+from corruptions.files import complete, exclusive_partial, partial_path
+from corruptions.frost_photographs import PUBLISHED
+from corruptions.parameters import PARAMETERS
+
+# Goes up whenever a corruption would come out different.
+VERSION = 1
+NAME = "manifest.json"
+_PACKAGES = ("numpy", "scipy", "pillow")
+_BLOCK = 2**22
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an array is made from the clean images of a split.
+
+    Args:
+        name, severity, variant, seed, split, frost_dir: as for `corruptions.corrupt`.
+        jpeg_quality: of the JPEG file that every corrupted image goes through; None: none.
+    """
+
+    name: str
+    severity: int
+    variant: str
+    seed: int
+    split: str
+    jpeg_quality: int | None = None
+    frost_dir: Path | None = None
+
+
+def entry(recipe: Recipe, shape: tuple, clean_sha256: str, sha256: str) -> dict:
+    """What the manifest says of one array."""
+    facts = {
+        "corruption": recipe.name,
+        "severity": recipe.severity,
+        "split": recipe.split,
+        "variant": recipe.variant,
+        "parameters": PARAMETERS[recipe.variant][recipe.name][recipe.severity - 1],
+        "seed": recipe.seed,
+        "jpeg_quality": recipe.jpeg_quality,
+        "shape": shape,
+        "clean_sha256": clean_sha256,
+        "sha256": sha256,
+        "version": VERSION,
+        "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+    if recipe.name == "frost":
+        facts["frost"] = _frost(recipe.frost_dir)
+    return json.loads(json.dumps(facts))
+
+
+def _frost(folder: Path | None) -> str | dict[str, str]:
+    """The pictures: "drawn", or the checksum of each photograph."""
+    if folder is None:
+        return "drawn"
+    return {name: _file_sha256(folder / name) for name in PUBLISHED}
+
+
+def differences(entry: dict, recipe: Recipe, any_seed: bool = False) -> list[str]:
+    """What an array was made with, where that is not as in the recipe.
+
+    Any pictures of frost will do where the recipe names no folder.
+    """
+    wanted = {
+        "version": VERSION,
+        "variant": recipe.variant,
+        "jpeg_quality": recipe.jpeg_quality,
+    }
+    if not any_seed:
+        wanted["seed"] = recipe.seed
+    if recipe.name == "frost" and recipe.frost_dir is not None:
+        wanted["frost"] = _frost(recipe.frost_dir)
+    return [
+        "other pictures of frost" if key == "frost" else f"{key} {entry.get(key)}, not {value}"
+        for key, value in wanted.items()
+        if entry.get(key) != value
+    ]
+
+
+def read(folder: Path) -> dict[str, dict]:
+    """The entries by path; none if there is no manifest.
+
+    Raises:
+        DataError: it is there, but is not a manifest.
+    """
+    path = folder / NAME
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["arrays"]
+        if all(isinstance(entry, dict) for entry in entries.values()):
+            return entries
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise DataError(f"{path} is not a manifest of corrupted arrays: delete it, or restore it")
+
+
+def record(folder: Path, name: str, entry: dict) -> None:
+    """Enter one array, whatever other processes enter at the same time."""
+    path = folder / NAME
+    with exclusive_partial(path) as partial:
+        entries = {**read(folder), name: entry}
+        text = json.dumps({"arrays": dict(sorted(entries.items()))}, indent=1)
+        partial.write(f"{text}\n".encode())
+        complete(partial, path)
+
+
+def verify(
+    folder: Path, on_progress: Callable[[int], object] = lambda num_bytes: None
+) -> Iterator[str]:
+    """Compare the files of a folder with its manifest; yields one line for everything wrong.
+
+    Raises:
+        DataError: there is no manifest, or it cannot be read.
+    """
+    entries = read(folder)
+    if not entries:
+        raise DataError(f"{folder / NAME} is missing or empty: nothing to verify")
+    for name, facts in entries.items():
+        path = folder / name
+        if not path.exists():
+            yield f"{name}: missing"
+        elif _file_sha256(path, on_progress) != facts.get("sha256"):
+            yield f"{name}: differs from the manifest's checksum"
+    for path in sorted(folder.rglob("*.npy")):
+        name = path.relative_to(folder).as_posix()
+        if name not in entries and path.name != "labels.npy":
+            yield f"{name}: not in the manifest"
+    for path in sorted(folder.rglob(partial_path(Path("*")).name)):
+        yield f"{path.relative_to(folder).as_posix()}: left by a run that was killed, or in use"
+
+
+def _file_sha256(path: Path, on_progress: Callable[[int], object] = lambda count: None) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            on_progress(len(block))
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""CPU time per image of every corruption, beside that of the published code.
+
+    python scripts/benchmark_corruptions.py [NAME ...]
+
+One core, the mean of the five severities, the fastest of some repetitions each; reading, writing
+and worker processes are left out. The images are coloured clouds.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"  # before NumPy is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+from scipy.ndimage import gaussian_filter  # noqa: E402
+
+from corruptions import CORRUPTIONS, MAX_SEVERITY, corrupt  # noqa: E402
+
+# Milliseconds per image of the published code on one core at 32×32 and 64×64, mean of the five
+# severities, measured once on an AMD EPYC: a yardstick, not a race on this machine.
+PUBLISHED = {
+    "gaussian_noise": (0.087, 0.295),
+    "shot_noise": (0.226, 0.757),
+    "impulse_noise": (0.087, 0.118),
+    "defocus_blur": (0.166, 0.180),
+    "glass_blur": (10.553, 32.932),
+    "motion_blur": (1.439, 4.334),
+    "zoom_blur": (2.692, 6.119),
+    "snow": (1.103, 2.990),
+    "frost": (4.809, 4.732),
+    "fog": (0.422, 0.354),
+    "brightness": (0.405, 1.225),
+    "contrast": (0.055, 0.155),
+    "elastic_transform": (0.539, 1.920),
+    "pixelate": (0.035, 0.079),
+    "jpeg_compression": (0.124, 0.173),
+    "speckle_noise": (0.082, 0.306),
+    "gaussian_blur": (0.083, 0.195),
+    "spatter": (0.209, 0.462),
+    "saturate": (0.412, 0.922),
+}
+SIZES = (("cifar", 32, 1000), ("imagenet64", 64, 250))  # variant, side, images
+REPETITIONS = 3
+
+
+def milliseconds(name, severity, variant, images):
+    """CPU time per image, the fastest repetition."""
+    corrupt(images[:10], name, severity, variant=variant)  # tables and pictures are made once
+    times = []
+    for _ in range(REPETITIONS):
+        start = time.process_time()
+        corrupt(images, name, severity, variant=variant)
+        times.append(time.process_time() - start)
+    return min(times) / len(images) * 1e3
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="corruptions; default: all")
+    names = parser.parse_args().names or CORRUPTIONS
+    for unknown in set(names) - set(CORRUPTIONS):
+        parser.error(f"unknown corruption {unknown}; choose from {', '.join(CORRUPTIONS)}")
+    print(f"{'ms per image':18}" + 2 * f"{'ours':>9}{'published':>11}{'ratio':>7}{'(least)':>9}")
+    ratios = {variant: [] for variant, _, _ in SIZES}
+    for name in names:
+        row = f"{name:18}"
+        for i, (variant, side, count) in enumerate(SIZES):
+            images = smooth_images(count, side)
+            ours = [
+                milliseconds(name, severity, variant, images)
+                for severity in range(1, MAX_SEVERITY + 1)
+            ]
+            published = PUBLISHED[name][i]
+            ratios[variant].append(published / np.mean(ours))
+            row += f"{np.mean(ours):9.4f}{published:11.3f}{ratios[variant][-1]:7.1f}"
+            row += f"{published / max(ours):9.1f}"
+        print(row, flush=True)
+    for variant, side, _ in SIZES:
+        mean = np.exp(np.mean(np.log(ratios[variant])))
+        print(f"{side}×{side}: geometric mean {mean:.1f}, least {min(ratios[variant]):.1f}")
+
+
+def smooth_images(count, side):
+    """Coloured clouds: about as compressible as photographs."""
+    rng = np.random.default_rng(0)
+    noise = gaussian_filter(rng.standard_normal((count, side, side, 3)), (0, 2, 2, 0), mode="wrap")
+    return np.clip(128 + 60 / noise.std() * noise, 0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    main()
