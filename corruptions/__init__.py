@@ -1,6 +1,7 @@
 """The common corruptions of Hendrycks & Dietterich (ICLR 2019) on batches of uint8 images."""
 
 import functools
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ _FUNCTIONS = {
     for name in CORRUPTIONS
 }
 # Enough for NumPy to be at full speed, little enough for the processor's cache.
-_CHUNK_PIXELS = 2**17
+_CHUNK_PIXELS = 2**18
 
 
 def corrupt(
@@ -50,8 +51,9 @@ def corrupt(
         uint8 (N, H, W, 3), a new array.
 
     Raises:
-        TypeError: images are not uint8.
-        ValueError: wrong shape, unknown name or variant, severity, seed or index out of range.
+        TypeError: images are not uint8, or severity is not a whole number.
+        ValueError: wrong shape, unknown name or variant, severity, seed or index out of range;
+            images larger than the pictures of frost.
         OSError: `frost_dir` lacks a photograph, or it cannot be read.
     """
     if images.dtype != np.uint8:
@@ -62,6 +64,7 @@ def corrupt(
         raise ValueError(f"unknown corruption {name!r}; choose one of {', '.join(CORRUPTIONS)}")
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    severity = operator.index(severity)
     if severity not in range(MAX_SEVERITY + 1):
         raise ValueError(f"severity must be 0 … {MAX_SEVERITY}, not {severity}")
     if seed < 0 or first_index < 0:

@@ -11,7 +11,6 @@ from corruptions.filters import (
     correlate,
     gaussian,
     linear_filter,
-    taps_by_weight,
     truncate,
 )
 from corruptions.random_streams import RandomStreams
@@ -30,8 +29,7 @@ def _blurred(images: np.ndarray, sigma: float) -> np.ndarray:
 
 def defocus_blur(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:
     """Filter with a disk of the given radius, its edge smoothed by a Gaussian. Draws nothing."""
-    kernel = _defocus_kernel(*strength)
-    return correlate(images, taps_by_weight(kernel), len(kernel))
+    return correlate(images, _defocus_kernel(*strength))
 
 
 def _defocus_kernel(radius: float, smoothing: float) -> np.ndarray:

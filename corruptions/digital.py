@@ -128,17 +128,27 @@ def contrast(images: np.ndarray, factor: float, streams: RandomStreams) -> np.nd
 
 
 def pixelate(images: np.ndarray, scale: float, streams: RandomStreams) -> np.ndarray:
-    """Resize to int(side · scale) and back, averaging over boxes. Draws nothing.
+    """Resize to int(side · scale) and back, averaging over boxes. Draws nothing."""
+    n, height, width, _ = images.shape
+    # On top of each other, all images go through Pillow in one call. No box reaches from one into
+    # the next, but where an edge falls on the centre of a pixel, rounding would decide, differently
+    # for each image, whether that pixel is in. With a height of 2^k edges never fall there.
+    together = n if height.bit_count() == 1 else 1
+    pixelated = np.empty_like(images)
+    for start in range(0, n, together):
+        part = images[start : start + together]
+        pixelated[start : start + together] = _pixelate_stack(part, scale)
+    return pixelated
 
-    All images go through Pillow on top of each other: no box reaches from one into the next. One
-    axis at a time, the width first, because the results in between are rounded to whole numbers.
-    """
+
+def _pixelate_stack(images: np.ndarray, scale: float) -> np.ndarray:
+    """One axis at a time, the width first: the results in between are whole numbers."""
     n, height, width, _ = images.shape
     small = int(width * scale), n * int(height * scale)
     stack = Image.fromarray(images.reshape(n * height, width, 3))
     for size in ((small[0], n * height), small, (width, small[1]), (width, n * height)):
         stack = stack.resize(size, Image.Resampling.BOX)
-    return np.array(stack).reshape(images.shape)
+    return np.asarray(stack).reshape(images.shape)
 
 
 def jpeg_compression(images: np.ndarray, quality: int, streams: RandomStreams) -> np.ndarray:
@@ -198,15 +208,18 @@ def _affine_source(height: int, width: int, size: float, streams: RandomStreams)
 
 
 def _smooth(fields: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian filter of float32 (N, H, W) over H and W, ending at 3σ, borders reflected."""
+    """Gaussian filter of (N, H, W) over H and W, ending at 3σ, borders reflected; float32.
+
+    Computed in double precision: what single precision rounds depends on the processor and on how
+    many threads it uses.
+    """
     down, right = (_smoothing(side, sigma) for side in fields.shape[1:])
-    return np.matmul(np.matmul(down, fields), right.T)
+    return np.matmul(np.matmul(down, fields), right.T).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=8)
 def _smoothing(side: int, sigma: float) -> np.ndarray:
-    identity = np.eye(side, dtype=np.float32)
-    return gaussian_filter1d(identity, sigma, axis=0, mode="reflect", truncate=3)
+    return gaussian_filter1d(np.eye(side), sigma, axis=0, mode="reflect", truncate=3)
 
 
 def _sample(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: str) -> np.ndarray:
@@ -214,16 +227,15 @@ def _sample(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: s
 
     What lies beyond the border is mirrored as np.pad's mode `border` says.
     """
-    side = max(planes.shape[2:])
-    margin = max(-rows.min(), rows.max() - side, -columns.min(), columns.max() - side)
-    margin = min(max(int(margin), 0) + 2, side - 1)
+    height, width = planes.shape[2:]
+    top, left = np.floor(rows), np.floor(columns)
+    down, right = rows - top, columns - left
+    top, left = top.astype(np.intp), left.astype(np.intp)
+    margin = max(-top.min(), top.max() + 2 - height, -left.min(), left.max() + 2 - width, 0)
     padded = np.pad(planes, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode=border)
     n, height, width = padded.shape[1:]
-    rows = np.clip(rows + np.float32(margin), 0, height - 2)
-    columns = np.clip(columns + np.float32(margin), 0, width - 2)
-    top, left = rows.astype(np.intp), columns.astype(np.intp)
-    down, right = rows - top.astype(np.float32), columns - left.astype(np.float32)
-    corner = np.arange(n)[:, None, None] * (height * width) + top * width + left
+    corner = np.arange(n)[:, None, None] * (height * width) + (top + margin) * width
+    corner += left + margin
     sampled = np.empty_like(planes)
     for plane, target in zip(padded.reshape(3, -1), sampled):
         upper, lower = (

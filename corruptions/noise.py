@@ -36,8 +36,9 @@ def impulse_noise(images: np.ndarray, share: float, streams: RandomStreams) -> n
     """A share of the values set to 0 or 1, half each."""
     words = streams.words(*images.shape[1:])
     half = round(share / 2 * 2**32)
+    # Arithmetic instead of masked assignment, which takes several times as long.
     noisy = images * (words >= 2 * half)
-    noisy[words < half] = 255
+    noisy |= (words < half) * np.uint8(255)
     return noisy
 
 

@@ -53,6 +53,9 @@ def frost(
     pictures = frost_photographs(scale, folder)
     which = streams.integers(0, len(pictures))
     sizes = np.array([picture.shape[:2] for picture in pictures])
+    if (sizes < (height, width)).any():
+        least = " × ".join(map(str, sizes.min(axis=0)))
+        raise ValueError(f"images of {height} × {width} are larger than the frost of {least}")
     # As published: the last possible place is never taken.
     rows, columns = (
         streams.integers(0, np.maximum(sizes[which, axis] - side, 1))
@@ -63,14 +66,20 @@ def frost(
         here = which == number
         windows = sliding_window_view(picture, (height, width), axis=(0, 1))
         ice[here] = windows[rows[here], columns[here]].transpose(0, 2, 3, 1)
-    frosted = images * np.float64(share)
-    frosted += frost_share * ice
-    return truncate(frosted)
+    return _frost_table(share, frost_share).take(images.astype(np.uint16) * 256 + ice)
+
+
+@functools.lru_cache(maxsize=8)
+def _frost_table(share: float, frost_share: float) -> np.ndarray:
+    """share·image + frost_share·ice, truncated; uint8 (65536,), index 256 · image + ice."""
+    levels = np.arange(256.0)
+    return truncate(share * levels[:, None] + frost_share * levels).ravel()
 
 
 @functools.lru_cache(maxsize=8)
 def _zoom_matrix(side: int, factor: float) -> np.ndarray:
-    return centre_zoom(np.eye(side, dtype=np.float32), factor)
+    # Double precision: what single precision rounds depends on the processor and its threads.
+    return centre_zoom(np.eye(side), factor)
 
 
 def fog(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:

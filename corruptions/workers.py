@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing.connection import wait
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 
 def _start_worker():
     """End with the parent process, however it ends."""
@@ -18,6 +20,14 @@ def _start_worker():
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _restore(environment: dict[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -32,11 +42,15 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    # One thread of linear algebra each, or there are as many threads as cores in every worker.
+    environment = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
     # The workers inherit the mask: Ctrl-C and SIGTERM to the whole group are the parent's business.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         for started in [pool.submit(int) for _ in range(num_workers)]:
             started.result()
+        _restore(environment)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield pool
     except BrokenExecutor as error:
@@ -45,5 +59,6 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
             "start again, with a lower --num_workers"
         ) from error
     finally:
+        _restore(environment)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         pool.shutdown(wait=True, cancel_futures=True)
