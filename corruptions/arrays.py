@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,8 @@ from corruptions.frost_photographs import read_photographs
 from corruptions.manifest import Recipe
 from corruptions.workers import worker_pool
 
-_CHUNK = 500
+# Of clean images: what a worker gets at a time.
+_CHUNK_BYTES = 2**21
 # Enough to keep all workers busy, few enough that an interruption need not wait for them.
 _CHUNKS_AHEAD = 2 * (os.cpu_count() or 1)
 # Below this many images starting worker processes costs more than it saves.
@@ -44,16 +45,17 @@ class Source:
     @functools.cached_property
     def sha256(self) -> str:
         """Of the images' bytes, row after row."""
-        return _sha256(
-            self.images[start : start + _CHUNK] for start in range(0, len(self.images), _CHUNK)
-        )
+        digest = hashlib.sha256()
+        for _, chunk in chunks(self.images):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
-def _sha256(parts: Iterable[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part))
-    return digest.hexdigest()
+def chunks(images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Some images at a time, contiguous, with the index of the first."""
+    size = max(1, _CHUNK_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), size):
+        yield start, np.ascontiguousarray(images[start : start + size])
 
 
 def array_path(folder: Path, recipe: Recipe) -> Path:
@@ -134,10 +136,13 @@ def missing_recipes(
             continue
         open_array(folder, recipe, sources[recipe.split])
         entry = entries.get(path.relative_to(folder).as_posix())
-        differences = manifest.differences(entry, recipe, any_seed) if entry else []
+        differences = []
+        if entry:
+            clean_sha256 = sources[recipe.split].sha256
+            differences = manifest.differences(entry, recipe, clean_sha256, any_seed)
         if differences:
             raise DataError(
-                f"{path} was made with {differences[0]}: delete it to have it made anew, or use "
+                f"{path} was made {differences[0]}: delete it to have it made anew, or use "
                 f"another folder"
             )
     return missing
@@ -247,8 +252,7 @@ def corrupted_chunks(
 ) -> Iterator[np.ndarray]:
     """The corrupted images, uint8, in order, some hundred at a time."""
     waiting = deque()
-    for start in range(0, len(images), _CHUNK):
-        chunk = np.ascontiguousarray(images[start : start + _CHUNK])
+    for start, chunk in chunks(images):
         if pool is None:
             yield _corrupt_chunk(chunk, recipe, start)
             continue

@@ -11,9 +11,16 @@ try:
 except ImportError:  # corruptions/ is used on its own
     DATASETS, read_clean = {}, None
 
-__all__ = ["DATASETS", "SETS", "count", "expand", "fail", "read_clean"]
+__all__ = ["DATASETS", "SETS", "Parser", "count", "expand", "fail", "read_clean"]
 
 SETS = {"all": CORRUPTIONS, "standard": STANDARD, "extra": EXTRA}
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers bad usage in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def count(text: str) -> int:
@@ -31,5 +38,5 @@ def expand(names: list[str]) -> tuple[str, ...]:
 
 def fail(parser: argparse.ArgumentParser, error: Exception) -> int:
     """Report what the user can mend, in one line; returns the exit code."""
-    print(f"{parser.prog.removeprefix('python -m ')}: error: {error}", file=sys.stderr)
+    print(f"{parser.prog}: error: {error}", file=sys.stderr)
     return 2

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Draw one image under many corruptions: a PNG, one row per corruption, one column per severity."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY, VARIANTS, corrupt
-from corruptions.command_line import DATASETS, SETS, count, expand, fail, read_clean
+from corruptions.command_line import DATASETS, SETS, Parser, count, expand, fail, read_clean
 from corruptions.errors import DataError
 
 SIDES = {"cifar": 32, "imagenet64": 64}
@@ -18,7 +17,7 @@ _INK, _PAPER = (0, 0, 0), (255, 255, 255)
 
 
 def create_parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m corruptions.contact_sheet", description=__doc__, allow_abbrev=False
     )
     add = parser.add_argument

@@ -14,6 +14,8 @@ from corruptions.filters import truncate
 from corruptions.random_streams import RandomStreams
 
 _LEVELS = np.arange(256)
+# Pixels: the side of what JPEG codes at once with its default subsampling, the highest image.
+_JPEG_BLOCK, _JPEG_LONGEST = 16, 65500
 
 
 def brightness(images: np.ndarray, added: float, streams: RandomStreams) -> np.ndarray:
@@ -50,7 +52,7 @@ def saturate(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.
     middle = 1 - _way_down(images, value, smallest) * saturation
     middle *= value / 255
     middle *= 255
-    middle = truncate(middle)
+    middle = middle.astype(np.uint8)
     saturated = np.empty_like(images)
     for channel in range(3):
         x = images[..., channel]
@@ -123,32 +125,52 @@ def contrast(images: np.ndarray, factor: float, streams: RandomStreams) -> np.nd
         values *= factor
         values += mean[channel]
         values *= 255
-        flattened[..., channel] = truncate(values).reshape(images.shape[:3])
+        flattened[..., channel] = values.reshape(images.shape[:3])
     return flattened
 
 
 def pixelate(images: np.ndarray, scale: float, streams: RandomStreams) -> np.ndarray:
-    """Resize to int(side · scale) and back, averaging over boxes. Draws nothing."""
-    n, height, width, _ = images.shape
-    # On top of each other, all images go through Pillow in one call. No box reaches from one into
-    # the next, but where an edge falls on the centre of a pixel, rounding would decide, differently
-    # for each image, whether that pixel is in. With a height of 2^k edges never fall there.
-    together = n if height.bit_count() == 1 else 1
-    pixelated = np.empty_like(images)
-    for start in range(0, n, together):
-        part = images[start : start + together]
-        pixelated[start : start + together] = _pixelate_stack(part, scale)
-    return pixelated
+    """Resize to int(side · scale) and back, averaging over boxes. Draws nothing.
+
+    As Pillow's BOX does it: one axis after the other, the width first, each with rounding.
+    """
+    height, width = images.shape[1:3]
+    small = images
+    for axis, side in ((2, width), (1, height)):
+        small = _box_means(small, *_boxes(side, int(side * scale)), axis)
+    rows, columns = (_boxes(int(side * scale), side)[0] for side in (height, width))
+    pixels = small.view("V3").take(columns, axis=2).take(rows, axis=1)
+    return pixels.view(np.uint8).reshape(images.shape)
 
 
-def _pixelate_stack(images: np.ndarray, scale: float) -> np.ndarray:
-    """One axis at a time, the width first: the results in between are whole numbers."""
-    n, height, width, _ = images.shape
-    small = int(width * scale), n * int(height * scale)
-    stack = Image.fromarray(images.reshape(n * height, width, 3))
-    for size in ((small[0], n * height), small, (width, small[1]), (width, n * height)):
-        stack = stack.resize(size, Image.Resampling.BOX)
-    return np.asarray(stack).reshape(images.shape)
+def _boxes(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first pixel in the box of each new pixel and how many there are, (after,) each.
+
+    A box is before / after pixels wide, but at least 1, and has in it the pixels whose centres it
+    covers. Where one lies on its edge, rounding decides: the steps are those of Pillow.
+    """
+    step = before / after
+    size = max(step, 1.0)
+    middle = (np.arange(after) + 0.5) * step
+    first = np.maximum((middle - 0.5 * size + 0.5).astype(int), 0)
+    last = np.minimum((middle + 0.5 * size + 0.5).astype(int), before) - 1
+    first += (first - middle + 0.5) * (1 / size) <= -0.5
+    last -= (last - middle + 0.5) * (1 / size) > 0.5
+    return first, last - first + 1
+
+
+def _box_means(images: np.ndarray, first: np.ndarray, count: np.ndarray, axis: int) -> np.ndarray:
+    """Means of boxes along an axis of uint8 (N, H, W, 3), rounded; boxes do not overlap."""
+    if count.max() > 2:
+        shape = [1] * 4
+        shape[axis] = -1
+        weights = (0.5 + 2**22 / count).astype(np.uint32).reshape(shape)
+        sums = np.add.reduceat(images.astype(np.uint32), first, axis=axis)
+        return ((sums * weights + 2**21) >> 22).astype(np.uint8)
+    pixels = images.view("V3")  # whole pixels are faster to move
+    a, b = (pixels.take(place, axis).view(np.uint8) for place in (first, first + count - 1))
+    # The mean of two bytes, halves rounded up, without leaving the bytes.
+    return (a | b) - ((a ^ b) >> 1)
 
 
 def jpeg_compression(images: np.ndarray, quality: int, streams: RandomStreams) -> np.ndarray:
@@ -158,14 +180,44 @@ def jpeg_compression(images: np.ndarray, quality: int, streams: RandomStreams) -
 
 def jpeg_round_trip(images: np.ndarray, quality: int) -> np.ndarray:
     """Encode and decode every image of uint8 (N, H, W, 3) with libjpeg, default subsampling."""
-    size = images.shape[2], images.shape[1]
+    n, height, width, _ = images.shape
+    together = max(1, _JPEG_LONGEST // height) if height % _JPEG_BLOCK == 0 else 1
     decoded = np.empty_like(images)
-    for i, image in enumerate(images):
-        file = io.BytesIO()
-        Image.fromarray(image).save(file, "JPEG", quality=quality)
-        # Decoding without opening the bytes as a file takes 40 % less time.
-        decoded[i] = Image.frombytes("RGB", size, file.getvalue(), "jpeg", "RGB", "")
+    for start in range(0, n, together):
+        files = _jpeg_files(images[start : start + together], quality)
+        for i, file in enumerate(files, start):
+            # Decoding without opening the bytes as a file takes 40 % less time.
+            decoded[i] = Image.frombytes("RGB", (width, height), file, "jpeg", "RGB", "")
     return decoded
+
+
+def _jpeg_files(images: np.ndarray, quality: int) -> list[bytes]:
+    """The JPEG file of every image.
+
+    All are encoded in one go, on top of each other, with a restart marker after each: from such a
+    marker on nothing depends on what came before. Each part, between the header with the height put
+    right and an end marker, is the file of one image. This halves the time of the round trip.
+    """
+    n, height, width, _ = images.shape
+    stack = io.BytesIO()
+    Image.fromarray(images.reshape(n * height, width, 3)).save(
+        stack, "JPEG", quality=quality, restart_marker_rows=-(-height // _JPEG_BLOCK)
+    )
+    stack = stack.getvalue()
+    scan = 2
+    while (marker := stack[scan + 1]) != 0xDA:  # start of scan
+        if marker == 0xC0:  # start of frame
+            frame = scan
+        scan += 2 + int.from_bytes(stack[scan + 2 : scan + 4], "big")
+    scan += 2 + int.from_bytes(stack[scan + 2 : scan + 4], "big")
+    header = bytearray(stack[:scan])
+    header[frame + 5 : frame + 7] = height.to_bytes(2, "big")
+    codes = np.frombuffer(stack, np.uint8)[scan:-2]
+    # In the coded data 0xff is followed by 0 unless it begins a marker.
+    ends = np.flatnonzero((codes[:-1] == 0xFF) & (codes[1:] >= 0xD0) & (codes[1:] <= 0xD7))
+    starts = [0, *(ends + 2).tolist()]
+    ends = [*ends.tolist(), len(codes)]
+    return [header + codes[a:b].tobytes() + b"\xff\xd9" for a, b in zip(starts, ends)]
 
 
 def elastic_transform(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:
@@ -184,7 +236,7 @@ def elastic_transform(images: np.ndarray, strength: tuple, streams: RandomStream
             _smooth(streams.uniform(-size, size, height, width), sigma) for _ in range(2)
         )
         planes = _sample(planes, y + down, x + right, "symmetric")
-    return np.ascontiguousarray(truncate(planes).transpose(1, 2, 3, 0))
+    return np.ascontiguousarray(planes.astype(np.uint8).transpose(1, 2, 3, 0))
 
 
 def _affine_source(height: int, width: int, size: float, streams: RandomStreams):

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Make corrupted versions of a whole dataset, or verify those that are there."""
 
-import argparse
 import os
 import signal
 import sys
@@ -12,8 +11,15 @@ import numpy as np
 from tqdm import tqdm
 
 from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS, manifest
-from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_npy
-from corruptions.command_line import DATASETS, SETS, count, expand, fail, read_clean
+from corruptions.arrays import (
+    Source,
+    corrupted_chunks,
+    make_arrays,
+    missing_recipes,
+    num_foreign,
+    open_npy,
+)
+from corruptions.command_line import DATASETS, SETS, Parser, count, expand, fail, read_clean
 from corruptions.errors import DataError
 from corruptions.manifest import Recipe
 
@@ -26,7 +32,7 @@ class Terminated(Exception):
 
 
 def create_parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m corruptions.generate",
         description=__doc__,
         epilog="Writes FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order "
@@ -59,8 +65,8 @@ def create_parser():
     text = "fixes the randomness; main.py makes what is missing with seed 0 (default: 0)"
     add("--seed", type=count, default=0, help=text)
     text = (
-        f"with imagenet64: leave out the JPEG of quality {PUBLISHED_JPEG_QUALITY} that the "
-        f"published images were saved as"
+        f"leave out the JPEG of quality {PUBLISHED_JPEG_QUALITY} that images of 64×64 go through "
+        f"otherwise, as the published ones did"
     )
     add("--raw", action="store_true", help=text)
     text = "folder with the photographs of the published frost; otherwise frost is drawn"
@@ -123,7 +129,9 @@ def create_recipes(args, sources):
             f"images of {side} pixels are neither 32 nor 64 high: choose the strengths with "
             f"--variant {' or '.join(VARIANTS)}"
         )
-    as_jpeg = variant == "imagenet64" and not args.raw
+    quality = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
+    if args.dataset:
+        quality = DATASETS[args.dataset].jpeg_quality
     return [
         Recipe(
             name,
@@ -131,7 +139,7 @@ def create_recipes(args, sources):
             variant,
             args.seed,
             split,
-            jpeg_quality=PUBLISHED_JPEG_QUALITY if as_jpeg else None,
+            jpeg_quality=None if args.raw else quality,
             frost_dir=args.frost_dir if name == "frost" else None,
         )
         for name in expand(args.corruptions)
@@ -140,11 +148,22 @@ def create_recipes(args, sources):
     ]
 
 
+def try_out(sources, recipes):
+    """Corrupt one image in every way that is asked for, so that nothing fails after hours."""
+    for recipe in recipes:
+        if recipe.severity == recipes[0].severity:
+            try:
+                next(corrupted_chunks(sources[recipe.split].images[:1], recipe, None))
+            except ValueError as error:
+                raise DataError(f"{recipe.name}: {error}") from error
+
+
 def generate(args):
     """Make what is missing; returns the exit code."""
     folder = folder_of(args)
     sources = read_sources(args)
     recipes = create_recipes(args, sources)
+    try_out(sources, recipes)
     missing = missing_recipes(folder, sources, recipes)
     there = [recipe for recipe in recipes if recipe not in missing]
     foreign = num_foreign(folder, there)
@@ -186,7 +205,7 @@ def main(argv=None):
     """Run the program; returns its exit code."""
     parser = create_parser()
     args = parse(parser, argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return verify(args) if args.verify else generate(args)
     except (DataError, OSError) as error:
@@ -195,7 +214,9 @@ def main(argv=None):
         message, code = "interrupted: the same command goes on", 130
     except Terminated:
         message, code = "terminated: the same command goes on", 143
-    print(f"corruptions.generate: {message}", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(f"{parser.prog}: {message}", file=sys.stderr)
     return code
 
 

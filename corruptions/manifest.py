@@ -68,12 +68,15 @@ def _frost(folder: Path | None) -> str | dict[str, str]:
     return {name: _file_sha256(folder / name) for name in PUBLISHED}
 
 
-def differences(entry: dict, recipe: Recipe, any_seed: bool = False) -> list[str]:
-    """What an array was made with, where that is not as in the recipe.
+def differences(
+    entry: dict, recipe: Recipe, clean_sha256: str, any_seed: bool = False
+) -> list[str]:
+    """How an array was made, where that is not as the recipe says.
 
     Any pictures of frost will do where the recipe names no folder.
     """
     wanted = {
+        "clean_sha256": clean_sha256,
         "version": VERSION,
         "variant": recipe.variant,
         "jpeg_quality": recipe.jpeg_quality,
@@ -82,8 +85,9 @@ def differences(entry: dict, recipe: Recipe, any_seed: bool = False) -> list[str
         wanted["seed"] = recipe.seed
     if recipe.name == "frost" and recipe.frost_dir is not None:
         wanted["frost"] = _frost(recipe.frost_dir)
+    other = {"clean_sha256": "from other images", "frost": "with other pictures of frost"}
     return [
-        "other pictures of frost" if key == "frost" else f"{key} {entry.get(key)}, not {value}"
+        other.get(key, f"with {key} {entry.get(key)}, not {value}")
         for key, value in wanted.items()
         if entry.get(key) != value
     ]

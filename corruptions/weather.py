@@ -22,8 +22,7 @@ def snow(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndar
     n, height, width, _ = images.shape
     layer = mean + spread * streams.standard_normal(height, width)
     if zoom != 1:
-        rows, columns = (_zoom_matrix(side, zoom) for side in (height, width))
-        layer = np.matmul(np.matmul(rows, layer), columns.T)
+        layer = _zoomed(_zoomed(layer, zoom, axis=1), zoom, axis=2)
     layer[layer < threshold] = 0
     flakes = truncate(layer * 255)[..., None]
     flakes = blur_along(flakes, radius, sigma, streams.uniform(-135, -45))[..., 0]
@@ -76,10 +75,18 @@ def _frost_table(share: float, frost_share: float) -> np.ndarray:
     return truncate(share * levels[:, None] + frost_share * levels).ravel()
 
 
-@functools.lru_cache(maxsize=8)
-def _zoom_matrix(side: int, factor: float) -> np.ndarray:
-    # Double precision: what single precision rounds depends on the processor and its threads.
-    return centre_zoom(np.eye(side), factor)
+def _zoomed(layer: np.ndarray, factor: float, axis: int) -> np.ndarray:
+    """Zoom into the middle of one axis of (N, H, W), see `centre_zoom`."""
+    # Zooming the places themselves tells where each value of the result comes from.
+    places = centre_zoom(np.arange(layer.shape[axis], dtype=float), factor)
+    before = np.minimum(places.astype(int), layer.shape[axis] - 2)
+    share = (places - before).astype(layer.dtype)[(slice(None),) + (None,) * (2 - axis)]
+    near = layer.take(before, axis)
+    far = layer.take(before + 1, axis)
+    far -= near
+    far *= share
+    far += near
+    return far
 
 
 def fog(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:
@@ -93,7 +100,7 @@ def fog(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarr
     heights = heights * (255 * thickness * scale)
     foggy = np.empty_like(images)
     for channel in range(3):
-        foggy[..., channel] = truncate(images[..., channel] * scale + heights)
+        foggy[..., channel] = (images[..., channel] * scale + heights).astype(np.uint8)
     return foggy
 
 
@@ -103,26 +110,27 @@ def _heightmaps(side: int, decay: float, streams: RandomStreams) -> np.ndarray:
     They wrap around. A new point is the mean of the four around it plus U(−w², w²), where w is 100
     at first and is divided by `decay` each time the grid gets finer. side is a power of two.
     """
-    maps = np.zeros((streams.count, side, side), np.float32)
-    random = streams.uniform(-1, 1, side, side)
+    # Images last: neighbouring pixels are whole rows of memory then.
+    random = np.ascontiguousarray(streams.uniform(-1, 1, side, side).transpose(1, 2, 0))
+    maps = np.zeros_like(random)
     step, wibble = side, 100.0
     while step > 1:
         half = step // 2
-        corners = maps[:, ::step, ::step]
-        right, below = np.roll(corners, -1, axis=2), np.roll(corners, -1, axis=1)
-        places = slice(None), slice(half, None, step), slice(half, None, step)
-        centres = (corners + right + below + np.roll(right, -1, axis=1)) / 4
+        corners = maps[::step, ::step]
+        right, below = np.roll(corners, -1, axis=1), np.roll(corners, -1, axis=0)
+        places = slice(half, None, step), slice(half, None, step)
+        centres = (corners + right + below + np.roll(right, -1, axis=0)) / 4
         centres += random[places] * wibble**2
         maps[places] = centres
-        above, left = np.roll(centres, 1, axis=1), np.roll(centres, 1, axis=2)
-        places = slice(None), slice(0, None, step), slice(half, None, step)
+        above, left = np.roll(centres, 1, axis=0), np.roll(centres, 1, axis=1)
+        places = slice(0, None, step), slice(half, None, step)
         maps[places] = (corners + right + centres + above) / 4 + random[places] * wibble**2
-        places = slice(None), slice(half, None, step), slice(0, None, step)
+        places = slice(half, None, step), slice(0, None, step)
         maps[places] = (corners + below + centres + left) / 4 + random[places] * wibble**2
         step, wibble = half, wibble / decay
-    maps -= maps.min(axis=(1, 2), keepdims=True)
-    maps /= maps.max(axis=(1, 2), keepdims=True)
-    return maps
+    maps -= maps.min(axis=(0, 1))
+    maps /= maps.max(axis=(0, 1))
+    return np.ascontiguousarray(maps.transpose(2, 0, 1))
 
 
 def spatter(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:

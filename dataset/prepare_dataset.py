@@ -161,7 +161,15 @@ def _corrupted_arrays(
     folder = data_dir / spec.corrupted_folder
     sources = {split: Source(images, labels) for split, (images, labels) in splits.items()}
     recipes = [
-        Recipe(corruption, severity, spec.variant, CORRUPTION_SEED, split, frost_dir=frost_dir)
+        Recipe(
+            corruption,
+            severity,
+            spec.variant,
+            CORRUPTION_SEED,
+            split,
+            jpeg_quality=spec.jpeg_quality,
+            frost_dir=frost_dir,
+        )
         for split in splits
         for severity in range(1, num_severity + 1)
     ]

@@ -26,6 +26,7 @@ class DatasetSpec:
         corrupted_folder: where their corrupted versions lie inside the data directory.
         archive: the official download; None: there is none.
         variant: strengths of the corruptions, see `corruptions`.
+        jpeg_quality: of the JPEG file that corrupted images go through, as published; None: none.
         num_per_class: default number of training images per class.
         model, depth, widen_factor: default network.
     """
@@ -39,6 +40,7 @@ class DatasetSpec:
     corrupted_folder: str
     archive: Archive | None
     variant: str
+    jpeg_quality: int | None
     num_per_class: int
     model: str
     depth: int
@@ -57,6 +59,7 @@ SYNTHETIC = DatasetSpec(
     corrupted_folder="synthetic-1-C",
     archive=None,
     variant="cifar",
+    jpeg_quality=None,
     num_per_class=400,
     model="wideresnet",
     depth=10,
@@ -78,6 +81,7 @@ CIFAR10 = DatasetSpec(
         num_bytes=170_498_071,
     ),
     variant="cifar",
+    jpeg_quality=None,
     num_per_class=4000,
     model="wideresnet",
     depth=28,

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
+from corruptions.command_line import Parser
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 
@@ -27,13 +28,6 @@ METHOD_SETTINGS = {
     "erm": {},
 }
 MODELS = ("wideresnet", "resnet18", "resnet50")
-
-
-class Parser(argparse.ArgumentParser):
-    """Answers bad usage in one line."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 class HelpFormatter(argparse.HelpFormatter):

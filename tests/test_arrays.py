@@ -231,6 +231,24 @@ def test_arrays_made_in_another_way_are_refused(tmp_path, source, change, text):
         assert missing_recipes(tmp_path, {"train": source}, [other], any_seed=True) == []
 
 
+def test_arrays_made_from_other_images_are_refused(tmp_path, source):
+    """Same shape, same labels, one bit of one image."""
+    write_array(tmp_path, RECIPE, source)
+    images = source.images.copy()
+    images[-1, -1, -1, -1] ^= 1
+    with pytest.raises(DataError, match=r"was made from other images: delete it"):
+        missing_recipes(tmp_path, {"train": Source(images, source.labels)}, [RECIPE])
+
+
+def test_workers_compute_with_one_thread_each(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with worker_pool(2) as pool:
+        assert pool.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+        assert os.environ["OMP_NUM_THREADS"] == "7"
+        assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
 def test_arrays_of_an_older_version_are_refused(tmp_path, source, monkeypatch):
     write_array(tmp_path, RECIPE, source)
     monkeypatch.setattr(manifest, "VERSION", 2)
@@ -239,7 +257,7 @@ def test_arrays_of_an_older_version_are_refused(tmp_path, source, monkeypatch):
 
 
 def test_chunks_are_invisible(tmp_path, path, source, expected, monkeypatch):
-    monkeypatch.setattr(arrays, "_CHUNK", 37)
+    monkeypatch.setattr(arrays, "_CHUNK_BYTES", 100_000)
     write_array(tmp_path, RECIPE, source)
     assert np.array_equal(np.load(path), expected)
 

@@ -69,5 +69,5 @@ def test_bad_usage(capsys, tmp_path, monkeypatch, flags, text):
     except SystemExit as exit:
         code = exit.code
     error = capsys.readouterr().err
-    assert code == 2 and text in error.splitlines()[-1], error
+    assert code == 2 and text in error and error.count("\n") == 1, error
     assert [path.name for path in tmp_path.iterdir()] == ["text.png"]
