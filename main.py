@@ -52,6 +52,7 @@ def read_data(args):
             frost_dir=args.frost_dir,
             num_workers=args.num_workers,
             show_progress=args.show_progress,
+            report=partial(print, flush=True),
         )
 
 
@@ -214,6 +215,7 @@ def evaluate(args):
             frost_dir=args.frost_dir,
             num_workers=args.num_workers,
             show_progress=args.show_progress,
+            report=partial(print, flush=True),
         )
     scores = evaluator(network, normalize, {"test": test}, args)("test")
     settings = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}

@@ -12,10 +12,26 @@ from corruptions.random_streams import RandomStreams
 
 __all__ = ["CORRUPTIONS", "EXTRA", "MAX_SEVERITY", "STANDARD", "VARIANTS", "corrupt"]
 
-_MODULES = (noise, blur, weather, digital)
 _FUNCTIONS = {
-    name: next(getattr(module, name) for module in _MODULES if hasattr(module, name))
-    for name in CORRUPTIONS
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
+    "frost": weather.frost,
+    "fog": weather.fog,
+    "brightness": digital.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "spatter": weather.spatter,
+    "saturate": digital.saturate,
 }
 # Enough for NumPy to be at full speed, little enough for the processor's cache.
 _CHUNK_PIXELS = 2**18
@@ -51,11 +67,12 @@ def corrupt(
         uint8 (N, H, W, 3), a new array.
 
     Raises:
-        TypeError: images are not uint8, or severity is not a whole number.
+        TypeError: images are not uint8; severity, seed or first_index is not a whole number.
         ValueError: wrong shape, unknown name or variant, severity, seed or index out of range;
             images larger than the pictures of frost.
         OSError: `frost_dir` lacks a photograph, or it cannot be read.
     """
+    images = np.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
     if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < 8:
@@ -64,7 +81,7 @@ def corrupt(
         raise ValueError(f"unknown corruption {name!r}; choose one of {', '.join(CORRUPTIONS)}")
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    severity = operator.index(severity)
+    severity, seed, first_index = map(operator.index, (severity, seed, first_index))
     if severity not in range(MAX_SEVERITY + 1):
         raise ValueError(f"severity must be 0 … {MAX_SEVERITY}, not {severity}")
     if seed < 0 or first_index < 0:

@@ -31,8 +31,8 @@ from corruptions.workers import worker_pool
 _CHUNK_BYTES = 2**21
 # Enough to keep all workers busy, few enough that an interruption need not wait for them.
 _CHUNKS_AHEAD = 2 * (os.cpu_count() or 1)
-# Below this many images starting worker processes costs more than it saves.
-_WORTH_WORKERS = 50_000
+# Below this much, 50,000 images of 32×32, starting worker processes costs more than it saves.
+_WORTH_WORKERS_BYTES = 150_000_000
 
 
 @dataclass(frozen=True)
@@ -76,24 +76,26 @@ def open_array(folder: Path, recipe: Recipe, source: Source) -> np.ndarray:
             f"{path} holds {array.dtype} {array.shape}, expected uint8 {source.images.shape}: "
             f"delete it to have it made anew, or use another folder"
         )
-    if source.labels is None:
-        return array
-    labels_path = path.with_name("labels.npy")
-    if not labels_path.exists():
-        raise DataError(
-            f"{labels_path} is missing, so the order of {path.name} cannot be checked: put it "
-            f"there, or delete {path.name} to have both made anew"
-        )
-    if not np.array_equal(open_npy(labels_path), source.labels):
-        raise DataError(
-            f"{labels_path} differs from the labels of the clean images, so {path.name} is in "
-            f"another order or of another dataset: delete {path.parent} to have it made anew, or "
-            f"use another folder"
-        )
+    if source.labels is not None:
+        _check_labels(path.with_name("labels.npy"), source.labels, path.name)
     return array
 
 
-def open_npy(path: Path) -> np.ndarray:
+def _check_labels(path: Path, labels: np.ndarray, array_name: str) -> None:
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing, so the order of {array_name} cannot be checked: put it "
+            f"there, or delete {array_name} to have both made anew"
+        )
+    if not np.array_equal(open_npy(path), labels):
+        raise DataError(
+            f"{path} differs from the labels of the clean images: delete it if it alone is wrong; "
+            f"if the arrays beside it are in another order or of another dataset, use another "
+            f"folder, or delete {path.parent}"
+        )
+
+
+def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.ndarray:
     """Memory-map a .npy file.
 
     Raises:
@@ -106,7 +108,7 @@ def open_npy(path: Path) -> np.ndarray:
         raise
     except Exception as error:  # foreign bytes as a header can raise about anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path} is not a whole .npy array ({reason}): delete it") from error
+        raise DataError(f"{path} is not a whole .npy array ({reason}): {remedy}") from error
 
 
 def missing_recipes(
@@ -128,24 +130,34 @@ def missing_recipes(
     for frost_dir in {recipe.frost_dir for recipe in recipes} - {None}:
         read_photographs(frost_dir)
     entries = manifest.read(folder)
-    missing = []
+    missing, refused = [], []
     for recipe in recipes:
         path = array_path(folder, recipe)
+        source = sources[recipe.split]
         if not path.exists():
             missing.append(recipe)
             continue
-        open_array(folder, recipe, sources[recipe.split])
         entry = entries.get(path.relative_to(folder).as_posix())
-        differences = []
-        if entry:
-            clean_sha256 = sources[recipe.split].sha256
-            differences = manifest.differences(entry, recipe, clean_sha256, any_seed)
+        differences = entry and manifest.differences(entry, recipe, source.sha256, any_seed)
         if differences:
-            raise DataError(
-                f"{path} was made {differences[0]}: delete it to have it made anew, or use "
-                f"another folder"
-            )
+            refused.append((path, differences[0]))
+        elif entry and source.labels is not None:
+            # Made from these images: the labels are known, should their file have got lost.
+            _write_labels(path.with_name("labels.npy"), source.labels)
+        open_array(folder, recipe, source)
+    _refuse(refused)
     return missing
+
+
+def _refuse(made_otherwise: list[tuple[Path, str]]) -> None:
+    if made_otherwise:
+        path, difference = made_otherwise[0]
+        others = len(made_otherwise) - 1
+        more = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
+        raise DataError(
+            f"{path}{more} was made {difference}: delete it to have it made anew, or use another "
+            f"folder"
+        )
 
 
 def num_foreign(folder: Path, recipes: list[Recipe]) -> int:
@@ -161,6 +173,7 @@ def make_arrays(
     recipes: list[Recipe],
     num_workers: int = 0,
     show_progress: bool = False,
+    report: Callable[[str], object] = lambda text: None,
 ) -> None:
     """Make the arrays of the recipes, one after the other.
 
@@ -173,25 +186,38 @@ def make_arrays(
         recipes: what to make.
         num_workers: processes to use; below 2 this one alone.
         show_progress: draw a progress bar, if there is a terminal.
+        report: called with a line that tells what is made.
 
     Raises:
         DataError: labels that are there differ, or the manifest cannot be read.
         OSError: an array cannot be written.
     """
-    _check_space(folder, sum(sources[recipe.split].images.nbytes for recipe in recipes))
+    _try_out(sources, recipes)
+    num_bytes = sum(sources[recipe.split].images.nbytes for recipe in recipes)
+    _check_space(folder, num_bytes)
     total = sum(len(sources[recipe.split].images) for recipe in recipes)
     names = list(dict.fromkeys(recipe.name for recipe in recipes))
     what = names[0] if len(names) == 1 else f"{len(names)} corruptions"
+    report(f"making {len(recipes)} arrays of {what} in {folder} ({num_bytes / 1e6:,.0f} MB)")
     bar = tqdm(
         desc=f"making {what}",
         total=total,
         unit="image",
         disable=None if show_progress else True,
     )
-    with bar, worker_pool(num_workers if total >= _WORTH_WORKERS else 0) as pool:
+    with bar, worker_pool(num_workers if num_bytes >= _WORTH_WORKERS_BYTES else 0) as pool:
         for recipe in recipes:
             bar.set_postfix_str(f"{recipe.name} {recipe.severity} {recipe.split}", refresh=False)
             write_array(folder, recipe, sources[recipe.split], pool, bar.update)
+
+
+def _try_out(sources: dict[str, Source], recipes: list[Recipe]) -> None:
+    """Corrupt one image in every way, so that nothing fails after hours."""
+    for recipe in {(recipe.name, recipe.split): recipe for recipe in recipes}.values():
+        try:
+            next(corrupted_chunks(sources[recipe.split].images[:1], recipe, None))
+        except ValueError as error:
+            raise DataError(f"{recipe.name}: {error}") from error
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -199,7 +225,7 @@ def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(next(path for path in parents if path.exists())).free
     if free < needed:
         raise OSError(
-            f"{folder}: the arrays take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: "
+            f"{folder}: the arrays take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free: "
             f"make room, or use another folder"
         )
 
@@ -221,7 +247,11 @@ def write_array(
     if source.labels is not None:
         _write_labels(path.with_name("labels.npy"), source.labels)
     with exclusive_partial(path) as partial:
-        if path.exists():
+        name = path.relative_to(folder).as_posix()
+        if path.exists():  # since this was planned, another process has made it: in the same way?
+            entry = manifest.read(folder).get(name)
+            differences = entry and manifest.differences(entry, recipe, source.sha256)
+            _refuse([(path, difference) for difference in differences or ()])
             on_progress(len(source.images))
             return
         file = _Hashed(partial)
@@ -230,8 +260,10 @@ def write_array(
         for chunk in corrupted_chunks(source.images, recipe, pool):
             file.write(chunk)
             on_progress(len(chunk))
-        entry = manifest.entry(recipe, shape, source.sha256, file.digest.hexdigest())
-        name = path.relative_to(folder).as_posix()
+        sums = {"sha256": file.digest.hexdigest(), "clean_sha256": source.sha256}
+        if source.labels is not None:
+            sums["labels_sha256"] = manifest.file_sha256(path.with_name("labels.npy"))
+        entry = manifest.entry(recipe, shape, sums)
         complete(partial, path, before=lambda: manifest.record(folder, name, entry))
 
 
@@ -281,12 +313,11 @@ def _corrupt_chunk(images: np.ndarray, recipe: Recipe, first_index: int) -> np.n
 
 def _write_labels(path: Path, labels: np.ndarray) -> None:
     """Write the labels unless they are there; labels that differ are not overwritten."""
-    with exclusive_partial(path) as partial:
-        if not path.exists():
-            np.save(partial, labels.astype(np.int64))
-            complete(partial, path)
-    if not np.array_equal(open_npy(path), labels):
-        raise DataError(
-            f"{path} differs from the labels of the clean images: delete {path.parent}, or "
-            f"use another folder"
-        )
+    if not path.exists():
+        with exclusive_partial(path) as partial:
+            if not path.exists():
+                header = {"descr": "<i8", "fortran_order": False, "shape": labels.shape}
+                write_array_header_1_0(partial, header)
+                partial.write(labels.astype("<i8").tobytes())
+                complete(partial, path)
+    _check_labels(path, labels, "the arrays beside it")

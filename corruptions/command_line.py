@@ -2,18 +2,35 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from corruptions import CORRUPTIONS, EXTRA, STANDARD
+from corruptions.frost_photographs import PUBLISHED
 
 try:
-    from dataset.prepare_dataset import read_clean
     from dataset.specs import DATASETS
-except ImportError:  # corruptions/ is used on its own
-    DATASETS, read_clean = {}, None
+except ModuleNotFoundError as error:
+    if error.name != "dataset":
+        raise
+    DATASETS = {}  # corruptions/ is used on its own
 
-__all__ = ["DATASETS", "SETS", "Parser", "count", "expand", "fail", "read_clean"]
+__all__ = [
+    *("DATASETS", "FROST_DIR_HELP", "SETS"),
+    *("Parser", "check_frost_dir", "count", "expand", "fail", "read_clean"),
+]
 
+FROST_DIR_HELP = (
+    f"folder with {', '.join(PUBLISHED)}, the photographs of the published frost or others; "
+    f"otherwise frost is drawn"
+)
 SETS = {"all": CORRUPTIONS, "standard": STANDARD, "extra": EXTRA}
+
+
+def read_clean(spec, data_dir: Path) -> dict:
+    """The clean images and labels of a dataset's splits, see `dataset.prepare_dataset`."""
+    from dataset.prepare_dataset import read_clean
+
+    return read_clean(spec, data_dir, show_progress=True)
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +51,12 @@ def expand(names: list[str]) -> tuple[str, ...]:
     """The corruptions that are meant by names of corruptions and of sets, in the usual order."""
     meant = {name for item in names for name in SETS.get(item, (item,))}
     return tuple(name for name in CORRUPTIONS if name in meant)
+
+
+def check_frost_dir(parser: Parser, frost_dir: Path | None, names: list[str]) -> None:
+    """Refuse a folder with frost that would not be used."""
+    if frost_dir is not None and "frost" not in expand(names):
+        parser.error("--frost_dir goes with frost alone: leave it out")
 
 
 def fail(parser: argparse.ArgumentParser, error: Exception) -> int:

@@ -5,10 +5,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY, VARIANTS, corrupt
-from corruptions.command_line import DATASETS, SETS, Parser, count, expand, fail, read_clean
+from corruptions.command_line import (
+    DATASETS,
+    FROST_DIR_HELP,
+    SETS,
+    Parser,
+    check_frost_dir,
+    count,
+    expand,
+    fail,
+    read_clean,
+)
 from corruptions.errors import DataError
 
 SIDES = {"cifar": 32, "imagenet64": 64}
@@ -21,7 +31,7 @@ def create_parser():
         prog="python -m corruptions.contact_sheet", description=__doc__, allow_abbrev=False
     )
     add = parser.add_argument
-    text = "any image file; it is resized to 32×32 or 64×64, see --variant"
+    text = "any image file; it is stretched to 32×32 or 64×64, see --variant"
     add("image", nargs="?", type=Path, metavar="IMAGE", help=text)
     add("-d", "--dataset", choices=DATASETS, help="instead: an image of this dataset's test set")
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
@@ -32,10 +42,10 @@ def create_parser():
     text = "strengths for 32×32 or 64×64 images (default: cifar, or that of the dataset)"
     add("--variant", choices=VARIANTS, help=text)
     add("--seed", type=count, default=0, help="fixes the randomness (default: 0)")
-    text = "folder with the photographs of the published frost; otherwise frost is drawn"
-    add("--frost_dir", type=Path, metavar="DIR", help=text)
-    add("--magnify", type=count, default=4, metavar="N", help="pixels per pixel (default: 4)")
-    text = "where to write (default: contact_sheet.png)"
+    add("--frost_dir", type=Path, metavar="DIR", help=FROST_DIR_HELP)
+    text = "side of what each pixel of the image becomes, 1 to 32 (default: 4)"
+    add("--magnify", type=count, default=4, metavar="N", help=text)
+    text = "where to write, a name in .png (default: contact_sheet.png)"
     add("-o", "--output", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=text)
     return parser
 
@@ -44,7 +54,7 @@ def read_image(args):
     """The image, uint8 (H, W, 3), and the variant."""
     if args.dataset:
         spec = DATASETS[args.dataset]
-        images, _ = read_clean(spec, args.data_dir, show_progress=True)["test"]
+        images, _ = read_clean(spec, args.data_dir)["test"]
         if args.index >= len(images):
             raise DataError(f"--index {args.index}: the test set has {len(images)} images")
         return images[args.index], args.variant or spec.variant
@@ -53,19 +63,22 @@ def read_image(args):
         with Image.open(args.image) as image:
             size = SIDES[variant], SIDES[variant]
             return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)), variant
-    except UnidentifiedImageError as error:
-        raise DataError(f"{args.image} is not an image that Pillow can read") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{args.image} cannot be read as an image: {error}") from error
 
 
 def draw_sheet(
     image: np.ndarray,
     names: tuple[str, ...],
-    variant: str = "cifar",
-    seed: int = 0,
-    frost_dir: Path | None = None,
     magnify: int = 4,
+    **settings,
 ) -> Image.Image:
-    """The image, uint8 (H, W, 3), under corruptions × severities 0 … 5, with their names."""
+    """The image, uint8 (H, W, 3), under corruptions × severities 0 … 5, with their names.
+
+    settings: further keyword arguments of `corrupt`.
+    """
     font = ImageFont.load_default(_FONT_SIZE)
     height, width = (side * magnify for side in image.shape[:2])
     margin = max(int(font.getlength(name)) for name in names) + 2 * _GAP
@@ -76,14 +89,12 @@ def draw_sheet(
     draw = ImageDraw.Draw(sheet)
     for severity in range(columns):
         middle = margin + severity * (width + _GAP) + width // 2
-        draw.text((middle, top // 2), str(severity), _INK, font, anchor="mm")
+        draw.text((middle, top // 2), str(severity or "clean"), _INK, font, anchor="mm")
     for row, name in enumerate(names):
         y = top + row * (height + _GAP)
         draw.text((_GAP, y + height // 2), name, _INK, font, anchor="lm")
         for severity in range(columns):
-            corrupted = corrupt(
-                image[None], name, severity, variant=variant, seed=seed, frost_dir=frost_dir
-            )
+            corrupted = corrupt(image[None], name, severity, **settings)
             tile = Image.fromarray(corrupted[0]).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(tile, (margin + severity * (width + _GAP), y))
     return sheet
@@ -97,10 +108,22 @@ def main(argv=None):
         parser.error("give either an image file or -d DATASET")
     if not 1 <= args.magnify <= 32:
         parser.error("--magnify must be 1 to 32")
+    if args.image is not None and args.output.exists() and args.output.samefile(args.image):
+        parser.error(f"--output {args.output} is the image itself: choose another name")
+    if args.output.suffix.lower() != ".png":
+        parser.error(f"--output {args.output}: the name must end in .png")
+    asked = args.corruptions or ["all"]
+    check_frost_dir(parser, args.frost_dir, asked)
+    names = expand(asked)
+    # Of a dataset, what lies in the arrays of its test set.
+    place = {"split": "test", "first_index": args.index} if args.dataset else {}
     try:
         image, variant = read_image(args)
-        names = expand(args.corruptions or ["all"])
-        sheet = draw_sheet(image, names, variant, args.seed, args.frost_dir, args.magnify)
+        settings = {"variant": variant, "seed": args.seed, "frost_dir": args.frost_dir, **place}
+        try:
+            sheet = draw_sheet(image, names, args.magnify, **settings)
+        except ValueError as error:  # frost too small
+            raise DataError(str(error)) from error
         sheet.save(args.output, "PNG")
     except (DataError, OSError) as error:
         return fail(parser, error)

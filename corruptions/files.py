@@ -23,6 +23,11 @@ def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None 
     if before is not None:
         before()
     os.replace(partial.name, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from corruptions.frost_textures import draw_frost_textures
 PUBLISHED = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
-@functools.lru_cache(maxsize=4)
 def frost_photographs(scale: float, folder: Path | None = None) -> tuple[np.ndarray, ...]:
     """Five pictures of frost, uint8 (H, W, 3) of various sizes.
 
@@ -24,24 +23,41 @@ def frost_photographs(scale: float, folder: Path | None = None) -> tuple[np.ndar
     Raises:
         OSError: the folder lacks one of the photographs, or it cannot be read.
     """
+    if folder is None:
+        return _shrunk_photographs(scale, None)
+    # With the files' times, so that photographs that are replaced are noticed.
+    times = tuple(_path(folder, name).stat().st_mtime_ns for name in PUBLISHED)
+    return _shrunk_photographs(scale, folder, times)
+
+
+@functools.lru_cache(maxsize=4)
+def _shrunk_photographs(scale: float, folder: Path | None, times: tuple = ()) -> tuple:
     photographs = read_photographs(folder) if folder else draw_frost_textures()
-    return tuple(_shrunk(_shrunk(picture, scale, 0), scale, 1) for picture in photographs)
+    shrunk = tuple(_shrunk(_shrunk(picture, scale, 0), scale, 1) for picture in photographs)
+    for picture in shrunk:
+        picture.flags.writeable = False  # everybody gets the same arrays
+    return shrunk
+
+
+def _path(folder: Path, name: str) -> Path:
+    path = Path(folder) / name
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing: --frost_dir needs {', '.join(PUBLISHED)} of the published "
+            f"corruptions; without it frost is drawn"
+        )
+    return path
 
 
 def read_photographs(folder: Path) -> list[np.ndarray]:
     """The published photographs, uint8 (H, W, 3); errors as for `frost_photographs`."""
     photographs = []
     for name in PUBLISHED:
-        path = Path(folder) / name
+        path = _path(folder, name)
         try:
             with Image.open(path) as image:
                 photographs.append(np.asarray(image.convert("RGB")))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{path} is missing: --frost_dir needs {', '.join(PUBLISHED)} of the published "
-                f"corruptions; without it frost is drawn"
-            ) from error
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise OSError(f"{path} cannot be read as an image: {error}") from error
     return photographs
 

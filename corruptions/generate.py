@@ -2,6 +2,7 @@
 """Make corrupted versions of a whole dataset, or verify those that are there."""
 
 import os
+import re
 import signal
 import sys
 import time
@@ -13,22 +14,31 @@ from tqdm import tqdm
 from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS, manifest
 from corruptions.arrays import (
     Source,
-    corrupted_chunks,
     make_arrays,
     missing_recipes,
     num_foreign,
     open_npy,
 )
-from corruptions.command_line import DATASETS, SETS, Parser, count, expand, fail, read_clean
+from corruptions.command_line import (
+    DATASETS,
+    FROST_DIR_HELP,
+    SETS,
+    Parser,
+    check_frost_dir,
+    count,
+    expand,
+    fail,
+    read_clean,
+)
 from corruptions.errors import DataError
 from corruptions.manifest import Recipe
 
 PUBLISHED_JPEG_QUALITY = 85
-VARIANT_OF_SIDE = {32: "cifar", 64: "imagenet64"}
+VARIANT_OF_SIZE = {(32, 32): "cifar", (64, 64): "imagenet64"}
 
 
-class Terminated(Exception):
-    """SIGTERM."""
+class Terminated(BaseException):
+    """SIGTERM; like KeyboardInterrupt no Exception, so that nobody takes it for an error."""
 
 
 def create_parser():
@@ -45,38 +55,44 @@ def create_parser():
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
     text = "instead of -d: an array of your own, uint8 (N, H, W, 3)"
     add("--images", type=Path, metavar="FILE.npy", help=text)
-    add("--labels", type=Path, metavar="FILE.npy", help="its labels (N,), copied beside the arrays")
+    text = "its labels, whole numbers (N,), copied beside the arrays"
+    add("--labels", type=Path, metavar="FILE.npy", help=text)
     text = "FOLDER of the arrays (default for -d: the one that main.py reads, in --data_dir)"
     add("-o", "--output", type=Path, metavar="FOLDER", help=text)
-    text = "train, test or both (default: both); for --images a name of its own (default: test)"
+    text = (
+        "train and test of a dataset (default: the two); for --images one name of your choice "
+        "(default: test); other splits get other randomness"
+    )
     add("--splits", nargs="+", metavar="SPLIT", help=text)
 
     add = parser.add_argument_group("corruptions").add_argument
     text = (
         f"any of {', '.join(CORRUPTIONS)}; standard: the first {len(STANDARD)}, extra: the other "
-        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}"
+        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; to be given, but for --verify"
     )
     add("-c", "--corruptions", nargs="+", metavar="NAME", choices=[*CORRUPTIONS, *SETS], help=text)
     severities = range(1, MAX_SEVERITY + 1)
     text = "severities (default: 1 to 5)"
     add("-s", "--severities", nargs="+", type=int, choices=severities, metavar="S", help=text)
-    text = "strengths for 32×32 or 64×64 images (default: by the size of the images)"
+    text = "strengths for 32×32 or for 64×64 images (default: by the size of the images)"
     add("--variant", choices=VARIANTS, help=text)
     text = "fixes the randomness; main.py makes what is missing with seed 0 (default: 0)"
     add("--seed", type=count, default=0, help=text)
     text = (
-        f"leave out the JPEG of quality {PUBLISHED_JPEG_QUALITY} that images of 64×64 go through "
-        f"otherwise, as the published ones did"
+        f"with the strengths imagenet64: leave out the JPEG of quality {PUBLISHED_JPEG_QUALITY} "
+        f"that images go through otherwise, as the published ones did"
     )
     add("--raw", action="store_true", help=text)
-    text = "folder with the photographs of the published frost; otherwise frost is drawn"
-    add("--frost_dir", type=Path, metavar="DIR", help=text)
+    add("--frost_dir", type=Path, metavar="DIR", help=FROST_DIR_HELP)
 
     add = parser.add_argument_group("how").add_argument
     cores = len(os.sched_getaffinity(0))
     text = f"processes; 0 or 1: this one alone (default: all cores, {cores})"
     add("--num_workers", type=count, default=cores, metavar="N", help=text)
-    text = "compare what is in FOLDER with its manifest instead, name what is wrong, exit code 1"
+    text = (
+        "instead of making anything compare all that is in FOLDER with its manifest, and name what "
+        "is wrong (then exit code 1)"
+    )
     add("--verify", action="store_true", help=text)
     return parser
 
@@ -84,19 +100,36 @@ def create_parser():
 def parse(parser, argv):
     """The arguments, checked."""
     args = parser.parse_args(argv)
-    if (args.dataset is None) == (args.images is None) and not (args.verify and args.output):
+    if args.verify:
+        check_verification(parser, args)
+        return args
+    if (args.dataset is None) == (args.images is None):
         parser.error("give either -d DATASET or --images FILE.npy")
     if args.images is not None and args.output is None:
         parser.error("--images needs --output FOLDER")
     if args.labels is not None and args.images is None:
         parser.error("--labels goes with --images alone")
-    if args.corruptions is None and not args.verify:
+    if args.corruptions is None:
         parser.error("-c: name corruptions, or one of " + ", ".join(SETS))
     if args.dataset and set(args.splits or ()) - {"train", "test"}:
         parser.error("--splits: -d has train and test alone")
     if args.images is not None and len(args.splits or ()) > 1:
         parser.error("--splits: --images is one split, so it takes one name")
+    for split in args.splits or ():
+        if not re.fullmatch(r"\w[\w.-]*", split, re.ASCII):
+            parser.error(f"--splits: {split!r} must be a plain name of letters, digits and _ - .")
+    check_frost_dir(parser, args.frost_dir, args.corruptions)
     return args
+
+
+def check_verification(parser, args):
+    """Refuse what --verify would not look at."""
+    if (args.dataset is None) == (args.output is None):
+        parser.error("--verify needs either -d DATASET or --output FOLDER")
+    defaults = vars(parser.parse_args([]))
+    for name in sorted(vars(args).keys() - {"verify", "dataset", "data_dir", "output"}):
+        if vars(args)[name] != defaults[name]:
+            parser.error(f"--verify looks at the whole folder: leave out --{name}")
 
 
 def folder_of(args):
@@ -107,27 +140,38 @@ def folder_of(args):
 def read_sources(args):
     """The clean images by split."""
     if args.dataset:
-        splits = read_clean(DATASETS[args.dataset], args.data_dir, show_progress=True)
+        splits = read_clean(DATASETS[args.dataset], args.data_dir)
         return {name: Source(*splits[name]) for name in args.splits or splits}
-    images = open_npy(args.images)
+    images = read_npy("--images", args.images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise DataError(
             f"{args.images} holds {images.dtype} {images.shape}, not uint8 (N, H, W, 3) images"
         )
-    labels = open_npy(args.labels) if args.labels else None
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise DataError(f"{args.labels} holds {labels.shape}, not one label per image")
+    labels = read_npy("--labels", args.labels) if args.labels else None
+    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
+        raise DataError(
+            f"{args.labels} holds {labels.dtype} {labels.shape}, not one label, a whole number, "
+            f"for each of {len(images)} images"
+        )
     return {(args.splits or ["test"])[0]: Source(images, labels)}
+
+
+def read_npy(flag, path):
+    """An array that the user has named."""
+    try:
+        return open_npy(path, remedy="save the array with numpy.save")
+    except OSError as error:
+        raise DataError(f"{flag} {path}: {error.strerror}") from error
 
 
 def create_recipes(args, sources):
     """All arrays that are asked for."""
-    side = next(iter(sources.values())).images.shape[1]
-    variant = args.variant or VARIANT_OF_SIDE.get(side)
+    height, width = next(iter(sources.values())).images.shape[1:3]
+    variant = args.variant or VARIANT_OF_SIZE.get((height, width))
     if variant is None:
         raise DataError(
-            f"images of {side} pixels are neither 32 nor 64 high: choose the strengths with "
-            f"--variant {' or '.join(VARIANTS)}"
+            f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
+            f"with --variant {' or '.join(VARIANTS)}"
         )
     quality = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
     if args.dataset:
@@ -148,30 +192,22 @@ def create_recipes(args, sources):
     ]
 
 
-def try_out(sources, recipes):
-    """Corrupt one image in every way that is asked for, so that nothing fails after hours."""
-    for recipe in recipes:
-        if recipe.severity == recipes[0].severity:
-            try:
-                next(corrupted_chunks(sources[recipe.split].images[:1], recipe, None))
-            except ValueError as error:
-                raise DataError(f"{recipe.name}: {error}") from error
-
-
 def generate(args):
     """Make what is missing; returns the exit code."""
     folder = folder_of(args)
     sources = read_sources(args)
     recipes = create_recipes(args, sources)
-    try_out(sources, recipes)
     missing = missing_recipes(folder, sources, recipes)
     there = [recipe for recipe in recipes if recipe not in missing]
     foreign = num_foreign(folder, there)
     num_bytes = sum(sources[recipe.split].images.nbytes for recipe in missing)
+    quality = recipes[0].jpeg_quality
     print(
-        f"{folder}: {len(recipes)} arrays asked for, {len(there)} there"
+        f"{folder}: {recipes[0].variant} strengths, seed {args.seed}, "
+        + (f"through JPEG of quality {quality}\n" if quality else "no JPEG\n")
+        + f"{len(recipes)} arrays asked for, {len(there)} there"
         + (f" ({foreign} of them not made by this program)" if foreign else "")
-        + f", {len(missing)} to make ({num_bytes / 1e9:.2f} GB)",
+        + f", {len(missing)} to make ({num_bytes / 1e6:,.0f} MB)",
         flush=True,
     )
     if not missing:
@@ -187,14 +223,21 @@ def generate(args):
 def verify(args):
     """Compare the folder with its manifest; returns the exit code."""
     folder = folder_of(args)
-    total = sum(path.stat().st_size for path in folder.rglob("*.npy"))
+    total = sum(path.stat().st_size for path in folder.rglob("*.npy") if path.is_file())
     with tqdm(desc="verifying", total=total, unit="B", unit_scale=True, disable=None) as bar:
         problems = list(manifest.verify(folder, bar.update))
     for problem in problems:
         print(problem)
-    if not problems:
-        print(f"{folder}: all {len(manifest.read(folder))} arrays are as the manifest says")
-    return 1 if problems else 0
+    if problems:
+        print(
+            f"{folder}: {len(problems)} wrong; delete the files that differ, then make what is "
+            f"missing with the command that made it before"
+        )
+        return 1
+    entries = manifest.read(folder).values()
+    names = sorted({entry.get("corruption", "?") for entry in entries})
+    print(f"{folder}: all {len(entries)} arrays are as the manifest says: {', '.join(names)}")
+    return 0
 
 
 def _terminate(signum, frame):

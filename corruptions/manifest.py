@@ -40,32 +40,43 @@ class Recipe:
     frost_dir: Path | None = None
 
 
-def entry(recipe: Recipe, shape: tuple, clean_sha256: str, sha256: str) -> dict:
-    """What the manifest says of one array."""
+def entry(recipe: Recipe, shape: tuple, sums: dict[str, str]) -> dict:
+    """What the manifest says of one array.
+
+    Args:
+        recipe: how it was made.
+        shape: of it.
+        sums: "sha256" of the file, "clean_sha256" of the bytes of the clean images and, if there
+            are labels, "labels_sha256" of the file labels.npy.
+    """
     facts = {
         "corruption": recipe.name,
         "severity": recipe.severity,
         "split": recipe.split,
         "variant": recipe.variant,
-        "parameters": PARAMETERS[recipe.variant][recipe.name][recipe.severity - 1],
+        "parameters": _parameters(recipe),
         "seed": recipe.seed,
         "jpeg_quality": recipe.jpeg_quality,
-        "shape": shape,
-        "clean_sha256": clean_sha256,
-        "sha256": sha256,
+        "shape": list(shape),
+        **sums,
         "version": VERSION,
         "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     if recipe.name == "frost":
         facts["frost"] = _frost(recipe.frost_dir)
-    return json.loads(json.dumps(facts))
+    return facts
+
+
+def _parameters(recipe: Recipe) -> float | list:
+    """As JSON holds them."""
+    return json.loads(json.dumps(PARAMETERS[recipe.variant][recipe.name][recipe.severity - 1]))
 
 
 def _frost(folder: Path | None) -> str | dict[str, str]:
     """The pictures: "drawn", or the checksum of each photograph."""
     if folder is None:
         return "drawn"
-    return {name: _file_sha256(folder / name) for name in PUBLISHED}
+    return {name: file_sha256(folder / name) for name in PUBLISHED}
 
 
 def differences(
@@ -79,6 +90,7 @@ def differences(
         "clean_sha256": clean_sha256,
         "version": VERSION,
         "variant": recipe.variant,
+        "parameters": _parameters(recipe),
         "jpeg_quality": recipe.jpeg_quality,
     }
     if not any_seed:
@@ -106,9 +118,12 @@ def read(folder: Path) -> dict[str, dict]:
             return entries
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
-    raise DataError(f"{path} is not a manifest of corrupted arrays: delete it, or restore it")
+    raise DataError(
+        f"{path} is not a manifest of corrupted arrays: restore it, or delete it, but then nobody "
+        f"knows how the arrays there were made"
+    )
 
 
 def record(folder: Path, name: str, entry: dict) -> None:
@@ -133,20 +148,39 @@ def verify(
     if not entries:
         raise DataError(f"{folder / NAME} is missing or empty: nothing to verify")
     for name, facts in entries.items():
-        path = folder / name
-        if not path.exists():
-            yield f"{name}: missing"
-        elif _file_sha256(path, on_progress) != facts.get("sha256"):
-            yield f"{name}: differs from the manifest's checksum"
+        yield from _wrong(folder, name, facts.get("sha256"), on_progress)
+    labels = {
+        (Path(name).parent / "labels.npy").as_posix(): facts["labels_sha256"]
+        for name, facts in entries.items()
+        if "labels_sha256" in facts
+    }
+    for name, sha256 in labels.items():
+        yield from _wrong(folder, name, sha256, on_progress)
     for path in sorted(folder.rglob("*.npy")):
         name = path.relative_to(folder).as_posix()
         if name not in entries and path.name != "labels.npy":
             yield f"{name}: not in the manifest"
     for path in sorted(folder.rglob(partial_path(Path("*")).name)):
-        yield f"{path.relative_to(folder).as_posix()}: left by a run that was killed, or in use"
+        yield (
+            f"{path.relative_to(folder).as_posix()}: being written, or left by a run that was "
+            f"killed, which making that array anew removes"
+        )
 
 
-def _file_sha256(path: Path, on_progress: Callable[[int], object] = lambda count: None) -> str:
+def _wrong(folder, name, sha256, on_progress) -> Iterator[str]:
+    path = folder / name
+    if not path.exists():
+        yield f"{name}: missing"
+        return
+    try:
+        if file_sha256(path, on_progress) != sha256:
+            yield f"{name}: differs from the manifest's checksum"
+    except OSError as error:
+        yield f"{name}: cannot be read: {error.strerror}"
+
+
+def file_sha256(path: Path, on_progress: Callable[[int], object] = lambda count: None) -> str:
+    """Of a file; on_progress is called with the number of bytes read since the last call."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

@@ -54,7 +54,10 @@ def frost(
     sizes = np.array([picture.shape[:2] for picture in pictures])
     if (sizes < (height, width)).any():
         least = " × ".join(map(str, sizes.min(axis=0)))
-        raise ValueError(f"images of {height} × {width} are larger than the frost of {least}")
+        raise ValueError(
+            f"images of {height} × {width} are larger than the pictures of frost, the smallest of "
+            f"which is {least} once shrunk to {scale} of its size"
+        )
     # As published: the last possible place is never taken.
     rows, columns = (
         streams.integers(0, np.maximum(sizes[which, axis] - side, 1))

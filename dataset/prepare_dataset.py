@@ -2,10 +2,11 @@
 
 Corrupted arrays live in `DATA_DIR/<dataset>-C/{train,test}/{severity}/{corruption}.npy`, uint8
 (N, H, W, 3) in the order of the clean images, with `labels.npy` (N,) beside them. The noise in
-them is drawn from a fixed seed, whatever the seed of the run: runs with different seeds are then
-measured on the same images, and what a run reads does not depend on which run came first.
+those made here is drawn from a fixed seed, whatever the seed of the run: runs with different seeds
+are then measured on the same images. Arrays that are there are used, also of other seeds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def prepare_dataset(
     frost_dir: Path | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
+    report: Callable[[str], object] = lambda text: None,
 ) -> PreparedData:
     """Read, split and corrupt a dataset.
 
@@ -90,6 +92,7 @@ def prepare_dataset(
         frost_dir: folder with the published photographs of frost; None: frost is drawn.
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
+        report: called with a line that tells what is made.
 
     Raises:
         DataError: something is missing or does not fit, and cannot be made.
@@ -101,8 +104,9 @@ def prepare_dataset(
     per_severity, validation = split_by_severity(labels, num_per_class, num_severity, rng)
     if num_val:
         validation = _subset(validation, num_val, rng)
+    making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     arrays, foreign = _corrupted_arrays(
-        spec, data_dir, splits, corruption, num_severity, frost_dir, num_workers, show_progress
+        spec, data_dir, splits, corruption, num_severity, frost_dir, **making
     )
     return PreparedData(
         _training_set(arrays["train"], labels, per_severity),
@@ -121,11 +125,13 @@ def prepare_test_set(
     frost_dir: Path | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
+    report: Callable[[str], object] = lambda text: None,
 ) -> EvaluationSet:
     """The test set alone; arguments and errors as for `prepare_dataset`."""
     splits = {"test": read_clean(spec, data_dir, show_progress)["test"]}
+    making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     arrays, _ = _corrupted_arrays(
-        spec, data_dir, splits, corruption, num_severity, frost_dir, num_workers, show_progress
+        spec, data_dir, splits, corruption, num_severity, frost_dir, **making
     )
     return _test_set(arrays["test"], splits["test"][1], num_test)
 
@@ -151,9 +157,7 @@ def _training_set(arrays, labels, per_severity) -> TrainingSet:
     return TrainingSet(images, labels[np.concatenate(per_severity)], severities)
 
 
-def _corrupted_arrays(
-    spec, data_dir, splits, corruption, num_severity, frost_dir, num_workers, show_progress
-):
+def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_dir, **making):
     """Per split the clean array and the memory-mapped corrupted ones, severities 0 … S.
 
     Also returns how many of them were not made by this program.
@@ -176,7 +180,7 @@ def _corrupted_arrays(
     # All that is there is checked before anything is made.
     missing = missing_recipes(folder, sources, recipes, any_seed=True)
     if missing:
-        make_arrays(folder, sources, missing, num_workers, show_progress)
+        make_arrays(folder, sources, missing, **making)
     arrays = {
         split: [source.images]
         + [open_array(folder, r, source) for r in recipes if r.split == split]

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from corruptions.command_line import Parser
+from corruptions.command_line import FROST_DIR_HELP, Parser
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 
@@ -144,8 +144,7 @@ def add_data_flags(add):
     add("--num_test", type=COUNT, default=0, metavar="N", help=f"test {text}")
     text = "also crop training images at random, after padding them by side/8 pixels"
     add("--augment_data", action="store_true", help=text)
-    text = "folder with the photographs of the published frost; otherwise frost is drawn"
-    add("--frost_dir", type=Path, metavar="DIR", help=text)
+    add("--frost_dir", type=Path, metavar="DIR", help=f"for -c frost: {FROST_DIR_HELP}")
     text = "processes that make missing corrupted images; 0 or 1: this one alone"
     cores = len(os.sched_getaffinity(0))
     add("--num_workers", type=COUNT, default=cores, metavar="N", help=text)

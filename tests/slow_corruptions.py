@@ -7,6 +7,7 @@ instead. Nothing here is shared with the package: a mistake would have to be mad
 
 import io
 import math
+from decimal import Decimal
 
 import numpy as np
 from PIL import Image
@@ -41,8 +42,19 @@ def impulse_noise(image, share, rng):
 
 
 def _gaussian(x, sigma):
-    """Over rows and columns; edge values repeated, cut off at 4σ."""
-    return ndimage.gaussian_filter(x, (sigma, sigma, 0), mode="nearest", truncate=4)
+    """SciPy's order of summation, middle first, then pairs from the outside; exact exponentials."""
+    radius = int(4 * sigma + 0.5)
+    exponents = [-0.5 / sigma**2 * k**2 for k in range(-radius, radius + 1)]
+    weights = np.array([float(Decimal(exponent).exp()) for exponent in exponents])
+    weights /= weights.sum()
+    for _ in range(2):  # rows, then columns
+        padded = np.pad(x, ((radius, radius), (0, 0), (0, 0)), mode="edge")
+        x = x * weights[radius]
+        for k in range(radius):
+            before, after = padded[k : k + len(x)], padded[2 * radius - k :][: len(x)]
+            x += (before + after) * weights[k]
+        x = x.transpose(1, 0, 2)
+    return x
 
 
 def gaussian_blur(image, sigma):

@@ -158,6 +158,13 @@ def test_processes_at_once(tmp_path, path, source, expected):
     assert len(manifest.read(tmp_path)) == 2 and list(manifest.verify(tmp_path)) == []
 
 
+def test_another_process_made_it_in_another_way(tmp_path, source):
+    """Found only once the lock is had."""
+    write_array(tmp_path, Recipe(**{**vars(RECIPE), "seed": 1}), source)
+    with pytest.raises(DataError, match="was made with seed 1, not 0"):
+        write_array(tmp_path, RECIPE, source)
+
+
 def test_killed_worker_is_reported(tmp_path, source):
     with pytest.raises(OSError, match="was killed"), worker_pool(2) as pool:
         for process in list(pool._processes.values()):
@@ -184,11 +191,25 @@ def test_no_room_while_writing(tmp_path, path, source, small_files):
     assert files(tmp_path) == ["train/2/labels.npy"]
 
 
-def test_too_little_room_is_seen_before_anything_is_made(tmp_path, source, monkeypatch):
+@pytest.mark.parametrize("limit", [100, 128, 300, 8000])
+def test_no_room_for_the_labels(tmp_path, source, limit):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match="labels.npy cannot be written: File too large"):
+            write_array(tmp_path, RECIPE, source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert files(tmp_path) == []
+
+
+def test_too_little_room_is_seen_before_anything_is_made(tmp_path, source):
     usage = os.statvfs(tmp_path)
     free = usage.f_bavail * usage.f_frsize
     many = [RECIPE] * (free // source.images.nbytes + 2)
-    with pytest.raises(OSError, match=r"the arrays take .* GB and .* GB are free") as caught:
+    with pytest.raises(OSError, match=r"the arrays take .* MB and .* MB are free") as caught:
         make_arrays(tmp_path / "new" / "folder", {"train": source}, many)
     assert "new" in str(caught.value) and files(tmp_path) == []
 
@@ -275,7 +296,10 @@ def _flip_a_bit(path):
         (lambda p: os.truncate(p, 10**6), "train/2/gaussian_noise.npy: differs"),
         (lambda p: p.unlink(), "train/2/gaussian_noise.npy: missing"),
         (lambda p: np.save(p.with_name("fog.npy"), 0), "train/2/fog.npy: not in the manifest"),
-        (lambda p: p.with_name(".fog.npy.partial").touch(), ".fog.npy.partial: left by a run"),
+        (lambda p: p.with_name(".fog.npy.partial").touch(), ".fog.npy.partial: being written, or"),
+        (lambda p: p.with_name("labels.npy").unlink(), "train/2/labels.npy: missing"),
+        (lambda p: np.save(p.with_name("labels.npy"), 1), "train/2/labels.npy: differs from"),
+        (lambda p: (p.unlink(), p.mkdir()), "train/2/gaussian_noise.npy: cannot be read: Is a dir"),
     ],
 )
 def test_verify_names_what_is_wrong(tmp_path, path, source, damage, text):

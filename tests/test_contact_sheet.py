@@ -29,7 +29,7 @@ def test_image_of_a_dataset(tmp_path, capsys):
     shown = tiles(output, 19, 32, 4)
     for row, name in enumerate(CORRUPTIONS):
         for severity in range(6):
-            expected = corrupt(image, name, severity, seed=4)[0]
+            expected = corrupt(image, name, severity, seed=4, split="test", first_index=7)[0]
             assert np.array_equal(shown[row, severity], expected), (name, severity)
 
 
@@ -54,8 +54,11 @@ def test_any_image(tmp_path):
         ("a.png -d synthetic", "give either an image file or -d DATASET"),
         ("a.png --magnify 0", "--magnify must be 1 to 32"),
         ("a.png -c rain", "invalid choice: 'rain'"),
+        ("a.png -c fog --frost_dir x", "--frost_dir goes with frost alone"),
+        ("a.png -o sheet.jpg", "--output sheet.jpg: the name must end in .png"),
+        ("text.png -o text.png", "--output text.png is the image itself"),
         ("missing.png", "No such file or directory"),
-        ("text.png", "text.png is not an image that Pillow can read"),
+        ("text.png", "text.png cannot be read as an image"),
         ("-d synthetic --index 99999", "--index 99999: the test set has"),
         ("-d synthetic -c fog -o missing/sheet.png", "No such file or directory"),
         ("-d synthetic -c frost --frost_dir nowhere", "nowhere/frost1.png is missing"),

@@ -56,6 +56,7 @@ def test_dataset(data_dir, capsys):
         assert np.array_equal(found, corrupt(images, "shot_noise", 5, split=split))
         assert np.array_equal(np.load(folder / split / "5" / "labels.npy"), labels)
     text = capsys.readouterr().out
+    assert "CIFAR-10-C: cifar strengths, seed 0, no JPEG" in text
     assert "8 arrays asked for, 0 there, 8 to make" in text
     assert re.search(r"960 images in .* s, .* images/s", text)
 
@@ -121,13 +122,22 @@ def test_frost_dir(own, tmp_path):
 def test_verify(own, tmp_path, capsys):
     flags = own[1]
     assert generate.main([*flags, "-c", "fog", "contrast", "-s", "1"]) == 0
-    only_folder = ["--verify", "-o", str(tmp_path / "out")]
-    assert generate.main([*flags, "--verify"]) == generate.main(only_folder) == 0
-    assert "all 2 arrays are as the manifest says" in capsys.readouterr().out
+    verify = ["--verify", "-o", str(tmp_path / "out")]
+    assert generate.main(verify) == 0
+    assert "all 2 arrays are as the manifest says: contrast, fog" in capsys.readouterr().out
     (tmp_path / "out" / "test" / "1" / "fog.npy").unlink()
-    assert generate.main(only_folder) == 1
-    assert capsys.readouterr().out == "test/1/fog.npy: missing\n"
-    assert generate.main([*flags, "-c", "fog", "-s", "1"]) == generate.main(only_folder) == 0
+    assert generate.main(verify) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "test/1/fog.npy: missing" and "1 wrong; delete the files" in told[1]
+    assert generate.main([*flags, "-c", "fog", "-s", "1"]) == generate.main(verify) == 0
+
+
+def test_other_ways_are_refused_all_at_once(own, capsys):
+    flags = [*own[1], "-c", "fog"]
+    assert generate.main(flags) == 0
+    assert generate.main([*flags, "--seed", "2"]) == 2
+    text = "test/1/fog.npy (and 4 others) was made with seed 0, not 2: delete it"
+    assert text in capsys.readouterr().err
 
 
 def assert_refused(capsys, arguments, text):
@@ -153,8 +163,13 @@ def assert_refused(capsys, arguments, text):
         ("--images x.npy -o y -c fog --splits a b", "--images is one split"),
         ("-d cifar10 -c fog --seed -1", "--seed"),
         ("-d cifar10 -c fog --num_workers x", "--num_workers: 'x' is not a whole number"),
-        ("--images x.npy -o y -c fog", "No such file or directory: 'x.npy'"),
-        ("--verify", "give either -d DATASET or --images"),
+        ("--images x.npy -o y -c fog", "--images x.npy: No such file or directory"),
+        ("--verify", "--verify needs either -d DATASET or --output FOLDER"),
+        ("--verify -o x -c fog", "--verify looks at the whole folder: leave out --corruptions"),
+        ("--verify -o x --seed 3", "--verify looks at the whole folder: leave out --seed"),
+        ("-d cifar10 -c fog --frost_dir x", "--frost_dir goes with frost alone"),
+        ("--images x.npy -o y -c fog --splits ../z", "--splits: '../z' must be a plain name"),
+        ("--images x.npy -o y -c fog --splits .", "--splits: '.' must be a plain name"),
         ("--verify -o nowhere", "nowhere/manifest.json is missing or empty"),
     ],
 )
@@ -169,8 +184,10 @@ def test_bad_files(capsys, own, tmp_path):
     np.save(tmp_path / "images.npy", np.zeros((3, 64, 64, 3), np.float32))
     assert_refused(capsys, flags, "holds float32 (3, 64, 64, 3), not uint8 (N, H, W, 3)")
     np.save(tmp_path / "images.npy", np.zeros((3, 40, 40, 3), np.uint8))
-    assert_refused(capsys, flags, "neither 32 nor 64 high: choose the strengths with --variant")
-    assert_refused(capsys, [*flags, "frost", "--variant", "imagenet64", "--labels", "x"], "'x'")
+    assert_refused(capsys, flags, "neither 32 × 32 nor 64 × 64: choose the strengths with")
+    assert_refused(
+        capsys, [*flags, "frost", "--variant", "imagenet64", "--labels", "x"], "--labels x: No such"
+    )
     np.save(tmp_path / "images.npy", np.zeros((3, 240, 240, 3), np.uint8))
     assert_refused(
         capsys, [*flags, "frost", "--variant", "cifar"], "frost: images of 240 × 240 are larger"
@@ -179,9 +196,13 @@ def test_bad_files(capsys, own, tmp_path):
     assert_refused(capsys, [*flags, "--variant", "cifar"], "fog: images must be (N, H, W, 3)")
     np.save(tmp_path / "images.npy", np.zeros((3, 40, 40, 3), np.uint8))
     labels = ["--labels", str(tmp_path / "labels.npy"), "--variant", "cifar"]
-    assert_refused(capsys, [*flags, *labels], "holds (12,), not one label per image")
+    assert_refused(
+        capsys, [*flags, *labels], "holds int64 (12,), not one label, a whole number, for each"
+    )
+    np.save(tmp_path / "labels.npy", np.array(["a", "b", "c"]))
+    assert_refused(capsys, [*flags, *labels], "holds <U1 (3,), not one label, a whole number")
     (tmp_path / "images.npy").write_text("no array")
-    assert_refused(capsys, flags, "is not a whole .npy array")
+    assert_refused(capsys, flags, "save the array with numpy.save")
     assert not (tmp_path / "out").exists()
 
 

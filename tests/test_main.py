@@ -202,7 +202,7 @@ def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
     fake_cifar.write_cifar10(tmp_path / "data")
     asked, bars = [], []
     pool, bar = arrays.worker_pool, trainer.tqdm
-    monkeypatch.setattr(arrays, "_WORTH_WORKERS", 1)
+    monkeypatch.setattr(arrays, "_WORTH_WORKERS_BYTES", 1)
     monkeypatch.setattr(arrays, "worker_pool", lambda n: asked.append(n) or pool(0))
     monkeypatch.setattr(trainer, "tqdm", lambda *a, **k: bars.append(k["disable"]) or bar(*a, **k))
     own = (*ERM, "--data_dir", str(tmp_path / "data"), "--num_workers", "3")

@@ -158,7 +158,6 @@ def _shuffle_labels(path):
         (_zip, "not a whole .npy array"),
         (lambda p: p.write_bytes(p.read_bytes().replace(b"'descr': '", b"'descr: '']")), "not a w"),
         (_shuffle_labels, "differs from the labels"),
-        (lambda p: p.with_name("labels.npy").unlink(), "labels.npy is missing"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_before_anything_is_made(data_dir, damage, text):
@@ -169,6 +168,35 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_is_made(data_dir, da
         prepare(data_dir)
     assert "CIFAR-10-C/train/1" in str(caught.value)
     assert not array_path(data_dir, "test", 2).exists()
+
+
+def test_lost_labels(data_dir):
+    """Arrays of this program's making are known to fit; others are refused."""
+    prepare(data_dir)
+    labels = array_path(data_dir).with_name("labels.npy")
+    before = labels.read_bytes()
+    labels.unlink()
+    prepare(data_dir)
+    assert labels.read_bytes() == before
+    labels.unlink()
+    (data_dir / "CIFAR-10-C" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="train/1/labels.npy is missing, so the order of"):
+        prepare(data_dir)
+
+
+def test_what_is_made_is_reported(data_dir):
+    lines = []
+    prepare(data_dir, report=lines.append)
+    prepare(data_dir, report=lines.append)
+    assert lines == [f"making 4 arrays of gaussian_noise in {data_dir}/CIFAR-10-C (1 MB)"]
+
+
+def test_photographs_that_are_too_small_for_the_images(data_dir, tmp_path):
+    for name in PUBLISHED:
+        Image.new("RGB", (100, 90)).save(tmp_path / name)
+    with pytest.raises(DataError, match="frost: images of 32 × 32 are larger than the pictures"):
+        prepare(data_dir, "frost", frost_dir=tmp_path)
+    assert not (data_dir / "CIFAR-10-C").exists()
 
 
 def test_labels_of_another_dataset_are_not_overwritten(data_dir):
