@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corruptions import blur, digital, noise, weather
+from corruptions import blur, digital, jpeg, noise, weather
 from corruptions.parameters import CORRUPTIONS, EXTRA, MAX_SEVERITY, PARAMETERS, STANDARD, VARIANTS
 from corruptions.random_streams import RandomStreams
 
@@ -27,7 +27,7 @@ _FUNCTIONS = {
     "contrast": digital.contrast,
     "elastic_transform": digital.elastic_transform,
     "pixelate": digital.pixelate,
-    "jpeg_compression": digital.jpeg_compression,
+    "jpeg_compression": jpeg.jpeg_compression,
     "speckle_noise": noise.speckle_noise,
     "gaussian_blur": blur.gaussian_blur,
     "spatter": weather.spatter,

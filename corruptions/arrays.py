@@ -20,10 +20,10 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from tqdm import tqdm
 
 from corruptions import corrupt, manifest
-from corruptions.digital import jpeg_round_trip
 from corruptions.errors import DataError
 from corruptions.files import complete, exclusive_partial
 from corruptions.frost_photographs import read_photographs
+from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
 from corruptions.workers import worker_pool
 

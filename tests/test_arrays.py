@@ -23,8 +23,8 @@ from corruptions.arrays import (
     num_foreign,
     write_array,
 )
-from corruptions.digital import jpeg_round_trip
 from corruptions.errors import DataError
+from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
 from corruptions.workers import worker_pool
 

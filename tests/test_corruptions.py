@@ -21,6 +21,7 @@ from corruptions import (
     blur,
     corrupt,
     digital,
+    jpeg,
     noise,
     weather,
 )
@@ -44,7 +45,7 @@ RANDOM = tuple(name for name in CORRUPTIONS if name not in DETERMINISTIC)
 SIDE = {"cifar": 32, "imagenet64": 64}
 FUNCTIONS = {
     name: getattr(module, name)
-    for module in (noise, blur, weather, digital)
+    for module in (noise, blur, weather, digital, jpeg)
     for name in CORRUPTIONS
     if hasattr(module, name)
 }

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from corruptions import CORRUPTIONS, EXTRA, STANDARD, corrupt, generate, manifest
-from corruptions.digital import jpeg_round_trip
 from corruptions.frost_photographs import PUBLISHED
+from corruptions.jpeg import jpeg_round_trip
 from dataset.cifar import read_cifar10
 from dataset.specs import CIFAR10
 
