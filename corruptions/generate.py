@@ -166,16 +166,17 @@ def read_npy(flag, path):
 
 def create_recipes(args, sources):
     """All arrays that are asked for."""
+    spec = DATASETS[args.dataset] if args.dataset else None
     height, width = next(iter(sources.values())).images.shape[1:3]
-    variant = args.variant or VARIANT_OF_SIZE.get((height, width))
+    by_default = spec.variant if spec else VARIANT_OF_SIZE.get((height, width))
+    variant = args.variant or by_default
     if variant is None:
         raise DataError(
             f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
             f"with --variant {' or '.join(VARIANTS)}"
         )
-    quality = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
-    if args.dataset:
-        quality = DATASETS[args.dataset].jpeg_quality
+    published = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
+    quality = spec.jpeg_quality if spec else published
     return [
         Recipe(
             name,
