@@ -41,16 +41,14 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
         OSError: the file cannot be written; the message names it.
     """
     name = partial_path(path)
-    while True:
-        partial = open(name, "ab")  # noqa: SIM115
-        fcntl.flock(partial, fcntl.LOCK_EX)
-        try:
-            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
-                break
-        except FileNotFoundError:
-            pass
-        partial.close()
+    partial = None
     try:
+        while True:
+            partial = open(name, "ab")  # noqa: SIM115
+            fcntl.flock(partial, fcntl.LOCK_EX)
+            if _is_at(name, partial):
+                break
+            partial.close()
         partial.truncate(0)
         yield partial
     except OSError as error:
@@ -58,8 +56,25 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
             raise OSError(f"{path} cannot be written: {error.strerror}") from error
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(name), os.fstat(partial.fileno())):
-                os.remove(name)
-        with contextlib.suppress(OSError):  # what could not be written before cannot be now
-            partial.close()
+        if partial is not None:
+            with contextlib.suppress(OSError):  # what could not be written before cannot be now
+                partial.close()
+        _remove_abandoned(name)
+
+
+def _is_at(name: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.stat(name), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_abandoned(name: Path) -> None:
+    """Remove a partial file that nobody has locked.
+
+    By its name: an interruption can come when the file exists, but before its opener knows of it.
+    """
+    with contextlib.suppress(OSError), open(name, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(name, file):
+            os.remove(name)

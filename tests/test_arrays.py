@@ -1,5 +1,6 @@
 """Writing corrupted arrays: whole or not at all, whoever else is at it."""
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -24,6 +25,7 @@ from corruptions.arrays import (
     write_array,
 )
 from corruptions.errors import DataError
+from corruptions.files import _remove_abandoned, complete, exclusive_partial
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
 from corruptions.workers import worker_pool
@@ -97,6 +99,39 @@ def test_interruption_leaves_nothing(tmp_path, source):
     with pytest.raises(KeyboardInterrupt):
         write_array(tmp_path, RECIPE, source, None, interrupt)
     assert files(tmp_path) == ["train/2/labels.npy"]
+
+
+@pytest.mark.parametrize("moment", ["flock", "fsync", "replace", "stat"])
+def test_interruption_at_an_awkward_moment_leaves_nothing(tmp_path, source, monkeypatch, moment):
+    def interrupt(*arguments):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fcntl if moment == "flock" else os, moment, interrupt)
+    with pytest.raises(KeyboardInterrupt), exclusive_partial(tmp_path / "a.npy") as partial:
+        partial.write(b"half")
+        complete(partial, tmp_path / "a.npy")
+    assert files(tmp_path) == []
+
+
+def test_interruption_before_the_opened_file_is_known(tmp_path, monkeypatch):
+    def interrupted_open(name, mode):
+        monkeypatch.undo()
+        open(name, mode).close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("corruptions.files.open", interrupted_open, raising=False)
+    with pytest.raises(KeyboardInterrupt), exclusive_partial(tmp_path / "a.npy"):
+        pass
+    assert files(tmp_path) == []
+
+
+def test_partial_file_of_another_process_is_left_alone(tmp_path):
+    with exclusive_partial(tmp_path / "a.npy") as partial:
+        _remove_abandoned(tmp_path / ".a.npy.partial")
+        partial.write(b"whole")
+        complete(partial, tmp_path / "a.npy")
+    assert (tmp_path / "a.npy").read_bytes() == b"whole" and files(tmp_path) == ["a.npy"]
 
 
 def test_leftovers_of_a_killed_run_are_overwritten(tmp_path, path, source, expected):
