@@ -35,6 +35,16 @@ def recorded(args):
     return {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(args).items())}
 
 
+def making(args):
+    """How corrupted images that are missing are made."""
+    return {
+        "frost_dir": args.frost_dir,
+        "num_workers": args.num_workers,
+        "show_progress": args.show_progress,
+        "report": partial(print, flush=True),
+    }
+
+
 def read_data(args):
     """The data that the settings ask for."""
     from dataset.prepare_dataset import prepare_dataset
@@ -49,10 +59,7 @@ def read_data(args):
             args.seed,
             num_val=args.num_val,
             num_test=args.num_test,
-            frost_dir=args.frost_dir,
-            num_workers=args.num_workers,
-            show_progress=args.show_progress,
-            report=partial(print, flush=True),
+            **making(args),
         )
 
 
@@ -212,10 +219,7 @@ def evaluate(args):
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
-            frost_dir=args.frost_dir,
-            num_workers=args.num_workers,
-            show_progress=args.show_progress,
-            report=partial(print, flush=True),
+            **making(args),
         )
     scores = evaluator(network, normalize, {"test": test}, args)("test")
     settings = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}

@@ -47,8 +47,7 @@ def _defocus_kernel(radius: float, smoothing: float) -> np.ndarray:
         return disk
     line = (np.array([edge, 1, edge]) / (1 + 2 * edge)).astype(np.float32)
     for _ in range(2):  # along one axis, then along the other
-        padded = np.pad(disk, ((1, 1), (0, 0)))
-        padded = np.pad(padded, ((1, 1), (0, 0)))
+        padded = np.pad(disk, ((2, 2), (0, 0)))
         disk = sum(w * padded[i : i + len(disk) + 2] for i, w in enumerate(line)).T
     return disk
 

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from corruptions.filters import truncate
+from corruptions.filters import between, truncate
 from corruptions.random_streams import RandomStreams
 
 _LEVELS = np.arange(256)
@@ -240,16 +240,8 @@ def _sample(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, border: s
     sampled = np.empty_like(planes)
     for plane, target in zip(padded.reshape(3, -1), sampled):
         upper, lower = (
-            _between(plane[start:].take(corner), plane[start + 1 :].take(corner), right)
+            between(plane[start:].take(corner), plane[start + 1 :].take(corner), right)
             for start in (0, width)
         )
-        target[:] = _between(upper, lower, down)
+        target[:] = between(upper, lower, down)
     return sampled
-
-
-def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The point `share` of the way from first to second; overwrites second."""
-    second -= first
-    second *= share
-    second += first
-    return second

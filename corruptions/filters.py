@@ -41,6 +41,14 @@ def gaussian(images: np.ndarray, sigma: float) -> np.ndarray:
     return images
 
 
+def between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The point `share` of the way from first to second; overwrites second."""
+    second -= first
+    second *= share
+    second += first
+    return second
+
+
 def linear_filter(images: np.ndarray, weights: csr_array, flat: np.ndarray) -> np.ndarray:
     """Every pixel a weighted mean of pixels, truncated.
 

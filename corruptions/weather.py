@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from corruptions.filters import blur_along, centre_zoom, truncate
+from corruptions.filters import between, blur_along, centre_zoom, truncate
 from corruptions.frost_photographs import frost_photographs
 from corruptions.random_streams import RandomStreams
 from corruptions.spatter import mud, water
@@ -84,12 +84,7 @@ def _zoomed(layer: np.ndarray, factor: float, axis: int) -> np.ndarray:
     places = centre_zoom(np.arange(layer.shape[axis], dtype=float), factor)
     before = np.minimum(places.astype(int), layer.shape[axis] - 2)
     share = (places - before).astype(layer.dtype)[(slice(None),) + (None,) * (2 - axis)]
-    near = layer.take(before, axis)
-    far = layer.take(before + 1, axis)
-    far -= near
-    far *= share
-    far += near
-    return far
+    return between(layer.take(before, axis), layer.take(before + 1, axis), share)
 
 
 def fog(images: np.ndarray, strength: tuple, streams: RandomStreams) -> np.ndarray:

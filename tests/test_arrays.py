@@ -1,5 +1,6 @@
 """Writing corrupted arrays: whole or not at all, whoever else is at it."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -208,19 +209,22 @@ def test_killed_worker_is_reported(tmp_path, source):
     assert files(tmp_path) == ["train/2/labels.npy"]
 
 
-@pytest.fixture
-def small_files():
-    """Files of more than a megabyte cannot be written, as on a full disk."""
+@contextlib.contextmanager
+def file_size_limit(num_bytes):
+    """Longer files cannot be written, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_no_room_while_writing(tmp_path, path, source, small_files):
-    with pytest.raises(OSError, match="cannot be written: File too large") as caught:
+def test_no_room_while_writing(tmp_path, path, source):
+    message = "cannot be written: File too large"
+    with file_size_limit(10**6), pytest.raises(OSError, match=message) as caught:
         write_array(tmp_path, RECIPE, source)
     assert str(path) in str(caught.value)
     assert files(tmp_path) == ["train/2/labels.npy"]
@@ -228,15 +232,9 @@ def test_no_room_while_writing(tmp_path, path, source, small_files):
 
 @pytest.mark.parametrize("limit", [100, 128, 300, 8000])
 def test_no_room_for_the_labels(tmp_path, source, limit):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        with pytest.raises(OSError, match="labels.npy cannot be written: File too large"):
-            write_array(tmp_path, RECIPE, source)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    message = "labels.npy cannot be written: File too large"
+    with file_size_limit(limit), pytest.raises(OSError, match=message):
+        write_array(tmp_path, RECIPE, source)
     assert files(tmp_path) == []
 
 
