@@ -3,6 +3,7 @@
 
 import contextlib
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +14,17 @@ from sharpdro.errors import RunError
 from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
 
 with hold_interrupts():  # NumPy starts threads
+    import numpy as np
     from tqdm import tqdm
 
     from sharpdro.command_line import (
         FREE_ON_RESUME,
         FROM_CHECKPOINT,
-        METHOD_SETTINGS,
         OWN_IN_EVALUATION,
         default_of,
         parse,
     )
+    from sharpdro.methods import METHODS, variant
 
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
 tqdm.monitor_interval = 0
@@ -102,24 +104,15 @@ def open_log(args, last_part):
     return log
 
 
-def evaluator(network, normalize, sets, args):
-    """A function from the name of one of the evaluation sets to its scores per severity."""
+def for_each_severity(function, split, chosen, args):
+    """What the evaluator's `function` returns for a set of images at each of its severities."""
     from dataset.pipeline import evaluation_batches, evaluation_steps
-    from sharpdro.evaluate import Evaluator
 
-    measure = Evaluator(network, normalize)
-
-    def scores(split):
-        chosen, size = sets[split], args.eval_batch_size
-        severities = range(len(chosen.arrays))
-        total = len(severities) * evaluation_steps(chosen, size)
-        disable = None if args.show_progress else True
-        with tqdm(
-            desc=f"{split} set", total=total, unit="step", leave=False, disable=disable
-        ) as bar:
-            return [measure(evaluation_batches(chosen, s, size), bar.update) for s in severities]
-
-    return scores
+    size, severities = args.eval_batch_size, range(len(chosen.arrays))
+    total = len(severities) * evaluation_steps(chosen, size)
+    disable = None if args.show_progress else True
+    with tqdm(desc=f"{split} set", total=total, unit="step", leave=False, disable=disable) as bar:
+        return [function(evaluation_batches(chosen, s, size), bar.update) for s in severities]
 
 
 def make_plan(args, steps):
@@ -161,41 +154,86 @@ def count_steps(args):
     return steps
 
 
-def train(args):
-    """Train one network."""
-    log = open_log(args, args.method)
-    steps = count_steps(args)
-    device = select_device(args.device_target)
-    data = read_data(args)
+def train_network(args, plan, log, data, method, sampler, num_groups, settings):
+    """Train one network from scratch, or go on with what the log's folder has of it.
 
+    Returns:
+        The network's evaluator.
+    """
     from dataset.pipeline import training_batches
-    from sharpdro.environment import describe_data, describe_environment
+    from sharpdro.evaluate import Evaluator
     from sharpdro.optimizer import create_sgd
     from sharpdro.train_step import create_train_step
     from sharpdro.trainer import Trainer
 
     network, normalize = build_network(args)
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    method_settings = {name: getattr(args, name) for name in METHOD_SETTINGS[args.method]}
-    step = create_train_step(
-        args.method, network, optimizer, args.num_severity + 1, **method_settings
-    )
+    measure = Evaluator(network, normalize)
+    sets = {"validation": data.validation, "test": data.test}
+    Trainer(
+        plan,
+        create_train_step(method, network, optimizer, num_groups, **settings),
+        normalize,
+        batches=lambda epoch: training_batches(
+            data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
+        ),
+        evaluate=lambda split: for_each_severity(measure, split, sets[split], args),
+        log=log,
+        settings=recorded(args),
+        num_severities=args.num_severity + 1,
+    ).train()
+    return measure
+
+
+def run_first_stage(args, plan, log, data):
+    """Train by ERM and learn from it what the second stage is to train on.
+
+    Returns:
+        The second stage's training set and its number of groups; None: the severities.
+    """
+    from dataset.pipeline import every_row
+    from sharpdro.first_stage import FIRST_STAGES, learn_from_first_stage
+
+    settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
+    stage = FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
+    part = log.stage("stage1")
+    log.say(f"stage 1 of 2: ERM for {stage.epochs} epochs, in {part.folder}")
+    only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
+    plan = replace(plan, total_epoch=stage.epochs, **only_last)
+    sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
+
+    def predict():
+        measure = train_network(args, plan, part, data, "erm", sampler, args.num_severity + 1, {})
+        (logits,) = for_each_severity(measure.predict, "training", every_row(data.train), args)
+        return logits
+
+    train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
+    log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
+    return train, stage.num_groups
+
+
+def train(args):
+    """Train by one method."""
+    name = variant(args.method, args.distribution_agnostic)
+    log = open_log(args, name)
+    steps = count_steps(args)
+    device = select_device(args.device_target)
+    data = read_data(args)
+
+    from sharpdro.environment import describe_data, describe_environment
+
     log.open(recorded(args), describe_environment(device))
     with contextlib.closing(log):
-        log.say(describe_data(log.folder, device, data, network))
-        Trainer(
-            make_plan(args, steps),
-            step,
-            normalize,
-            batches=lambda epoch: training_batches(
-                data.train, args.batch_size, args.seed, epoch, args.augment_data
-            ),
-            evaluate=evaluator(
-                network, normalize, {"validation": data.validation, "test": data.test}, args
-            ),
-            log=log,
-            settings=recorded(args),
-        ).train()
+        log.say(describe_data(log.folder, device, data))
+        plan, num_groups = make_plan(args, steps), None
+        if METHODS[name].stage_settings:
+            chosen, num_groups = run_first_stage(args, plan, log, data)
+            data = replace(data, train=chosen)
+        num_groups = num_groups or args.num_severity + 1
+        settings = {key: getattr(args, key) for key in METHODS[name].step_settings}
+        if settings.get("group_adjustment"):
+            settings["group_sizes"] = np.bincount(data.train.groups, minlength=num_groups)
+        train_network(args, plan, log, data, name, args.sampler, num_groups, settings)
 
 
 def evaluate(args):
@@ -206,6 +244,7 @@ def evaluate(args):
     from dataset.prepare_dataset import prepare_test_set
     from sharpdro import checkpoint
     from sharpdro.environment import describe_environment
+    from sharpdro.evaluate import Evaluator
     from sharpdro.run_log import EVALUATION_COLUMNS, Table
     from sharpdro.summary import accuracy_table, evaluation_rows, read_evaluations
 
@@ -221,7 +260,7 @@ def evaluate(args):
             num_test=args.num_test,
             **making(args),
         )
-    scores = evaluator(network, normalize, {"test": test}, args)("test")
+    scores = for_each_severity(Evaluator(network, normalize), "test", test, args)
     settings = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
     log.open({**settings, "trained_with": stored.settings}, describe_environment(device))
     with contextlib.closing(log):

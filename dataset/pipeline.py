@@ -5,12 +5,22 @@ sees what an uninterrupted one would have seen.
 """
 
 from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
 from dataset.prepare_dataset import EvaluationSet, TrainingSet
+from dataset.sampling import draw_rows
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+class Batch(NamedTuple):
+    """Images uint8 (B, H, W, 3), labels, groups, severities int32 (B,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    severities: np.ndarray
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -19,28 +29,34 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 def training_batches(
-    train: TrainingSet, batch_size: int, seed: int, epoch: int, augment_data: bool
+    train: TrainingSet,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augment_data: bool,
+    sampler: str = "replacement",
 ) -> Iterator[Batch]:
-    """One epoch: batches drawn with replacement from the whole set, randomly flipped.
+    """One epoch of batches, randomly flipped.
+
+    Repeated images make no epoch longer: there are always as many steps as without.
 
     Args:
         train: the training set.
         batch_size: B.
         seed, epoch: fix what is drawn.
         augment_data: also crop at random from the reflect-padded image (padding side/8).
-
-    Yields:
-        Images uint8 (B, H, W, 3), labels int32 (B,), severities int32 (B,).
+        sampler: how batches are drawn, see `draw_rows`.
     """
     rng = np.random.default_rng([seed, 1, epoch])
-    for _ in range(steps_per_epoch(len(train.labels), batch_size)):
-        chosen = rng.integers(0, len(train.labels), batch_size)
+    pool = np.repeat(np.arange(len(train.labels)), train.repeats)
+    rows = draw_rows(sampler, pool, train.groups, batch_size, rng)
+    for chosen in islice(rows, steps_per_epoch(len(train.labels), batch_size)):
         images = train.images[chosen]
         flipped = rng.random(batch_size) < 0.5
         images[flipped] = images[flipped, :, ::-1]
         if augment_data:
             images = random_crops(images, rng)
-        yield images, train.labels[chosen], train.severities[chosen]
+        yield Batch(images, train.labels[chosen], train.groups[chosen], train.severities[chosen])
 
 
 def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -52,6 +68,11 @@ def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     crops = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
     y, x = rng.integers(0, 2 * padding + 1, (2, count))
     return np.ascontiguousarray(crops[np.arange(count), y, x].transpose(0, 2, 3, 1))
+
+
+def every_row(train: TrainingSet) -> EvaluationSet:
+    """The training set as something to evaluate on, once each, as it is: one "severity"."""
+    return EvaluationSet([train.images], np.arange(len(train.labels)), train.labels)
 
 
 def evaluation_steps(data: EvaluationSet, batch_size: int) -> int:

@@ -25,11 +25,29 @@ _READERS = {"synthetic": read_synthetic, "cifar10": read_cifar10}
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Images uint8 (N, H, W, 3), labels int32 (N,), severities int32 (N,)."""
+    """What is trained on.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        labels: int32 (N,).
+        severities: int32 (N,).
+        indices: of each image in the dataset's own order, ints (N,).
+        groups: what the method takes as groups, int32 (N,); the severities unless given.
+        repeats: how often each image counts when batches are drawn, ints (N,); once unless given.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     severities: np.ndarray
+    indices: np.ndarray
+    groups: np.ndarray = None
+    repeats: np.ndarray = None
+
+    def __post_init__(self):
+        if self.groups is None:
+            object.__setattr__(self, "groups", self.severities)
+        if self.repeats is None:
+            object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,8 @@ def _training_set(arrays, labels, per_severity) -> TrainingSet:
     severities = np.repeat(
         np.arange(len(per_severity), dtype=np.int32), [len(i) for i in per_severity]
     )
-    return TrainingSet(images, labels[np.concatenate(per_severity)], severities)
+    indices = np.concatenate(per_severity)
+    return TrainingSet(images, labels[indices], severities, indices)
 
 
 def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_dir, **making):

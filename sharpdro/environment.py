@@ -48,13 +48,12 @@ def _git_commit() -> str | None:
         return None
 
 
-def describe_data(folder: Path, device: str, data, network) -> str:
+def describe_data(folder: Path, device: str, data) -> str:
     """The lines a run begins with: where it writes, how much it trains and is measured on."""
     groups = np.bincount(data.train.severities, minlength=len(data.test.arrays))
-    parameters = sum(p.size for p in network.trainable_params())
     lines = [
         f"run directory: {folder}",
-        f"device: {device}; trainable parameters: {parameters:,}",
+        f"device: {device}",
         f"training images at severity 0…{len(groups) - 1}: {' '.join(map(str, groups))}",
         f"evaluation images at every severity: {len(data.validation.labels)} validation, "
         f"{len(data.test.labels)} test",

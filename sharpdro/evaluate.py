@@ -20,7 +20,7 @@ class Score:
 
 
 class EvaluationGraph(nn.Cell):
-    """uint8 (B, H, W, 3) and labels (B,) to per-sample loss and correctness, float32 (B,)."""
+    """uint8 (B, H, W, 3) and labels (B,) to losses, correctness (B,), logits (B, C), float32."""
 
     def __init__(self, network: nn.Cell, normalize: nn.Cell):
         super().__init__(auto_prefix=False)
@@ -30,7 +30,7 @@ class EvaluationGraph(nn.Cell):
     def construct(self, images, labels):
         logits = self.network(self.normalize(images))
         losses = ops.cross_entropy(logits, labels, reduction="none")
-        return losses, (logits.argmax(1).astype("int32") == labels).astype("float32")
+        return losses, (logits.argmax(1).astype("int32") == labels).astype("float32"), logits
 
 
 class Evaluator:
@@ -56,20 +56,27 @@ class Evaluator:
             batches: images uint8 (B, H, W, 3), labels (B,), how many of the rows count.
             on_step: called after each batch.
         """
-        was_training = self._network.training
-        self._graph.set_train(False)
         loss = correct = 0.0
         total = 0
-        for images, labels, count in batches:
-            outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
-            losses, hits = (output.asnumpy()[:count] for output in outputs)
-            check_interrupts()
+        for losses, hits, _ in self._outputs(batches, on_step):
             loss += float(losses.sum(dtype=np.float64))
             correct += float(hits.sum(dtype=np.float64))
-            total += count
+            total += len(losses)
+        return Score(loss / total, correct / total, total)
+
+    def predict(self, batches, on_step: Callable[[], object] = lambda: None) -> np.ndarray:
+        """The logits of all images, float32 (N, C); arguments as above."""
+        return np.concatenate([logits for _, _, logits in self._outputs(batches, on_step)])
+
+    def _outputs(self, batches, on_step):
+        was_training = self._network.training
+        self._graph.set_train(False)
+        for images, labels, count in batches:
+            outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
+            yield [output.asnumpy()[:count].copy() for output in outputs]
+            check_interrupts()
             on_step()
         self._network.set_train(was_training)
-        return Score(loss / total, correct / total, total)
 
 
 def mean_score(scores: list[Score]) -> Score:

@@ -3,28 +3,33 @@
 import time
 
 import numpy as np
+from scipy.stats import spearmanr
 
 
 class Interval:
     """Sums over the steps since the last `row`.
 
     Args:
-        num_groups: number of groups.
-        has_weights: whether the method has group weights to report.
+        num_severities: number of severities.
+        num_weights: number of the method's group weights, at most `num_severities`; 0: it has
+            none to report.
+        has_scores: whether the method scores samples.
     """
 
-    def __init__(self, num_groups: int, has_weights: bool):
-        self._num_groups = num_groups
-        self._has_weights = has_weights
+    def __init__(self, num_severities: int, num_weights: int, has_scores: bool = False):
+        self._num_severities = num_severities
+        self._num_weights = num_weights
+        self._has_scores = has_scores
         self._is_compiled = False
         self._reset()
 
     def _reset(self):
         self.steps = 0
-        self._counts = np.zeros(self._num_groups, np.int64)
-        self._losses = np.zeros(self._num_groups)
-        self._correct = np.zeros(self._num_groups)
-        self._weights = np.zeros(self._num_groups)
+        self._counts = np.zeros(self._num_severities, np.int64)
+        self._losses = np.zeros(self._num_severities)
+        self._correct = np.zeros(self._num_severities)
+        self._weights = np.zeros(self._num_weights)
+        self._severities, self._scores = [], []
         self._gradient_norm = 0.0
         self.start_clock()
 
@@ -33,15 +38,18 @@ class Interval:
         self._timed_images = 0
         self._started = time.perf_counter()
 
-    def add(self, groups, losses, correct, gradient_norm, group_weights) -> None:
-        """Add one step: groups, losses and correct (B,), weights (G,) after the step."""
+    def add(self, severities, losses, correct, gradient_norm, group_weights, scores=None) -> None:
+        """Add one step: severities, losses, correct, scores (B,), weights (G,) after the step."""
         self.steps += 1
-        self._counts += np.bincount(groups, minlength=self._num_groups)
-        self._losses += np.bincount(groups, losses, self._num_groups)
-        self._correct += np.bincount(groups, correct, self._num_groups)
-        self._weights += group_weights
+        self._counts += np.bincount(severities, minlength=self._num_severities)
+        self._losses += np.bincount(severities, losses, self._num_severities)
+        self._correct += np.bincount(severities, correct, self._num_severities)
+        self._weights += group_weights[: self._num_weights]
         self._gradient_norm += float(gradient_norm)
-        self._timed_images += len(groups)
+        self._timed_images += len(severities)
+        if self._has_scores:
+            self._severities.append(severities)
+            self._scores.append(scores)
         if not self._is_compiled:  # the first step of all includes its compilation
             self._is_compiled = True
             self.start_clock()
@@ -55,13 +63,14 @@ class Interval:
             "loss": self._losses.sum() / total,
             "accuracy": self._correct.sum() / total,
         }
-        for group in range(self._num_groups):
-            count = self._counts[group]
-            row[f"count_{group}"] = count
-            row[f"loss_{group}"] = self._losses[group] / count if count else None
-            row[f"accuracy_{group}"] = self._correct[group] / count if count else None
-            weight = self._weights[group] / self.steps
-            row[f"weight_{group}"] = weight if self._has_weights else None
+        for s in range(self._num_severities):
+            count = self._counts[s]
+            row[f"count_{s}"] = count
+            row[f"loss_{s}"] = self._losses[s] / count if count else None
+            row[f"accuracy_{s}"] = self._correct[s] / count if count else None
+            row[f"weight_{s}"] = self._weights[s] / self.steps if s < self._num_weights else None
+        if self._has_scores:
+            row.update(self._score_columns())
         row["gradient_norm"] = self._gradient_norm / self.steps
         row["learning_rate"] = learning_rate
         seconds = time.perf_counter() - self._started
@@ -69,16 +78,28 @@ class Interval:
         self._reset()
         return row
 
+    def _score_columns(self):
+        """How well the scores tell the severities, and what they are on average."""
+        severities, scores = np.concatenate(self._severities), np.concatenate(self._scores)
+        sums = np.bincount(severities, scores, self._num_severities)
+        row = {f"score_{s}": sums[s] / n if n else None for s, n in enumerate(self._counts)}
+        # Ranks need two different values of both.
+        ranks = len(set(severities.tolist())) > 1 and np.ptp(scores) > 0
+        spearman = float(spearmanr(severities, scores).statistic) if ranks else None
+        return {**row, "score_spearman": spearman}
 
-def train_columns(num_groups: int) -> list[str]:
+
+def train_columns(num_severities: int, has_scores: bool = False) -> list[str]:
     """Columns of train.csv."""
-    per_group = [
-        f"{name}_{group}"
-        for group in range(num_groups)
+    per_severity = [
+        f"{name}_{s}"
+        for s in range(num_severities)
         for name in ("count", "loss", "accuracy", "weight")
     ]
+    scores = [*(f"score_{s}" for s in range(num_severities)), "score_spearman"]
     return [
         *("epoch", "step", "loss", "accuracy"),
-        *per_group,
+        *per_severity,
+        *(scores if has_scores else ()),
         *("gradient_norm", "learning_rate", "images_per_second"),
     ]

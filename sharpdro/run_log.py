@@ -94,7 +94,15 @@ class RunLog:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self._text = folder / "log.txt"
         self._lock = None
+
+    def stage(self, name: str) -> "RunLog":
+        """A folder for one stage of the run; what is said goes to the run's own log.txt."""
+        part = RunLog(self.folder / name)
+        part.folder.mkdir(exist_ok=True)
+        part._text = self._text
+        return part
 
     @property
     def settings_path(self) -> Path:
@@ -169,5 +177,5 @@ class RunLog:
         """Print a text and add it to log.txt, each line with the time."""
         tqdm.write(text)
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with open(self.folder / "log.txt", "a", encoding="utf-8") as file:
+        with open(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())

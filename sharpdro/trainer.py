@@ -80,10 +80,12 @@ class Trainer:
         plan: how long, how often.
         step: the method's training step.
         normalize: uint8 (B, H, W, 3) to what the step takes.
-        batches: the batches of an epoch: images uint8 (B, H, W, 3), labels, groups (B,).
+        batches: the batches of an epoch: images uint8 (B, H, W, 3), labels, groups, severities,
+            int32 (B,).
         evaluate: the scores per severity of "validation" or "test".
         log: the run's directory, created.
         settings: of the run, to go into checkpoints.
+        num_severities: number of severities, by which losses and the like are written down.
     """
 
     def __init__(
@@ -91,10 +93,11 @@ class Trainer:
         plan: Plan,
         step: TrainStep,
         normalize: nn.Cell,
-        batches: Callable[[int], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]],
+        batches: Callable[[int], Iterator[tuple[np.ndarray, ...]]],
         evaluate: Callable[[str], list[Score]],
         log: RunLog,
         settings: dict,
+        num_severities: int,
     ):
         self._plan = plan
         self._step = step
@@ -103,7 +106,9 @@ class Trainer:
         self._evaluate = evaluate
         self._log = log
         self._settings = settings
-        self._interval = Interval(step.num_groups, step.uses_group_weights)
+        num_weights = step.num_groups if step.uses_group_weights else 0
+        self._num_severities = num_severities
+        self._interval = Interval(num_severities, num_weights, step.has_scores)
 
     def _path(self, name: str) -> Path:
         return self._log.folder / name
@@ -115,14 +120,17 @@ class Trainer:
             RunError: the loss is no longer a finite number.
         """
         finished = self._resume()
-        columns = train_columns(self._step.num_groups)
+        columns = train_columns(self._num_severities, self._step.has_scores)
         self._train_table = Table(self._path("train.csv"), columns, finished)
         self._tables = {
             "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, finished),
             "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, finished),
         }
         if finished < self._plan.total_epoch:
-            self._log.say("compiling the training step: some seconds to a minute")
+            parameters = sum(p.size for p in self._step.parameters)
+            self._log.say(
+                f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
+            )
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
             started = time.perf_counter()
             self._train_epoch(epoch)
@@ -171,20 +179,20 @@ class Trainer:
         )
         self._interval.start_clock()
         with progress as bar:
-            for number, (images, labels, groups) in enumerate(bar, 1):
-                self._train_step(epoch, number, images, labels, groups)
+            for number, batch in enumerate(bar, 1):
+                self._train_step(epoch, number, *batch)
                 if number % plan.log_train == 0 or number == plan.steps_per_epoch:
                     row = self._interval.row(epoch, number, rate)
                     self._train_table.append([row])
                     bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.3f}")
 
-    def _train_step(self, epoch, number, images, labels, groups) -> None:
+    def _train_step(self, epoch, number, images, labels, groups, severities) -> None:
         outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
-        losses, correct, gradient_norm = (output.asnumpy() for output in outputs)
+        losses, correct, gradient_norm, *scores = (output.asnumpy() for output in outputs)
         check_interrupts()
         self._require_finite("the loss", losses, f"in epoch {epoch}, step {number}")
         weights = self._step.group_weights.asnumpy()
-        self._interval.add(groups, losses, correct, gradient_norm, weights)
+        self._interval.add(severities, losses, correct, gradient_norm, weights, *scores)
 
     def _require_finite(self, what: str, values, when: str) -> None:
         if not np.isfinite(values).all():

@@ -16,9 +16,13 @@ def windows(images):
     return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
 
 
+def log_sum_exp(logits):
+    top = logits.max(1)
+    return top + np.log(np.exp(logits - top[:, None]).sum(1))
+
+
 def softmax(logits):
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    return np.exp(logits - log_sum_exp(logits)[:, None])
 
 
 def forward(p, images):
@@ -37,15 +41,25 @@ def forward(p, images):
 
 
 def losses(logits, labels):
-    return -np.log(softmax(logits)[np.arange(len(labels)), labels])
+    return log_sum_exp(logits) - logits[np.arange(len(labels)), labels]
+
+
+def excess(logits, labels):
+    """dℓ_i / d logits_i: softmax − one-hot."""
+    error = softmax(logits)
+    error[np.arange(len(labels)), labels] -= 1
+    return error
 
 
 def gradient(p, images, labels, weights):
     """Gradient of Σ_i w_i ℓ_i, by hand."""
-    logits, (images, inverse, normed, scaled, pooled, _, _) = forward(p, images)
-    error = softmax(logits)
-    error[np.arange(len(labels)), labels] -= 1
-    error *= weights[:, None]
+    logits = forward(p, images)[0]
+    return backward(p, images, weights[:, None] * excess(logits, labels))
+
+
+def backward(p, images, error):
+    """Gradient of a total of which `error` (B, C) is the derivative by the logits."""
+    _, (images, inverse, normed, scaled, pooled, _, _) = forward(p, images)
     g = {"weight": error.T @ pooled, "bias": error.sum(0)}
     side = images.shape[2] * images.shape[3]
     active = np.broadcast_to((error @ p["weight"])[:, :, None, None] / side, scaled.shape)
@@ -63,6 +77,67 @@ def gradient(p, images, labels, weights):
     return g
 
 
+def scale_slopes(logits, labels):
+    """dℓ_i(a·logits_i)/da at a = 1, (B,), and its own derivative by the logits, (B, C)."""
+    surplus, p = excess(logits, labels), softmax(logits)
+    centred = logits - (p * logits).sum(1, keepdims=True)
+    return (surplus * logits).sum(1), surplus + p * centred
+
+
+def irm_total(logits, labels, groups, strength):
+    """Σ_s (L_s + λ D_s²) over the groups present, over λ if λ > 1; d total / d logits."""
+    sample_losses, error = losses(logits, labels), excess(logits, labels)
+    slopes, slopes_by_logits = scale_slopes(logits, labels)
+    total, total_error = 0, np.zeros_like(logits)
+    for s in np.unique(groups):
+        here = groups == s
+        d = slopes[here].mean()
+        total += sample_losses[here].mean() + strength * d**2
+        group_error = error[here] + strength * 2 * d * slopes_by_logits[here]
+        total_error[here] = group_error / here.sum()
+    return total / max(strength, 1), total_error / max(strength, 1)
+
+
+def vrex_total(logits, labels, groups, strength):
+    """Mean + β · variance of L_s over the groups present, over β if β > 1; d total / d logits."""
+    sample_losses, error = losses(logits, labels), excess(logits, labels)
+    present = np.unique(groups)
+    group_losses = np.array([sample_losses[groups == s].mean() for s in present])
+    total = group_losses.mean() + strength * group_losses.var()
+    for s, loss in zip(present, group_losses):
+        by_loss = (1 + strength * 2 * (loss - group_losses.mean())) / len(present)
+        error[groups == s] *= by_loss / (groups == s).sum()
+    return total / max(strength, 1), error / max(strength, 1)
+
+
+def perturbation(p, g, rho, adaptive):
+    """ε of sharpness-aware minimisation, one length for all the parameters together."""
+    if adaptive:
+        length = norm({k: np.abs(p[k]) * g[k] for k in g})
+        return {k: rho * p[k] ** 2 * g[k] / (length + 1e-12) for k in g}
+    return {k: rho * g[k] / (norm(g) + 1e-12) for k in g}
+
+
+def ood_scores(kind, logits, logits_there, labels):
+    """One score per sample, larger for what looks more out of distribution."""
+    p = softmax(logits)
+    if kind == "confidence_drop":
+        return p.max(1) - softmax(logits_there).max(1)
+    if kind == "softmax":
+        return -p.max(1)
+    if kind == "energy":
+        return -log_sum_exp(logits)
+    if kind == "entropy":
+        return log_sum_exp(logits) - (p * logits).sum(1)
+    assert kind == "loss"
+    return losses(logits, labels)
+
+
+def min_max(scores):
+    span = scores.max() - scores.min()
+    return np.ones(len(scores)) if span == 0 else (scores - scores.min()) / span
+
+
 class Oracle:
     """A network, its running statistics, momentum buffers and group weights."""
 
@@ -72,14 +147,24 @@ class Oracle:
         self.running_var = np.ones(len(self.p["gamma"]))
         self.velocity = {k: np.zeros_like(v) for k, v in self.p.items()}
         self.q = np.full(num_groups, 1 / num_groups)
+        self.ema = np.full(num_groups, np.nan)  # nan: never seen
+        self.steps_done = 0  # counted by IRM and VREx alone, for their warm-up
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
 
-    def first_pass(self, images, labels):
+    def observe(self, images):
+        """Logits at θ; the running statistics move."""
         logits, (*_, mean, unbiased) = forward(self.p, images)
         self.running_mean += 0.1 * (mean - self.running_mean)
         self.running_var += 0.1 * (unbiased - self.running_var)
-        mean_weights = np.full(len(labels), 1 / len(labels))
-        return losses(logits, labels), gradient(self.p, images, labels, mean_weights)
+        return logits
+
+    def first_pass(self, images, labels):
+        logits = self.observe(images)
+        return logits, gradient(self.p, images, labels, np.full(len(labels), 1 / len(labels)))
+
+    def displaced(self, g1, rho, adaptive):
+        epsilon = perturbation(self.p, g1, rho, adaptive)
+        return {k: self.p[k] + epsilon[k] for k in self.p}
 
     def descend(self, gradients):
         for k in self.p:
@@ -87,30 +172,126 @@ class Oracle:
             self.velocity[k] = self.momentum * self.velocity[k] + decayed
             self.p[k] = self.p[k] - self.lr * self.velocity[k]
 
+    def raise_weights(
+        self,
+        sample_losses,
+        groups,
+        step_size,
+        absent_groups="zero",
+        adjustment=0.0,
+        group_sizes=None,
+    ):
+        """Exponentiated gradient ascent on q, by the losses at θ; the steps pass **weighting on."""
+        everyone = range(len(self.q))
+        means = {s: sample_losses[groups == s].mean() for s in everyone if (groups == s).any()}
+        if absent_groups == "zero":
+            used = {s: means.get(s, 0.0) for s in everyone}
+        elif absent_groups == "keep":
+            used = means
+        else:
+            assert absent_groups == "ema"
+            for s, loss in means.items():
+                old = loss if np.isnan(self.ema[s]) else self.ema[s]
+                self.ema[s] = 0.9 * old + 0.1 * loss
+            used = {s: self.ema[s] for s in everyone if not np.isnan(self.ema[s])}
+        assert adjustment == 0 or group_sizes is not None
+        raised = {}
+        for s, loss in used.items():
+            if adjustment and group_sizes[s] > 0:
+                loss = loss + adjustment / np.sqrt(group_sizes[s])
+            raised[s] = self.q[s] * np.exp(step_size * loss)
+        # The groups that take part share what they had together: all of it, if all take part.
+        share = 1 if len(raised) == len(self.q) else sum(self.q[s] for s in raised)
+        scale = share / sum(raised.values())
+        for s, value in raised.items():
+            self.q[s] = value * scale
+
+    def group_weights(self, groups):
+        """The weight q_s / n_s of each sample in Σ_s q_s L_s."""
+        return np.array([self.q[s] / (groups == s).sum() for s in groups])
+
     def erm_step(self, images, labels, groups):
-        sample_losses, gradients = self.first_pass(images, labels)
+        logits, gradients = self.first_pass(images, labels)
+        self.descend(gradients)
+        return losses(logits, labels), norm(gradients)
+
+    def sam_step(self, images, labels, groups, rho, adaptive):
+        logits, g1 = self.first_pass(images, labels)
+        there = self.displaced(g1, rho, adaptive)
+        self.descend(gradient(there, images, labels, np.full(len(labels), 1 / len(labels))))
+        return losses(logits, labels), norm(g1)
+
+    def sharpdro_step(self, images, labels, groups, rho, step_size, adaptive, **weighting):
+        logits, g1 = self.first_pass(images, labels)
+        sample_losses = losses(logits, labels)
+        there = self.displaced(g1, rho, adaptive)
+        self.raise_weights(sample_losses, groups, step_size, **weighting)
+        g2 = gradient(there, images, labels, self.group_weights(groups))
+        self.descend({k: g1[k] + g2[k] for k in g1})
+        return sample_losses, norm(g1)
+
+    def sharpdro_agnostic_step(
+        self, images, labels, groups, rho, adaptive, ood_score="confidence_drop"
+    ):
+        logits, g1 = self.first_pass(images, labels)
+        there = self.displaced(g1, rho, adaptive)
+        scores = ood_scores(ood_score, logits, forward(there, images)[0], labels)
+        g2 = gradient(there, images, labels, min_max(scores) / len(labels))
+        self.descend({k: g1[k] + g2[k] for k in g1})
+        return losses(logits, labels), norm(g1), scores
+
+    def groupdro_step(self, images, labels, groups, step_size, **weighting):
+        sample_losses = losses(self.observe(images), labels)
+        self.raise_weights(sample_losses, groups, step_size, **weighting)
+        gradients = gradient(self.p, images, labels, self.group_weights(groups))
         self.descend(gradients)
         return sample_losses, norm(gradients)
 
-    def sharpdro_step(self, images, labels, groups, rho, step_size, adaptive):
-        sample_losses, g1 = self.first_pass(images, labels)
-        if adaptive:
-            length = norm({k: np.abs(self.p[k]) * g1[k] for k in g1})
-            epsilon = {k: rho * self.p[k] ** 2 * g1[k] / (length + 1e-12) for k in g1}
-        else:
-            epsilon = {k: rho * g1[k] / (norm(g1) + 1e-12) for k in g1}
-        for s in range(len(self.q)):
-            if (groups == s).any():
-                self.q[s] *= np.exp(step_size * sample_losses[groups == s].mean())
-        self.q /= self.q.sum()
-        weights = np.zeros(len(labels))
-        for i, s in enumerate(groups):
-            weights[i] = self.q[s] / (groups == s).sum()
-        there = {k: self.p[k] + epsilon[k] for k in self.p}
-        g2 = gradient(there, images, labels, weights)
-        self.descend({k: g1[k] + g2[k] for k in g1})
-        return sample_losses, norm(g1)
+    def irm_step(self, images, labels, groups, irm_lambda, irm_warmup):
+        return self.penalised_step(irm_total, images, labels, groups, irm_lambda, irm_warmup)
+
+    def vrex_step(self, images, labels, groups, vrex_beta, vrex_warmup):
+        return self.penalised_step(vrex_total, images, labels, groups, vrex_beta, vrex_warmup)
+
+    def penalised_step(self, total, images, labels, groups, strength, warmup):
+        if self.steps_done < warmup:
+            strength = 1
+        self.steps_done += 1
+        logits = self.observe(images)
+        gradients = backward(self.p, images, total(logits, labels, groups, strength)[1])
+        self.descend(gradients)
+        return losses(logits, labels), norm(gradients)
 
 
 def norm(gradients):
     return np.sqrt(sum((g**2).sum() for g in gradients.values()))
+
+
+def jtt_error_set(logits, labels):
+    return logits.argmax(1) != labels
+
+
+def jtt_pool(errors, upweight):
+    """Row numbers in rising order, those of errors `upweight` times."""
+    return [i for i, wrong in enumerate(errors) for _ in range(upweight if wrong else 1)]
+
+
+def eiil_penalty(w, slopes):
+    """IRMv1 penalty of the two soft environments σ(w) and 1 − σ(w), and its derivative by w."""
+    p = 1 / (1 + np.exp(-w))
+    first, second = (p * slopes).mean(), ((1 - p) * slopes).mean()
+    by_p = (first - second) * slopes / len(w)
+    return (first**2 + second**2) / 2, by_p * p * (1 - p)
+
+
+def eiil_groups(logits, labels, steps, learning_rate, rng):
+    """Probability of each sample to be in the first environment, by ascent with Adam."""
+    slopes = scale_slopes(logits, labels)[0]
+    w = rng.normal(size=len(labels))
+    m, v = np.zeros_like(w), np.zeros_like(w)
+    for t in range(1, steps + 1):
+        g = eiil_penalty(w, slopes)[1]
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g**2
+        w = w + learning_rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return 1 / (1 + np.exp(-w))

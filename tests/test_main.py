@@ -21,7 +21,10 @@ import main
 from corruptions.frost_photographs import PUBLISHED
 from dataset.cifar import read_cifar10
 from dataset.specs import CIFAR10
+from sharpdro import train_step
 from sharpdro.command_line import create_parser
+from sharpdro.errors import RunError
+from sharpdro.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = [
@@ -85,8 +88,11 @@ def test_run_directory(run):
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["settings"]["lr"] == 0.05 and settings["settings"]["rho"] == 0.05
     assert settings["environment"]["device"] == "CPU" and settings["environment"]["mindspore"]
-    missing = {a.dest for a in create_parser()._actions} - settings["settings"].keys() - {"help"}
-    assert not missing
+    missing = {a.dest for a in create_parser()._actions} - settings["settings"].keys()
+    others = (
+        set().union(*(m.settings for m in METHODS.values())) - METHODS["sharpdro"].settings.keys()
+    )
+    assert missing == others | {"help"}
 
     # 120 training images in batches of 40: three steps an epoch, one line for each epoch.
     train = rows(folder / "train.csv")
@@ -129,10 +135,22 @@ CHANGES_WEIGHTS = [
     (ERM, "--widen_factor 2"),
     (ERM, "-m resnet18"),
     (ERM, "--total_epoch 1"),
+    (ERM, "--sampler shuffle"),
+    (ERM, "--sampler balanced"),
     ((), "--method erm"),
     ((), "--rho 0.5"),
-    ((), "--is_adaptive"),
-    ((), "--step_size 1"),
+    ((), "--distribution_agnostic"),
+]
+# Settings of single methods: what they do is told by the tests of the steps and first stages.
+METHOD_FLAGS = [
+    ("--rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
+    ("--step_size 1 --absent_groups ema", {"step_size": 1, "absent_groups": "ema"}),
+    ("--group_adjustment 9", {"group_adjustment": 9, "group_sizes": [50, 50, 20]}),
+    ("--distribution_agnostic --ood_score entropy --rho 1", {"ood_score": "entropy", "rho": 1}),
+    ("--method sam --rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
+    ("--method groupdro --step_size 1 --absent_groups keep", {"absent_groups": "keep"}),
+    ("--method irm --irm_lambda 5 --irm_warmup 3", {"irm_lambda": 5, "irm_warmup": 3}),
+    ("--method vrex --vrex_beta 5 --vrex_warmup 3", {"vrex_beta": 5, "vrex_warmup": 3}),
 ]
 
 
@@ -153,6 +171,25 @@ def test_flag_changes_the_weights(run, before, flags):
     if base.keys() == other.keys():  # else the network is another one
         learnt = [k for k in base if k.endswith("weight") and not k.startswith(("accum", "stat"))]
         assert not all(np.array_equal(base[k], other[k]) for k in learnt)
+
+
+@pytest.mark.parametrize(("flags", "settings"), METHOD_FLAGS, ids=str)
+def test_flag_reaches_the_step(run, tmp_path, monkeypatch, flags, settings):
+    asked = []
+
+    def record(method, network, optimizer, num_groups, **settings):
+        asked.append((method, num_groups, settings))
+        raise RunError("enough")
+
+    monkeypatch.setattr(train_step, "create_train_step", record)
+    assert run.code(*flags.split(), "--log_dir", str(tmp_path)) == 2
+    ((method, num_groups, found),) = asked
+    if "group_sizes" in found:
+        found["group_sizes"] = found["group_sizes"].tolist()
+    assert settings.items() <= found.items() and num_groups == 3
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == NAME.format(method=method)
+    assert method == ("sharpdro_agnostic" if "ood_score" in settings else method)
 
 
 def test_same_flags_same_weights(run, tmp_path):
@@ -370,6 +407,19 @@ BAD_VALUES = {
     "--method": ["adam"],
     "--rho": ["-0.1", "nan", "inf", "x"],
     "--step_size": ["-1", "nan"],
+    "--absent_groups": ["drop"],
+    "--group_adjustment": ["-1", "inf"],
+    "--ood_score": ["mahalanobis"],
+    "--irm_lambda": ["-1", "nan"],
+    "--irm_warmup": ["-1", "1.5"],
+    "--vrex_beta": ["-1", "nan"],
+    "--vrex_warmup": ["-1"],
+    "--jtt_epochs": ["0"],
+    "--jtt_upweight": ["0", "2.5"],
+    "--eiil_epochs": ["0"],
+    "--eiil_steps": ["0"],
+    "--eiil_lr": ["0", "nan"],
+    "--sampler": ["weighted"],
     "--total_epoch": ["0", "1.5"],
     "--batch_size": ["0"],
     "--lr": ["0", "-1", "nan", "inf"],
@@ -423,7 +473,24 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
     [
         ("--unknown", "unrecognized arguments: --unknown"),
         ("--total 3", "unrecognized arguments: --total 3"),
-        ("--distribution_agnostic", "--distribution_agnostic is not available yet"),
+        (
+            "--method sam --distribution_agnostic",
+            "--distribution_agnostic does not apply to --method sam",
+        ),
+        (
+            "--distribution_agnostic --step_size 1",
+            "--step_size does not apply to --method sharpdro",
+        ),
+        ("--distribution_agnostic --absent_groups keep", "--absent_groups does not apply"),
+        ("--ood_score loss", "leave it out, or add --distribution_agnostic"),
+        ("--distribution_agnostic --sampler balanced", "--sampler balanced needs severity labels"),
+        ("--method jtt --sampler balanced", "--sampler balanced needs severity labels"),
+        ("--method irm --absent_groups keep", "--absent_groups does not apply to --method irm"),
+        ("--method sam --step_size 1", "--step_size does not apply to --method sam"),
+        ("--method groupdro --rho 1", "--rho does not apply to --method groupdro"),
+        ("--method vrex --irm_lambda 1", "--irm_lambda does not apply to --method vrex"),
+        ("--jtt_epochs 3", "--jtt_epochs does not apply to --method sharpdro"),
+        ("--method jtt --eiil_steps 3", "--eiil_steps does not apply to --method jtt"),
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
         ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),

@@ -19,7 +19,8 @@ def make_set(count=23, side=8):
     images[..., 0] = np.arange(count)[:, None, None]
     images[..., 1] = ramp
     images[..., 2] = ramp[:, None]
-    return TrainingSet(images, np.arange(count, dtype=np.int32) % 7, np.arange(count) % 3)
+    rows = np.arange(count, dtype=np.int32)
+    return TrainingSet(images, rows % 7, rows % 3, rows)
 
 
 def epoch(data, *, batch_size=5, seed=0, number=1, augment=False):
@@ -30,8 +31,9 @@ def test_batches_are_whole_and_carry_their_labels():
     data = make_set()
     batches = epoch(data)
     assert len(batches) == steps_per_epoch(len(data.labels), 5) == 4
-    for images, labels, severities in batches:
+    for images, labels, groups, severities in batches:
         numbers = images[:, 0, 0, 0]
+        assert np.array_equal(groups, severities)
         assert images.shape == (5, 8, 8, 3) and images.dtype == np.uint8
         assert np.array_equal(labels, numbers % 7) and np.array_equal(severities, numbers % 3)
 
@@ -39,18 +41,18 @@ def test_batches_are_whole_and_carry_their_labels():
 def test_images_are_drawn_with_replacement_from_the_whole_set():
     data = make_set()
     drawn = np.concatenate(
-        [images[:, 0, 0, 0] for n in range(40) for images, _, _ in epoch(data, number=n)]
+        [batch.images[:, 0, 0, 0] for n in range(40) for batch in epoch(data, number=n)]
     )
     counts = np.bincount(drawn, minlength=23)
     assert counts.min() > 0
     # 800 draws, 34.8 expected each: binomial with a standard deviation of 5.8.
     assert np.abs(counts - 800 / 23).max() < 5 * 5.8
-    assert any(len(set(images[:, 0, 0, 0])) < 5 for images, _, _ in epoch(data))
+    assert any(len(set(images[:, 0, 0, 0])) < 5 for images, *_ in epoch(data))
 
 
 def test_half_of_the_images_are_flipped():
     data = make_set()
-    images = np.concatenate([images for n in range(40) for images, _, _ in epoch(data, number=n)])
+    images = np.concatenate([batch.images for n in range(40) for batch in epoch(data, number=n)])
     flipped = images[:, 0, 0, 1] == 7
     assert np.array_equal(images[flipped], data.images[images[flipped, 0, 0, 0]][:, :, ::-1])
     assert np.array_equal(images[~flipped], data.images[images[~flipped, 0, 0, 0]])

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from dataset.sampling import SAMPLERS
 from models import MODELS
-from sharpdro import command_line
+from sharpdro import command_line, group_weights, methods, train_step, worst_case
+from sharpdro.first_stage import FIRST_STAGES
 from sharpdro.summary import BEST_METRICS
-from sharpdro.train_step import METHODS, SharpDROStep
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,7 +59,13 @@ def test_only_the_programs_of_corruptions_know_datasets():
         assert not imports_of(path) & {f"corruptions.{program}" for program in programs}, path
 
 
-@pytest.mark.parametrize("module", ["perturbation", "group_weights", "state", "schedule"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("perturbation", "group_weights", "worst_case", "batch_norm", "state", "schedule"),
+        "methods",
+    ],
+)
 def test_formulas_import_none_of_their_siblings(module):
     for name in imports_of(ROOT / "sharpdro" / f"{module}.py"):
         assert not name.startswith("sharpdro")
@@ -67,12 +74,24 @@ def test_formulas_import_none_of_their_siblings(module):
 def test_lists_of_names_agree():
     """The command line repeats names and defaults, so as not to import MindSpore."""
     assert command_line.MODELS == MODELS
-    assert tuple(command_line.METHOD_SETTINGS) == METHODS
-    choices = {a.dest: a.choices for a in command_line.create_parser()._actions}
-    assert choices["best_metric"] == BEST_METRICS
-    defaults = inspect.signature(SharpDROStep).parameters
-    for name, value in command_line.METHOD_SETTINGS["sharpdro"].items():
-        assert defaults[name].default == value
+    assert methods.SAMPLERS == SAMPLERS
+    assert methods.OOD_SCORES == worst_case.OOD_SCORES
+    assert methods.ABSENT_GROUPS == group_weights.ABSENT_GROUPS
+    assert tuple(methods.METHODS) == train_step.METHODS
+    flags = {a.dest: a for a in command_line.create_parser()._actions}
+    assert flags["best_metric"].choices == BEST_METRICS
+    for name, method in methods.METHODS.items():
+        step = inspect.signature(train_step._STEPS[name]).parameters
+        own = {k: p.default for k, p in step.items() if p.default is not p.empty}
+        own.pop("group_sizes", None)
+        # jtt and eiil show the settings of the step of their last stage.
+        assert method.step_settings == own, name
+        if method.stage_settings:
+            stage = set(inspect.signature(FIRST_STAGES[name]).parameters)
+            assert method.stage_settings.keys() == stage - {"seed", "show_progress"}, name
+        for setting, default in method.settings.items():
+            assert flags[setting].default == default, (name, setting)
+    assert {n for n, m in methods.METHODS.items() if m.stage_settings} == FIRST_STAGES.keys()
 
 
 def test_program_imports_no_mindspore_before_it_has_read_its_flags():

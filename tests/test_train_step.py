@@ -8,6 +8,7 @@ from mindspore import Tensor, nn, ops
 from networks import ORACLE_NAMES, SmallNetwork, load, random_parameters
 
 from models import create_model
+from sharpdro.methods import ABSENT_GROUPS, OOD_SCORES
 from sharpdro.optimizer import create_sgd
 from sharpdro.train_step import create_train_step
 
@@ -55,50 +56,54 @@ def assert_same(network, step, expected):
     np.testing.assert_allclose(step.group_weights.asnumpy(), expected.q, rtol=1e-5)
 
 
-def test_oracle_gradient_is_the_slope_of_its_loss():
-    rng = np.random.default_rng(5)
-    p = random_parameters(rng)
-    images, labels, _ = next(make_batches(rng, 1))
-    weights = rng.random(len(labels))
-
-    def loss(at):
-        return weights @ oracle.losses(oracle.forward(at, images)[0], labels)
-
-    g = oracle.gradient(p, images, labels, weights)
-    for name in oracle.NAMES:
-        direction = rng.normal(0, 1, p[name].shape)
-        step = 1e-6 * direction
-        slope = (loss({**p, name: p[name] + step}) - loss({**p, name: p[name] - step})) / 2e-6
-        assert slope == pytest.approx((g[name] * direction).sum(), rel=1e-4)
-
-
-def test_erm_follows_oracle():
-    rng = np.random.default_rng(0)
-    network, step, expected = make_pair(rng, "erm")
-    for batch in make_batches(rng, 3):
-        losses, correct, gradient_norm = run(step, *batch)
-        expected_losses, expected_norm = expected.erm_step(*batch)
-        np.testing.assert_allclose(losses, expected_losses, rtol=1e-4, atol=1e-6)
-        assert gradient_norm == pytest.approx(expected_norm, rel=1e-4)
-    assert_same(network, step, expected)
+PERTURBATION = {"rho": 0.4, "is_adaptive": False}
+SIZES = (60, 30, 9, 0)
+ADJUSTED = {"step_size": 0.5, "group_adjustment": 2.0, "group_sizes": SIZES}
+CASES = [
+    ("erm", {}),
+    ("jtt", {}),
+    ("sam", PERTURBATION),
+    ("sam", {**PERTURBATION, "is_adaptive": True}),
+    ("sharpdro", {**PERTURBATION, "step_size": 0.5}),
+    ("sharpdro", {**PERTURBATION, "is_adaptive": True, "step_size": 0.5}),
+    *(("sharpdro", {**PERTURBATION, **ADJUSTED, "absent_groups": a}) for a in ABSENT_GROUPS),
+    *(("groupdro", {**ADJUSTED, "absent_groups": a}) for a in ABSENT_GROUPS),
+    ("groupdro", {"step_size": 0.5}),
+    ("eiil", {"step_size": 0.5, "absent_groups": "keep"}),
+    *(("sharpdro_agnostic", {**PERTURBATION, "ood_score": score}) for score in OOD_SCORES),
+    ("sharpdro_agnostic", {"rho": 0.4, "is_adaptive": True, "ood_score": "confidence_drop"}),
+    ("irm", {"irm_lambda": 20.0, "irm_warmup": 1}),
+    ("irm", {"irm_lambda": 0.5, "irm_warmup": 0}),
+    ("vrex", {"vrex_beta": 20.0, "vrex_warmup": 2}),
+    ("vrex", {"vrex_beta": 0.5, "vrex_warmup": 0}),
+]
+# The oracle's step of a method that has none of its own, and its words for the settings.
+ORACLE_STEP = {"jtt": "erm", "eiil": "groupdro"}
+ORACLE_SETTING = {"is_adaptive": "adaptive", "group_adjustment": "adjustment"}
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
-@pytest.mark.parametrize("steps", [1, 3])
-def test_sharpdro_follows_oracle(adaptive, steps):
+@pytest.mark.parametrize(("method", "settings"), CASES, ids=str)
+def test_step_follows_oracle(method, settings):
+    """Weights, running statistics, group weights, what is returned, after each of three steps."""
     rng = np.random.default_rng(1)
-    settings = {"rho": 0.4, "step_size": 0.5}
-    network, step, expected = make_pair(rng, "sharpdro", is_adaptive=adaptive, **settings)
-    for images, labels, groups in make_batches(rng, steps):
+    network, step, expected = make_pair(rng, method, **settings)
+    oracle_step = getattr(expected, f"{ORACLE_STEP.get(method, method)}_step")
+    oracle_settings = {ORACLE_SETTING.get(k, k): v for k, v in settings.items()}
+    for images, labels, groups in make_batches(rng, 3):
         logits = oracle.forward(expected.p, images)[0]
-        losses, correct, gradient_norm = run(step, images, labels, groups)
-        expected_losses, expected_norm = expected.sharpdro_step(
-            images, labels, groups, adaptive=adaptive, **settings
+        losses, correct, gradient_norm, *scores = run(step, images, labels, groups)
+        expected_losses, expected_norm, *expected_scores = oracle_step(
+            images, labels, groups, **oracle_settings
         )
         np.testing.assert_allclose(losses, expected_losses, rtol=2e-4, atol=1e-6)
         np.testing.assert_array_equal(correct, logits.argmax(1) == labels)
         assert gradient_norm == pytest.approx(expected_norm, rel=2e-4)
-    assert_same(network, step, expected)
+        assert len(scores) == len(expected_scores) == step.has_scores
+        if scores:
+            np.testing.assert_allclose(scores[0], expected_scores[0], rtol=1e-3, atol=1e-5)
+        assert_same(network, step, expected)
+    moved = step.group_weights.asnumpy() != np.float32(1 / NUM_GROUPS)
+    assert moved.any() == step.uses_group_weights
 
 
 def test_group_weights_by_hand():
@@ -160,7 +165,7 @@ def test_toy_problem_is_learnt_without_error(method):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="unknown method 'adam'; choose one of sharpdro, erm"):
+    with pytest.raises(ValueError, match="unknown method 'adam'; choose one of sharpdro, "):
         create_train_step("adam", None, None, 2)
 
 

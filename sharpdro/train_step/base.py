@@ -1,0 +1,65 @@
+"""What the training steps share."""
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from sharpdro.perturbation import global_norm
+
+
+class TrainStep(nn.TrainOneStepCell):
+    """The differentiated loss, the group weights, the optimizer.
+
+    Args:
+        network: images to logits (B, C).
+        optimizer: updates the network's trainable parameters from a tuple of gradients.
+        num_groups: number of groups G; groups are 0 … G−1.
+    """
+
+    uses_group_weights = False
+    has_scores = False
+
+    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, num_groups: int):
+        super().__init__(network, optimizer)
+        self.num_groups = num_groups
+        self.parameters = ParameterTuple(optimizer.parameters)
+        self.group_weights = Parameter(
+            Tensor([1 / num_groups] * num_groups, ms.float32),
+            name="group_weights",
+            requires_grad=False,
+        )
+        self.differentiate = self.gradients_of(self.weighted_loss)
+
+    def gradients_of(self, objective):
+        """A function that returns what `objective` does, and the gradients of its first value."""
+        return ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+
+    def forward(self, images, labels):
+        """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""
+        logits = self.network(images)
+        return logits, ops.cross_entropy(logits, labels, reduction="none")
+
+    def weighted_loss(self, images, labels, weights):
+        """Σ_i w_i ℓ_i, then the logits and ℓ."""
+        logits, losses = self.forward(images, labels)
+        return (weights * losses).sum(), logits, losses
+
+    def differentiate_mean_loss(self, images, labels):
+        """Logits, per-sample losses, and ∇ (1/B) Σ_i ℓ_i."""
+        (_, logits, losses), gradients = self.differentiate(images, labels, equal_weights(labels))
+        return logits, losses, gradients
+
+    def descend(self, gradients, after=None):
+        """One step of the optimizer, once `after` has been computed."""
+        return self.optimizer(gradients if after is None else ops.depend(gradients, after))
+
+
+def equal_weights(labels):
+    """1/B for each of B samples, float32 (B,)."""
+    batch_size = labels.shape[0]
+    return ops.full((batch_size,), 1 / batch_size, dtype=ms.float32)
+
+
+def measured(logits, losses, labels, gradients, after):
+    """What every step returns, once `after` has been computed."""
+    correct = (logits.argmax(1).astype("int32") == labels).astype("float32")
+    return ops.depend((losses, correct, global_norm(gradients)), after)
