@@ -1,5 +1,7 @@
 """Training and evaluation batches."""
 
+import dataclasses
+
 import numpy as np
 
 from dataset.pipeline import (
@@ -23,8 +25,8 @@ def make_set(count=23, side=8):
     return TrainingSet(images, rows % 7, rows % 3, rows)
 
 
-def epoch(data, *, batch_size=5, seed=0, number=1, augment=False):
-    return list(training_batches(data, batch_size, seed, number, augment))
+def epoch(data, *, batch_size=5, seed=0, number=1, augment=False, sampler="replacement"):
+    return list(training_batches(data, batch_size, seed, number, augment, sampler))
 
 
 def test_batches_are_whole_and_carry_their_labels():
@@ -48,6 +50,50 @@ def test_images_are_drawn_with_replacement_from_the_whole_set():
     # 800 draws, 34.8 expected each: binomial with a standard deviation of 5.8.
     assert np.abs(counts - 800 / 23).max() < 5 * 5.8
     assert any(len(set(images[:, 0, 0, 0])) < 5 for images, *_ in epoch(data))
+
+
+def numbers_of(batches):
+    return np.concatenate([batch.images[:, 0, 0, 0] for batch in batches])
+
+
+def test_shuffled_epochs_hold_each_image_at_most_once():
+    data = make_set()
+    drawn = numbers_of(epoch(data, sampler="shuffle"))
+    assert len(drawn) == len(set(drawn.tolist())) == 20
+    assert not np.array_equal(drawn, numbers_of(epoch(data, sampler="shuffle", number=2)))
+    # The three that are left over are others in every epoch.
+    left = [
+        set(range(23)) - set(numbers_of(epoch(data, sampler="shuffle", number=n)).tolist())
+        for n in range(40)
+    ]
+    assert set().union(*left) == set(range(23))
+
+
+def test_balanced_batches_hold_every_group_as_often():
+    data = make_set()
+    groups = np.zeros(23, np.int32)
+    groups[[4, 9]], groups[7] = 1, 3  # group 2 is empty
+    data = dataclasses.replace(data, groups=groups)
+    batches = [b for n in range(100) for b in epoch(data, number=n, sampler="balanced")]
+    drawn = np.concatenate([batch.groups for batch in batches])
+    # 2000 draws from three groups: 667 each, with a standard deviation of 21.
+    assert np.abs(np.bincount(drawn, minlength=4) - [667, 667, 0, 667]).max() < 5 * 21
+    counts = np.bincount(numbers_of(batches), minlength=23)
+    assert abs(counts[4] - 333) < 5 * 17 and abs(counts[7] - 667) < 5 * 21
+    # Group 0 has 20 images: 33 each.
+    assert np.abs(counts[groups == 0] - 33).max() < 5 * 6
+    assert np.array_equal(numbers_of(batches) % 3, np.concatenate([b.severities for b in batches]))
+
+
+def test_repeated_images_are_drawn_more_often_but_make_no_epoch_longer():
+    repeats = np.ones(23, np.int64)
+    repeats[5] = 24  # half of all draws
+    data = dataclasses.replace(make_set(), repeats=repeats)
+    for sampler in ("replacement", "shuffle"):
+        batches = [b for n in range(50) for b in epoch(data, number=n, sampler=sampler)]
+        assert len(batches) == 50 * 4
+        # 1000 draws, 24 of 46 are of this image: 522, with a standard deviation of 16.
+        assert abs((numbers_of(batches) == 5).sum() - 522) < 5 * 16, sampler
 
 
 def test_half_of_the_images_are_flipped():
