@@ -216,6 +216,9 @@ def train(args):
     """Train by one method."""
     name = variant(args.method, args.distribution_agnostic)
     log = open_log(args, name)
+    if log.is_finished():
+        print(f"finished already: {log.folder}")
+        return
     steps = count_steps(args)
     device = select_device(args.device_target)
     data = read_data(args)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sharpdro.errors import RunError
 
+SUMMARY = "summary.json"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
@@ -111,6 +112,16 @@ class RunLog:
     def exists(self) -> bool:
         """Whether there is something that a new run would overwrite."""
         return self.folder.is_dir() and any(self.folder.iterdir())
+
+    def is_finished(self) -> bool:
+        """Whether summary.json says that the run has come to its end."""
+        path = self.folder / SUMMARY
+        if not path.exists():
+            return False
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["finished"] is True
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path} cannot be read ({error}): delete it") from error
 
     def check_writable(self) -> None:
         """See that the directory can be made and written, without making it.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Score, mean_score, worst_score
-from sharpdro.run_log import write_atomically
+from sharpdro.run_log import SUMMARY, write_atomically
 
 BEST_METRICS = ("worst", "mean", "clean")
 
@@ -75,7 +75,7 @@ def write_summary(folder: Path, total_epoch: int, metric: str) -> dict:
         "best": numbers(best_epoch(validation, metric)),
         "last": numbers(last),
     }
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
 
 

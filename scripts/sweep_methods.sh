@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Trains by every method with every seed, one run after the other. Runs that are finished are
+# skipped, those that were cut off go on: stop it and start it again as you like. Flags go to every
+# run of main.py; the loops are meant to be edited.
+#
+#   SEEDS="0 1 2" bash scripts/sweep_methods.sh -d cifar10 -n 1000 --total_epoch 20 ...
+set -uo pipefail
+. "$(dirname "$0")/environment.sh" requirements.txt
+
+: "${METHODS:=erm sam groupdro irm vrex jtt eiil sharpdro sharpdro_agnostic}" "${SEEDS:=0 1 2}"
+failed=()
+for seed in $SEEDS; do
+    for method in $METHODS; do
+        flags=(--method "${method%_agnostic}")
+        if [[ $method == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
+        echo "== ${flags[*]} --seed $seed"
+        python main.py "${flags[@]}" --seed "$seed" --resume "$@"
+        code=$?
+        if [ $code -ge 128 ]; then exit $code; fi # Ctrl-C, SIGTERM
+        if [ $code -ne 0 ]; then failed+=("$method seed $seed (exit code $code)"); fi
+    done
+done
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
