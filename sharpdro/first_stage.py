@@ -49,6 +49,12 @@ class JTT:
         repeats = np.where(found["is_error"] == 1, self._upweight, 1)
         return dataclasses.replace(train, repeats=repeats)
 
+    def remark(self, found) -> str | None:
+        """What makes the second stage pointless, if anything does."""
+        if not found["is_error"].any():
+            return "no training errors, so the second stage is ERM: lower --jtt_epochs"
+        return None
+
     def check(self, found) -> bool:
         """Whether values read from a file are possible."""
         return np.isin(found["is_error"], (0, 1)).all()
@@ -122,6 +128,12 @@ class EIIL:
         """The training set with the inferred groups instead of the severities."""
         return dataclasses.replace(train, groups=found["group"].astype(np.int32))
 
+    def remark(self, found) -> str | None:
+        """What makes the second stage pointless, if anything does."""
+        if len(set(found["group"].tolist())) == 1:
+            return "all images are in one group, so the second stage is ERM: change --eiil_epochs"
+        return None
+
     def check(self, found) -> bool:
         """Whether values read from a file are possible."""
         p = found["probability"]
@@ -159,6 +171,8 @@ def learn_from_first_stage(stage, folder: Path, train, predict: Callable[[], np.
     table = _alignment(found, stage.means, train.severities)
     write_atomically(folder / ALIGNMENT, _as_csv(table))
     say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
+    if remark := stage.remark(found):
+        say(remark)
     return stage.apply(train, found)
 
 

@@ -92,6 +92,19 @@ def test_what_was_found_is_kept_and_reused(tmp_path, stage):
     assert np.array_equal(first.groups, again.groups)
 
 
+@pytest.mark.parametrize(
+    ("stage", "text"),
+    [(JTT(1, 3), "no training errors, so the second"), (eiil(), "all images are in one group")],
+    ids=["jtt", "eiil"],
+)
+def test_a_first_stage_that_finds_nothing_says_so(tmp_path, stage, text):
+    """Logits of one sign of ∂ℓ/∂a and no error: each row is right, and sure of it."""
+    said = []
+    sure = 5 * np.eye(3, dtype=np.float32)[LABELS]
+    second = learn(stage, tmp_path, make_set(), logits=sure, said=said)
+    assert text in said[-1] and second.repeats.tolist() == [1] * 6
+
+
 @pytest.mark.parametrize("stage", [JTT(1, 3), eiil()], ids=["jtt", "eiil"])
 def test_damaged_or_foreign_files_are_refused(tmp_path, stage):
     learn(stage, tmp_path, make_set())

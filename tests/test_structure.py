@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,26 @@ def test_lists_of_names_agree():
         for setting, default in method.settings.items():
             assert flags[setting].default == default, (name, setting)
     assert {n for n, m in methods.METHODS.items() if m.stage_settings} == FIRST_STAGES.keys()
+
+
+def test_table_of_the_readme_is_the_one_of_the_code():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| `" in line]
+    by_name = {row[0].strip("`"): row for row in rows if len(row) == 5}
+    del by_name["--method"]
+    by_name["sharpdro_agnostic"] = by_name.pop("sharpdro --distribution_agnostic")
+    assert by_name.keys() == methods.METHODS.keys()
+    for name, method in methods.METHODS.items():
+        _, labels, passes, flags, _ = by_name[name]
+        assert labels == ("needed" if method.reads_severities else "not read"), name
+        assert passes.split(",")[0] == str(method.passes), name
+        named = set(re.findall(r"--(\w+)", flags))
+        inherited = set(methods.METHODS["groupdro"].settings) if "`groupdro`" in flags else set()
+        assert named | inherited == method.settings.keys(), name
+        for flag, default in re.findall(r"`--(\w+)` \(([^ )]+)", flags):
+            expected = method.settings[flag]
+            shown = expected if isinstance(expected, str) else f"{expected:,g}"
+            assert default == shown, (name, flag)
 
 
 def test_program_imports_no_mindspore_before_it_has_read_its_flags():
