@@ -24,7 +24,7 @@ with hold_interrupts():  # NumPy starts threads
         default_of,
         parse,
     )
-    from sharpdro.methods import METHODS, variant
+    from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
 
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
 tqdm.monitor_interval = 0
@@ -154,8 +154,10 @@ def count_steps(args):
     return steps
 
 
-def train_network(args, plan, log, data, method, sampler, num_groups, settings):
+def train_network(args, plan, log, data, method, sampler, settings, num_inferred=None):
     """Train one network from scratch, or go on with what the log's folder has of it.
+
+    Its groups are the severities, unless a number of inferred ones is given.
 
     Returns:
         The network's evaluator.
@@ -170,6 +172,10 @@ def train_network(args, plan, log, data, method, sampler, num_groups, settings):
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     measure = Evaluator(network, normalize)
     sets = {"validation": data.validation, "test": data.test}
+    num_groups = num_inferred or args.num_severity + 1
+    if "group_adjustment" in settings:
+        sizes = np.bincount(data.train.groups, minlength=num_groups)
+        settings = {**settings, "group_sizes": sizes}
     Trainer(
         plan,
         create_train_step(method, network, optimizer, num_groups, **settings),
@@ -181,6 +187,7 @@ def train_network(args, plan, log, data, method, sampler, num_groups, settings):
         log=log,
         settings=recorded(args),
         num_severities=args.num_severity + 1,
+        are_groups_inferred=num_inferred is not None,
     ).train()
     return measure
 
@@ -189,27 +196,27 @@ def run_first_stage(args, plan, log, data):
     """Train by ERM and learn from it what the second stage is to train on.
 
     Returns:
-        The second stage's training set and its number of groups; None: the severities.
+        The second stage's training set, and the number of groups if they are inferred ones.
     """
     from dataset.pipeline import every_row
     from sharpdro.first_stage import FIRST_STAGES, learn_from_first_stage
 
     settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
     stage = FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
-    part = log.stage("stage1")
-    log.say(f"stage 1 of 2: ERM for {stage.epochs} epochs, in {part.folder}")
+    part = log.stage(FIRST_STAGE_FOLDER)
     only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
     plan = replace(plan, total_epoch=stage.epochs, **only_last)
     sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
 
     def predict():
-        measure = train_network(args, plan, part, data, "erm", sampler, args.num_severity + 1, {})
+        log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
+        measure = train_network(args, plan, part, data, "erm", sampler, {})
         (logits,) = for_each_severity(measure.predict, "training", every_row(data.train), args)
         return logits
 
     train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
     log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
-    return train, stage.num_groups
+    return train, stage.num_inferred
 
 
 def train(args):
@@ -228,15 +235,12 @@ def train(args):
     log.open(recorded(args), describe_environment(device))
     with contextlib.closing(log):
         log.say(describe_data(log.folder, device, data))
-        plan, num_groups = make_plan(args, steps), None
+        plan, num_inferred = make_plan(args, steps), None
         if METHODS[name].stage_settings:
-            chosen, num_groups = run_first_stage(args, plan, log, data)
+            chosen, num_inferred = run_first_stage(args, plan, log, data)
             data = replace(data, train=chosen)
-        num_groups = num_groups or args.num_severity + 1
         settings = {key: getattr(args, key) for key in METHODS[name].step_settings}
-        if settings.get("group_adjustment"):
-            settings["group_sizes"] = np.bincount(data.train.groups, minlength=num_groups)
-        train_network(args, plan, log, data, name, args.sampler, num_groups, settings)
+        train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
 
 
 def evaluate(args):

@@ -10,7 +10,7 @@ from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
 from sharpdro.method_flags import add_method_flags, resolve_method
-from sharpdro.methods import SAMPLERS, variant
+from sharpdro.methods import FIRST_STAGE_FOLDER, SAMPLERS, variant
 
 # Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
@@ -127,8 +127,9 @@ def add_training_flags(add):
     text = "divide the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs"
     add("--scheduler", action=argparse.BooleanOptionalAction, default=True, help=text)
     text = (
-        "how batches are drawn: replacement, from all images; shuffle, each image once an epoch; "
-        "balanced, every group as likely, which needs severity labels even for erm and sam"
+        "how batches are drawn: replacement, from all images; shuffle, from all that were not "
+        "drawn yet in the epoch; balanced, every severity as likely, which needs severity labels "
+        "for erm and sam, too (for eiil every inferred group, in the second stage)"
     )
     add("--sampler", choices=SAMPLERS, default="replacement", help=text)
     add("--momentum", type=number(float, 0, 1, below=True), default=0.9, help="of SGD")
@@ -192,7 +193,8 @@ def checkpoint_settings(path, given):
     trained = checkpoint.load(path).settings
     # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
-    desc = f"{trained.get('desc')}_{method}_{path.stem}"
+    stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
+    desc = f"{trained.get('desc')}_{method}{stage}_{path.stem}"
     return {"desc": desc, **{k: v for k, v in trained.items() if k in names}}
 
 

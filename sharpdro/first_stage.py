@@ -32,7 +32,7 @@ class JTT:
 
     file = "error_set.csv"
     means = {"is_error": "error_rate"}
-    num_groups = None  # the severities
+    num_inferred = None  # groups are the severities
 
     def __init__(
         self, jtt_epochs: int, jtt_upweight: int, seed: int = 0, show_progress: bool = False
@@ -72,7 +72,7 @@ class EIIL:
 
     file = "inferred_groups.csv"
     means = {"probability": "mean_probability", "group": "share_in_group_1"}
-    num_groups = 2
+    num_inferred = 2  # groups
 
     def __init__(
         self,
@@ -162,12 +162,10 @@ def learn_from_first_stage(stage, folder: Path, train, predict: Callable[[], np.
         RunError: the file that is there is damaged, or of other training images.
     """
     path = folder / stage.file
-    if path.exists():
-        found = _read(path, stage, train)
-    else:
-        found = stage.find(predict(), train.labels)
+    if not path.exists():
         fixed = {"index": train.indices, "label": train.labels, "severity": train.severities}
-        write_atomically(path, _as_csv({**fixed, **found}))
+        write_atomically(path, _as_csv({**fixed, **stage.find(predict(), train.labels)}))
+    found = _read(path, stage, train)  # as a resumed run will
     table = _alignment(found, stage.means, train.severities)
     write_atomically(folder / ALIGNMENT, _as_csv(table))
     say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")

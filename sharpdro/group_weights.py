@@ -5,10 +5,12 @@ A *group* is what the SharpDRO paper calls a distribution: all training images o
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 DECAY = 0.9  # of the running mean of a group's loss
 _UNSEEN = -1.0  # no cross-entropy
+# In float32 a weight could become 0, from which nothing raises it again.
+_LEAST_WEIGHT = 1e-30
 
 
 def group_membership(groups, num_groups):
@@ -27,6 +29,12 @@ def sample_weights(group_weights, membership):
     return ops.matmul(membership, per_member)
 
 
+def initial_weights(num_groups, group_sizes=None):
+    """Equal weights of all groups that have training images (of all, if the sizes are unknown)."""
+    sizes = np.ones(num_groups) if group_sizes is None else np.asarray(group_sizes)
+    return ((sizes > 0) / (sizes > 0).sum()).astype(np.float32)
+
+
 def ascend(group_weights, exponents, takes_part):
     """One exponentiated-gradient ascent step: q_s ∝ q_s · exp(x_s) for the groups that take part.
 
@@ -37,6 +45,7 @@ def ascend(group_weights, exponents, takes_part):
         exponents: x, float32 (G,).
         takes_part: bool (G,), at least one.
     """
+    group_weights = ops.maximum(group_weights, _LEAST_WEIGHT)
     shares = ops.where(takes_part, group_weights, 0.0)
     # A common factor cancels; this one keeps exp from overflowing.
     exponents = ops.where(takes_part, exponents, exponents.min())
@@ -80,6 +89,8 @@ class GroupAscent(nn.Cell):
         group_adjustment: C of Sagawa et al. (ICLR 2020, section 3.3), which favours small groups.
         group_sizes: n_s, the groups' training images, needed with C; an empty group's C/√n_s is 0.
 
+    `known_losses` is a Parameter for `ema`, which remembers; else a constant that is not used.
+
     Raises:
         ValueError: unknown `absent_groups`, or C without the groups' sizes.
     """
@@ -104,9 +115,17 @@ class GroupAscent(nn.Cell):
         self.step_size = step_size
         self.adjustments = Tensor(adjustments, ms.float32)
         self.treat_absent = _ABSENT_GROUPS[absent_groups]
-        self.known_losses = Parameter(
-            Tensor([_UNSEEN] * num_groups, ms.float32), name="known_group_losses"
+        unseen = Tensor([_UNSEEN] * num_groups, ms.float32)
+        self.remembers = absent_groups == "ema"
+        self.known_losses = (
+            Parameter(unseen, name="known_group_losses", requires_grad=False)
+            if self.remembers
+            else unseen
         )
+
+    def state(self, group_weights: Parameter) -> ParameterTuple:
+        """The parameters that the values of `construct` are for; a value too many is not kept."""
+        return ParameterTuple([group_weights] + [self.known_losses] * self.remembers)
 
     def construct(self, group_weights, losses, membership):
         """The raised weights (G,) and the losses known then (G,); nothing is written."""

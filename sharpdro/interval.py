@@ -11,14 +11,13 @@ class Interval:
 
     Args:
         num_severities: number of severities.
-        num_weights: number of the method's group weights, at most `num_severities`; 0: it has
-            none to report.
+        weight_names: columns of the method's group weights, see `weight_columns`.
         has_scores: whether the method scores samples.
     """
 
-    def __init__(self, num_severities: int, num_weights: int, has_scores: bool = False):
+    def __init__(self, num_severities: int, weight_names: list[str], has_scores: bool = False):
         self._num_severities = num_severities
-        self._num_weights = num_weights
+        self._weight_names = weight_names
         self._has_scores = has_scores
         self._is_compiled = False
         self._reset()
@@ -28,7 +27,7 @@ class Interval:
         self._counts = np.zeros(self._num_severities, np.int64)
         self._losses = np.zeros(self._num_severities)
         self._correct = np.zeros(self._num_severities)
-        self._weights = np.zeros(self._num_weights)
+        self._weights = np.zeros(len(self._weight_names))
         self._severities, self._scores = [], []
         self._gradient_norm = 0.0
         self.start_clock()
@@ -44,7 +43,7 @@ class Interval:
         self._counts += np.bincount(severities, minlength=self._num_severities)
         self._losses += np.bincount(severities, losses, self._num_severities)
         self._correct += np.bincount(severities, correct, self._num_severities)
-        self._weights += group_weights[: self._num_weights]
+        self._weights += group_weights[: len(self._weight_names)]
         self._gradient_norm += float(gradient_norm)
         self._timed_images += len(severities)
         if self._has_scores:
@@ -68,7 +67,8 @@ class Interval:
             row[f"count_{s}"] = count
             row[f"loss_{s}"] = self._losses[s] / count if count else None
             row[f"accuracy_{s}"] = self._correct[s] / count if count else None
-            row[f"weight_{s}"] = self._weights[s] / self.steps if s < self._num_weights else None
+            row[f"weight_{s}"] = None
+        row.update(zip(self._weight_names, (self._weights / self.steps).tolist()))
         if self._has_scores:
             row.update(self._score_columns())
         row["gradient_norm"] = self._gradient_norm / self.steps
@@ -89,7 +89,13 @@ class Interval:
         return {**row, "score_spearman": spearman}
 
 
-def train_columns(num_severities: int, has_scores: bool = False) -> list[str]:
+def weight_columns(num_groups: int, are_inferred: bool = False) -> list[str]:
+    """Columns for the weights of groups, which are the severities or inferred ones."""
+    name = "inferred_weight" if are_inferred else "weight"
+    return [f"{name}_{group}" for group in range(num_groups)]
+
+
+def train_columns(num_severities: int, weight_names: list[str], has_scores: bool) -> list[str]:
     """Columns of train.csv."""
     per_severity = [
         f"{name}_{s}"
@@ -100,6 +106,7 @@ def train_columns(num_severities: int, has_scores: bool = False) -> list[str]:
     return [
         *("epoch", "step", "loss", "accuracy"),
         *per_severity,
+        *(name for name in weight_names if name not in per_severity),
         *(scores if has_scores else ()),
         *("gradient_norm", "learning_rate", "images_per_second"),
     ]

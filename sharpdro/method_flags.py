@@ -55,22 +55,14 @@ def add_groupdro_flags(add, default):
     add("--group_adjustment", help=text, **adjustment)
 
 
-def add_irm_flags(add, default):
-    """The penalty."""
-    weight = {"type": number(float, 0), "default": default["irm_lambda"], "metavar": "LAMBDA"}
+def add_penalty_flags(add, default):
+    """The penalty of irm or vrex."""
+    (weight, value), (warmup, steps) = default.items()
     text = "weight of the penalty after the warm-up; the sum is divided by it where it is above 1"
-    add("--irm_lambda", help=text, **weight)
-    warmup = {"type": COUNT, "default": default["irm_warmup"], "metavar": "N"}
-    add("--irm_warmup", help="steps in which the penalty has weight 1", **warmup)
-
-
-def add_vrex_flags(add, default):
-    """The penalty."""
-    weight = {"type": number(float, 0), "default": default["vrex_beta"], "metavar": "BETA"}
-    text = "weight of the penalty after the warm-up; the sum is divided by it where it is above 1"
-    add("--vrex_beta", help=text, **weight)
-    warmup = {"type": COUNT, "default": default["vrex_warmup"], "metavar": "N"}
-    add("--vrex_warmup", help="steps in which the penalty has weight 1", **warmup)
+    kind = number(float, 0, 1e30)
+    add(f"--{weight}", type=kind, default=value, metavar="WEIGHT", help=text)
+    text = "steps in which the penalty has weight 1"
+    add(f"--{warmup}", type=COUNT, default=steps, metavar="N", help=text)
 
 
 def add_jtt_flags(add, default):
@@ -96,8 +88,8 @@ _METHOD_FLAGS = {
     "sharpdro": add_sharpdro_flags,
     "sam": add_sam_flags,
     "groupdro": add_groupdro_flags,
-    "irm": add_irm_flags,
-    "vrex": add_vrex_flags,
+    "irm": add_penalty_flags,
+    "vrex": add_penalty_flags,
     "jtt": add_jtt_flags,
     "eiil": add_eiil_flags,
 }
@@ -121,6 +113,12 @@ def resolve_method(parser, args, given):
             needs = ", or add --distribution_agnostic" if name == "ood_score" else ""
             parser.error(f"--{name} does not apply to {called}: leave it out{needs}")
         delattr(args, name)
+    for name in ("jtt_epochs", "eiil_epochs"):
+        if name in method.settings and getattr(args, name) > args.total_epoch:
+            parser.error(
+                f"--{name} {getattr(args, name)} is more than --total_epoch {args.total_epoch}: "
+                f"the first stage is the beginning of a run as long as the second"
+            )
     if args.sampler == "balanced" and not method.balances:
         parser.error(
             f"--sampler balanced needs severity labels, which {called} does without: "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 SAMPLERS = ("replacement", "shuffle", "balanced")
 OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss")
 ABSENT_GROUPS = ("zero", "keep", "ema")
+FIRST_STAGE_FOLDER = "stage1"
 
 _PERTURBATION = {"rho": 0.05, "is_adaptive": False}
 _GROUP_WEIGHTS = {"step_size": 0.01, "absent_groups": "zero", "group_adjustment": 0.0}

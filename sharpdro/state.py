@@ -17,7 +17,7 @@ def read(parameters, after):
 
 
 def write(parameters, values, after):
-    """Overwrite the parameters once `after` has been computed."""
+    """Overwrite the parameters by the values in their order, once `after` has been computed."""
     done = ()
     for parameter, value in zip(parameters, values):
         done += (ops.assign(parameter, ops.depend(value, after)),)

@@ -14,7 +14,7 @@ from sharpdro import checkpoint
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Score
 from sharpdro.interrupts import check_interrupts
-from sharpdro.interval import Interval, train_columns
+from sharpdro.interval import Interval, train_columns, weight_columns
 from sharpdro.run_log import (
     BEST_CHECKPOINT,
     EVALUATION_COLUMNS,
@@ -86,6 +86,7 @@ class Trainer:
         log: the run's directory, created.
         settings: of the run, to go into checkpoints.
         num_severities: number of severities, by which losses and the like are written down.
+        are_groups_inferred: whether the step's groups are others than the severities.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Trainer:
         log: RunLog,
         settings: dict,
         num_severities: int,
+        are_groups_inferred: bool = False,
     ):
         self._plan = plan
         self._step = step
@@ -107,8 +109,9 @@ class Trainer:
         self._log = log
         self._settings = settings
         num_weights = step.num_groups if step.uses_group_weights else 0
-        self._num_severities = num_severities
-        self._interval = Interval(num_severities, num_weights, step.has_scores)
+        weights = weight_columns(num_weights, are_groups_inferred)
+        self._columns = train_columns(num_severities, weights, step.has_scores)
+        self._interval = Interval(num_severities, weights, step.has_scores)
 
     def _path(self, name: str) -> Path:
         return self._log.folder / name
@@ -120,8 +123,7 @@ class Trainer:
             RunError: the loss is no longer a finite number.
         """
         finished = self._resume()
-        columns = train_columns(self._num_severities, self._step.has_scores)
-        self._train_table = Table(self._path("train.csv"), columns, finished)
+        self._train_table = Table(self._path("train.csv"), self._columns, finished)
         self._tables = {
             "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, finished),
             "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, finished),
@@ -192,6 +194,11 @@ class Trainer:
         check_interrupts()
         self._require_finite("the loss", losses, f"in epoch {epoch}, step {number}")
         weights = self._step.group_weights.asnumpy()
+        if not np.isfinite(weights).all():
+            raise RunError(
+                f"the group weights are no longer finite in epoch {epoch}, step {number}: lower "
+                f"--step_size or --group_adjustment and choose another --desc"
+            )
         self._interval.add(severities, losses, correct, gradient_norm, weights, *scores)
 
     def _require_finite(self, what: str, values, when: str) -> None:

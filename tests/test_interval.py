@@ -3,39 +3,74 @@
 import numpy as np
 import pytest
 
-from sharpdro.interval import Interval, train_columns
+from sharpdro import interval as interval_module
+from sharpdro.interval import Interval, train_columns, weight_columns
 
 
-def test_a_line_by_hand():
-    interval = Interval(num_severities=3, num_weights=3)
-    weights = [np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.1, 0.8])]
-    interval.add(np.array([0, 0, 1]), np.array([1.0, 2, 3]), np.array([1.0, 0, 1]), 2.0, weights[0])
-    interval.add(np.array([1, 0]), np.array([5.0, 4]), np.array([0.0, 1]), 4.0, weights[1])
-    row = interval.row(7, 2, 0.1)
-    assert list(row) == train_columns(3)
-    assert row["loss"] == 3 and row["accuracy"] == pytest.approx(0.6)
-    assert [row[f"count_{s}"] for s in range(3)] == [3, 2, 0]
-    assert [row[f"loss_{s}"] for s in range(3)] == [pytest.approx(7 / 3), 4, None]
-    assert [row[f"accuracy_{s}"] for s in range(3)] == [pytest.approx(2 / 3), 0.5, None]
-    assert [row[f"weight_{s}"] for s in range(3)] == pytest.approx([0.3, 0.2, 0.5])
-    assert row["gradient_norm"] == 3 and interval.steps == 0
+def test_interval_averages_over_steps_and_images():
+    interval = Interval(3, weight_columns(3))
+    half = np.array([0.5, 0.5, 0.0])
+    groups = np.array([0, 0, 1])
+    interval.add(groups, np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, 1.0]), 3.0, half)
+    groups = np.array([1, 1, 1])
+    interval.add(groups, np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0]), 5.0, half * 2)
+    row = interval.row(epoch=4, step=20, learning_rate=0.1)
+    assert row["count_0"] == 2 and row["count_1"] == 4 and row["count_2"] == 0
+    assert row["loss_0"] == 1.5 and row["loss_1"] == 2.0 and row["loss_2"] is None
+    assert row["accuracy_0"] == 0.5 and row["accuracy_1"] == 0.5 and row["accuracy_2"] is None
+    assert (row["weight_0"], row["weight_1"], row["weight_2"]) == (0.75, 0.75, 0.0)
+    assert row["loss"] == pytest.approx(11 / 6) and row["accuracy"] == 0.5
+    assert row["gradient_norm"] == 4.0 and row["learning_rate"] == 0.1
+    assert list(row) == (train_columns(3, weight_columns(3), has_scores=False))
+    interval.add(groups, np.ones(3), np.ones(3), 1.0, half)
+    assert interval.row(1, 1, 0.1)["count_1"] == 3
 
 
-def test_fewer_weights_than_severities():
-    interval = Interval(num_severities=3, num_weights=2)
+def test_interval_times_training_alone(monkeypatch):
+    """Neither the first step, which is compiled, nor what lies between two epochs."""
+    now = [100.0]
+    monkeypatch.setattr(interval_module.time, "perf_counter", lambda: now[0])
+    interval = Interval(1, [])
+
+    def step(seconds):
+        now[0] += seconds
+        interval.add(np.zeros(10, int), np.ones(10), np.ones(10), 1.0, np.ones(1))
+
+    step(50)
+    assert interval.row(1, 1, 0.1)["images_per_second"] is None
+    step(2)
+    step(3)
+    assert interval.row(1, 3, 0.1)["images_per_second"] == 20 / 5
+    now[0] += 1000
+    interval.start_clock()
+    step(4)
+    assert interval.row(2, 1, 0.1)["images_per_second"] == 10 / 4
+
+
+def test_interval_without_weights_reports_none():
+    interval = Interval(1, [])
+    interval.add(np.array([0]), np.ones(1), np.ones(1), 1.0, np.ones(1))
+    assert interval.row(1, 1, 0.1)["weight_0"] is None
+
+
+def test_weights_of_other_groups_than_severities():
+    names = weight_columns(2, are_inferred=True)
+    interval = Interval(3, names)
     interval.add(np.array([2]), np.ones(1), np.ones(1), 1.0, np.array([0.25, 0.75]))
     row = interval.row(1, 1, 0.1)
-    assert [row[f"weight_{s}"] for s in range(3)] == [0.25, 0.75, None]
+    assert [row[f"weight_{s}"] for s in range(3)] == [None] * 3
+    assert row["inferred_weight_0"] == 0.25 and row["inferred_weight_1"] == 0.75
+    assert list(row) == train_columns(3, names, has_scores=False)
 
 
 def test_scores_by_hand():
     """Spearman is Pearson's correlation of the ranks; ties share the mean of their ranks."""
-    interval = Interval(num_severities=3, num_weights=0, has_scores=True)
+    interval = Interval(3, [], has_scores=True)
     one = np.ones(2)
     interval.add(np.array([0, 1]), one, one, 1.0, one, np.array([-0.5, 0.5]))
     interval.add(np.array([1, 0]), one, one, 1.0, one, np.array([0.25, 0.0]))
     row = interval.row(1, 2, 0.1)
-    assert list(row) == train_columns(3, has_scores=True)
+    assert list(row) == train_columns(3, [], has_scores=True)
     assert [row[f"score_{s}"] for s in range(3)] == [-0.25, 0.375, None]
     # Ranks of severities 1.5 3.5 3.5 1.5, of scores 1 4 3 2; deviations −1 1 1 −1, −1.5 1.5 .5 −.5:
     # 4 over the root of 4 · 5.
@@ -44,7 +79,7 @@ def test_scores_by_hand():
 
 
 def test_no_rank_where_all_are_equal():
-    interval = Interval(num_severities=2, num_weights=0, has_scores=True)
+    interval = Interval(2, [], has_scores=True)
     ones = np.ones(3)
     interval.add(np.array([0, 1, 1]), ones, ones, 1.0, ones, np.full(3, 0.5))
     assert interval.row(1, 1, 0.1)["score_spearman"] is None

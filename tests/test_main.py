@@ -145,14 +145,18 @@ CHANGES_WEIGHTS = [
 ]
 # Settings of single methods: what they do is told by the tests of the steps and first stages.
 METHOD_FLAGS = [
-    ("--rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
-    ("--step_size 1 --absent_groups ema", {"step_size": 1, "absent_groups": "ema"}),
-    ("--group_adjustment 9", {"group_adjustment": 9, "group_sizes": [50, 50, 20]}),
-    ("--distribution_agnostic --ood_score entropy --rho 1", {"ood_score": "entropy", "rho": 1}),
-    ("--method sam --rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
-    ("--method groupdro --step_size 1 --absent_groups keep", {"absent_groups": "keep"}),
-    ("--method irm --irm_lambda 5 --irm_warmup 3", {"irm_lambda": 5, "irm_warmup": 3}),
-    ("--method vrex --vrex_beta 5 --vrex_warmup 3", {"vrex_beta": 5, "vrex_warmup": 3}),
+    ("sharpdro", "--rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
+    ("sharpdro", "--step_size 1 --absent_groups ema", {"step_size": 1, "absent_groups": "ema"}),
+    ("sharpdro", "--group_adjustment 9", {"group_adjustment": 9, "group_sizes": [50, 50, 20]}),
+    (
+        "sharpdro_agnostic",
+        "--distribution_agnostic --ood_score entropy --rho 1",
+        {"ood_score": "entropy", "rho": 1},
+    ),
+    ("sam", "--method sam --rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
+    ("groupdro", "--method groupdro --absent_groups keep", {"absent_groups": "keep"}),
+    ("irm", "--method irm --irm_lambda 5 --irm_warmup 3", {"irm_lambda": 5, "irm_warmup": 3}),
+    ("vrex", "--method vrex --vrex_beta 5 --vrex_warmup 3", {"vrex_beta": 5, "vrex_warmup": 3}),
 ]
 
 
@@ -175,8 +179,8 @@ def test_flag_changes_the_weights(run, before, flags):
         assert not all(np.array_equal(base[k], other[k]) for k in learnt)
 
 
-@pytest.mark.parametrize(("flags", "settings"), METHOD_FLAGS, ids=str)
-def test_flag_reaches_the_step(run, tmp_path, monkeypatch, flags, settings):
+@pytest.mark.parametrize(("method", "flags", "settings"), METHOD_FLAGS, ids=str)
+def test_flag_reaches_the_step(run, tmp_path, monkeypatch, method, flags, settings):
     asked = []
 
     def record(method, network, optimizer, num_groups, **settings):
@@ -185,13 +189,13 @@ def test_flag_reaches_the_step(run, tmp_path, monkeypatch, flags, settings):
 
     monkeypatch.setattr(train_step, "create_train_step", record)
     assert run.code(*flags.split(), "--log_dir", str(tmp_path)) == 2
-    ((method, num_groups, found),) = asked
+    ((asked_method, num_groups, found),) = asked
     if "group_sizes" in found:
         found["group_sizes"] = found["group_sizes"].tolist()
     assert settings.items() <= found.items() and num_groups == 3
+    assert asked_method == method and ("group_sizes" in found) == ("step_size" in found)
     (folder,) = tmp_path.iterdir()
     assert folder.name == NAME.format(method=method)
-    assert method == ("sharpdro_agnostic" if "ood_score" in settings else method)
 
 
 def test_same_flags_same_weights(run, tmp_path):
@@ -354,9 +358,13 @@ def without_speed(path):
 
 
 def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
-    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process."""
+    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process.
+
+    With losses that are remembered for absent groups.
+    """
     command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(data_dir)]
     command += ["--total_epoch", "4", "--eval_every", "1", "--log_train", "1"]
+    command += ["--absent_groups", "ema", "--step_size", "0.5"]
 
     def start(name, *more):
         logs = ["--log_dir", str(tmp_path / name)]
@@ -451,9 +459,9 @@ def test_killed_in_either_stage_resumes_to_the_same_bits(run, tmp_path):
     assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
     for name in ("last.ckpt", "best.ckpt"):
         assert same_weights(weights(folder, name), weights(expected, name)), name
-    weights_of_groups = [float(rows(folder / "train.csv")[-1][f"weight_{g}"]) for g in (0, 1)]
-    assert sum(weights_of_groups) == pytest.approx(1, abs=1e-5)
-    assert rows(folder / "train.csv")[-1]["weight_2"] == ""
+    last = rows(folder / "train.csv")[-1]
+    assert sum(float(last[f"inferred_weight_{g}"]) for g in (0, 1)) == pytest.approx(1, abs=1e-5)
+    assert last["weight_0"] == ""
 
 
 def test_scores_are_logged_by_severity(run):
@@ -580,6 +588,10 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("--method vrex --irm_lambda 1", "--irm_lambda does not apply to --method vrex"),
         ("--jtt_epochs 3", "--jtt_epochs does not apply to --method sharpdro"),
         ("--method jtt --eiil_steps 3", "--eiil_steps does not apply to --method jtt"),
+        (
+            "--method jtt --jtt_epochs 3 --total_epoch 2",
+            "--jtt_epochs 3 is more than --total_epoch 2",
+        ),
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
         ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),

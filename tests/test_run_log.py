@@ -1,14 +1,11 @@
-"""Tables, summaries, interval averages."""
+"""Tables, summaries, the run's directory."""
 
 import json
 
-import numpy as np
 import pytest
 
-from sharpdro import interval as interval_module
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Score
-from sharpdro.interval import Interval, train_columns
 from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, run_name
 from sharpdro.summary import (
     accuracy_table,
@@ -17,52 +14,6 @@ from sharpdro.summary import (
     read_evaluations,
     write_summary,
 )
-
-
-def test_interval_averages_over_steps_and_images():
-    interval = Interval(3, has_weights=True)
-    half = np.array([0.5, 0.5, 0.0])
-    groups = np.array([0, 0, 1])
-    interval.add(groups, np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.0, 1.0]), 3.0, half)
-    groups = np.array([1, 1, 1])
-    interval.add(groups, np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0]), 5.0, half * 2)
-    row = interval.row(epoch=4, step=20, learning_rate=0.1)
-    assert row["count_0"] == 2 and row["count_1"] == 4 and row["count_2"] == 0
-    assert row["loss_0"] == 1.5 and row["loss_1"] == 2.0 and row["loss_2"] is None
-    assert row["accuracy_0"] == 0.5 and row["accuracy_1"] == 0.5 and row["accuracy_2"] is None
-    assert (row["weight_0"], row["weight_1"], row["weight_2"]) == (0.75, 0.75, 0.0)
-    assert row["loss"] == pytest.approx(11 / 6) and row["accuracy"] == 0.5
-    assert row["gradient_norm"] == 4.0 and row["learning_rate"] == 0.1
-    assert sorted(row) == sorted(train_columns(3))
-    interval.add(groups, np.ones(3), np.ones(3), 1.0, half)
-    assert interval.row(1, 1, 0.1)["count_1"] == 3
-
-
-def test_interval_times_training_alone(monkeypatch):
-    """Neither the first step, which is compiled, nor what lies between two epochs."""
-    now = [100.0]
-    monkeypatch.setattr(interval_module.time, "perf_counter", lambda: now[0])
-    interval = Interval(1, has_weights=False)
-
-    def step(seconds):
-        now[0] += seconds
-        interval.add(np.zeros(10, int), np.ones(10), np.ones(10), 1.0, np.ones(1))
-
-    step(50)
-    assert interval.row(1, 1, 0.1)["images_per_second"] is None
-    step(2)
-    step(3)
-    assert interval.row(1, 3, 0.1)["images_per_second"] == 20 / 5
-    now[0] += 1000
-    interval.start_clock()
-    step(4)
-    assert interval.row(2, 1, 0.1)["images_per_second"] == 10 / 4
-
-
-def test_interval_without_weights_reports_none():
-    interval = Interval(1, has_weights=False)
-    interval.add(np.array([0]), np.ones(1), np.ones(1), 1.0, np.ones(1))
-    assert interval.row(1, 1, 0.1)["weight_0"] is None
 
 
 def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):

@@ -3,6 +3,7 @@
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from sharpdro.group_weights import initial_weights
 from sharpdro.perturbation import global_norm
 
 
@@ -13,17 +14,20 @@ class TrainStep(nn.TrainOneStepCell):
         network: images to logits (B, C).
         optimizer: updates the network's trainable parameters from a tuple of gradients.
         num_groups: number of groups G; groups are 0 … G−1.
+        group_sizes: the groups' training images; an empty group starts with weight 0.
     """
 
     uses_group_weights = False
     has_scores = False
 
-    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, num_groups: int):
+    def __init__(
+        self, network: nn.Cell, optimizer: nn.Optimizer, num_groups: int, group_sizes=None
+    ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
-            Tensor([1 / num_groups] * num_groups, ms.float32),
+            Tensor(initial_weights(num_groups, group_sizes)),
             name="group_weights",
             requires_grad=False,
         )

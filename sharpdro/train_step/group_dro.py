@@ -1,6 +1,6 @@
 """Distributionally robust optimisation over groups."""
 
-from mindspore import ParameterTuple, nn, ops
+from mindspore import nn, ops
 
 from sharpdro import state
 from sharpdro.group_weights import GroupAscent, group_membership, sample_weights
@@ -26,11 +26,11 @@ class GroupDROStep(TrainStep):
         group_adjustment: float = 0.0,
         group_sizes=None,
     ):
-        super().__init__(network, optimizer, num_groups)
+        super().__init__(network, optimizer, num_groups, group_sizes)
         self.ascent = GroupAscent(
             num_groups, step_size, absent_groups, group_adjustment, group_sizes
         )
-        self.group_state = ParameterTuple([self.group_weights, self.ascent.known_losses])
+        self.group_state = self.ascent.state(self.group_weights)
         self.differentiate_worst_case = self.gradients_of(self.worst_case_loss)
 
     def worst_case_loss(self, images, labels, groups):

@@ -78,9 +78,10 @@ class IRMStep(PenaltyStep):
 
 
 class VRExStep(PenaltyStep):
-    """Risk extrapolation, V-REx (Krueger et al., ICML 2021, equation 8).
+    """Risk extrapolation, V-REx (Krueger et al., ICML 2021, section 3.2).
 
-    Mean of L_s + β · variance of L_s, over the groups present.
+    Mean of L_s + β · variance of L_s, over the groups present (the paper writes the risks' sum; the
+    mean is what β and the learning rate are set for in DomainBed).
     """
 
     def __init__(

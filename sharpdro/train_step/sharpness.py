@@ -1,6 +1,6 @@
 """The steps of two passes: the gradient at θ, and one at θ + ε, where the loss is higher."""
 
-from mindspore import ParameterTuple, nn, ops
+from mindspore import nn, ops
 
 from sharpdro import state
 from sharpdro.batch_norm import running_statistics
@@ -25,8 +25,9 @@ class TwoPassStep(TrainStep):
         num_groups: int,
         rho: float = 0.05,
         is_adaptive: bool = False,
+        group_sizes=None,
     ):
-        super().__init__(network, optimizer, num_groups)
+        super().__init__(network, optimizer, num_groups, group_sizes)
         self.rho = rho
         self.is_adaptive = is_adaptive
         self.running_statistics = running_statistics(network)
@@ -86,11 +87,11 @@ class SharpDROStep(TwoPassStep):
         group_adjustment: float = 0.0,
         group_sizes=None,
     ):
-        super().__init__(network, optimizer, num_groups, rho, is_adaptive)
+        super().__init__(network, optimizer, num_groups, rho, is_adaptive, group_sizes)
         self.ascent = GroupAscent(
             num_groups, step_size, absent_groups, group_adjustment, group_sizes
         )
-        self.group_state = ParameterTuple([self.group_weights, self.ascent.known_losses])
+        self.group_state = self.ascent.state(self.group_weights)
 
     def construct(self, images, labels, groups):
         # Pass 1 at θ updates the running statistics.
