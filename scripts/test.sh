@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the code's style and runs the tests. --slow adds those that take minutes; other arguments
-# go to pytest.
+# Checks the code's style and runs the tests, two files at a time. --slow adds those that take
+# minutes; other arguments go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements-test.txt
 
@@ -12,4 +12,4 @@ done
 
 ruff check .
 ruff format --check .
-python -m pytest -m "$select" --durations=10 "${arguments[@]}"
+python -m pytest -n 2 --dist loadfile -m "$select" --durations=10 "${arguments[@]}"

@@ -1,84 +1,28 @@
 """main.py as its users call it, on a tiny folder in CIFAR-10's format."""
 
-import csv
 import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from functools import partial
-from pathlib import Path
 
 import fake_cifar
-import mindspore as ms
 import numpy as np
 import pytest
 from PIL import Image
+from running import (
+    ERM,
+    NAME,
+    TINY,
+    rows,
+    same_weights,
+    weights,
+)
 
 import main
 from corruptions.frost_photographs import PUBLISHED
 from dataset.cifar import read_cifar10
 from dataset.specs import CIFAR10
-from models import create_model
 from sharpdro import train_step
 from sharpdro.command_line import create_parser
 from sharpdro.errors import RunError
 from sharpdro.methods import METHODS
-
-ROOT = Path(__file__).resolve().parents[1]
-TINY = [
-    *("-d", "cifar10", "-n", "15", "--num_severity", "2", "--depth", "10", "--widen_factor", "1"),
-    *("-b", "40", "--lr", "0.05", "--total_epoch", "2"),
-    *("--num_val", "6", "--num_test", "5", "--eval_every", "2"),
-]
-NAME = "run_dsetcifar10_corrgaussian_noise_{method}_seed0"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    fake_cifar.write_cifar10(folder)
-    return folder
-
-
-class Runner:
-    """Calls main.main in this process; every call gets a log directory of its own."""
-
-    def __init__(self, data_dir, make_folder):
-        self.data_dir, self.make_folder, self.finished = data_dir, make_folder, {}
-
-    def __call__(self, *flags):
-        """The run directory, cached by its flags; later flags win over TINY's."""
-        if flags not in self.finished:
-            logs = self.make_folder("logs")
-            assert self.code(*flags, "--log_dir", str(logs)) == 0
-            (self.finished[flags],) = logs.iterdir()
-        return self.finished[flags]
-
-    def code(self, *flags):
-        return main.main([*TINY, "--data_dir", str(self.data_dir), *flags])
-
-
-@pytest.fixture(scope="module")
-def run(data_dir, tmp_path_factory):
-    return Runner(data_dir, tmp_path_factory.mktemp)
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def weights(folder, name="last.ckpt"):
-    stored = ms.load_checkpoint(str(folder / name))
-    return {k: np.asarray(v.asnumpy()) for k, v in stored.items() if hasattr(v, "asnumpy")}
-
-
-def same_weights(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def test_run_directory(run):
@@ -120,7 +64,6 @@ def test_run_directory(run):
     assert "best epoch (2)" in (folder / "log.txt").read_text()
 
 
-ERM = ("--method", "erm")
 # What changes the weights, beside the flags that come before it.
 CHANGES_WEIGHTS = [
     (ERM, "--lr 0.1"),
@@ -143,6 +86,8 @@ CHANGES_WEIGHTS = [
     ((), "--rho 0.5"),
     ((), "--distribution_agnostic"),
 ]
+
+
 # Settings of single methods: what they do is told by the tests of the steps and first stages.
 METHOD_FLAGS = [
     ("sharpdro", "--rho 0.5 --is_adaptive", {"rho": 0.5, "is_adaptive": True}),
@@ -303,167 +248,6 @@ def test_synthetic_is_the_default(run, tmp_path):
     assert folder.name == "run_dsetsynthetic_corrgaussian_noise_erm_seed0"
 
 
-def test_existing_run_is_not_touched_without_resume(run, capsys):
-    folder = run()
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert run.code("--log_dir", str(folder.parent)) == 2
-    assert "exists already: add --resume to continue it" in capsys.readouterr().err
-    assert run.code("--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
-    message = capsys.readouterr().err
-    assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-
-
-def test_resuming_a_finished_run_changes_nothing(run, capsys):
-    folder = run()
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert run.code("--log_dir", str(folder.parent), "--resume") == 0
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
-    assert capsys.readouterr().out == f"finished already: {folder}\n"
-
-
-@pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
-def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
-    folder = tmp_path / run(*ERM).name
-    shutil.copytree(run(*ERM), folder)
-    (folder / "summary.json").unlink()  # as of a run that is not finished
-    (folder / name).unlink()
-    before = {p.name: p.read_bytes() for p in folder.glob("*.c*")}
-    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2
-    assert re.search(rf"{name} (is missing|cannot be read)", capsys.readouterr().err)
-    assert {p.name: p.read_bytes() for p in folder.glob("*.c*")} == before
-
-
-def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
-    flags = (*ERM, "--total_epoch", "1", "-b", "120", "--lr", "1e30", "--log_dir", str(tmp_path))
-    assert run.code(*flags) == 2
-    assert "loss is no longer finite after epoch 1: lower --lr" in capsys.readouterr().err
-    (folder,) = tmp_path.iterdir()
-    assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
-
-
-def wait_until(process, condition):
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def begun_second_epoch(table):
-    return table.exists() and "\n2,1," in table.read_text()
-
-
-def without_speed(path):
-    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(path)]
-
-
-def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
-    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process.
-
-    With losses that are remembered for absent groups.
-    """
-    command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(data_dir)]
-    command += ["--total_epoch", "4", "--eval_every", "1", "--log_train", "1"]
-    command += ["--absent_groups", "ema", "--step_size", "0.5"]
-
-    def start(name, *more):
-        logs = ["--log_dir", str(tmp_path / name)]
-        return subprocess.Popen([*command, *logs, *more], stdout=subprocess.DEVNULL, cwd=tmp_path)
-
-    undisturbed = start("undisturbed")
-    assert undisturbed.wait(timeout=300) == 0
-    killed = start("killed")
-    table = tmp_path / "killed" / NAME.format(method="sharpdro") / "train.csv"
-    wait_until(killed, partial(begun_second_epoch, table))
-    killed.kill()
-    killed.wait()
-    folder = table.parent
-    assert not json.loads((folder / "summary.json").read_text())["finished"]
-    assert start("killed", "--resume").wait(timeout=300) == 0
-
-    (expected,) = (tmp_path / "undisturbed").iterdir()
-    assert "going on after epoch" in (folder / "log.txt").read_text()
-    for name in ("val.csv", "test.csv", "summary.json"):
-        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(weights(folder, name), weights(expected, name)), name
-
-
-def kept_of_first_stage(folder):
-    table = rows(folder / "stage1" / "alignment.csv")
-    return [int(row["count"]) for row in table], [float(list(row.values())[-1]) for row in table]
-
-
-def test_jtt_in_one_command(run, tmp_path):
-    """Stage 1 is the beginning of ERM; stage 2 starts anew and draws errors more often."""
-    jtt = ("--method", "jtt", "--jtt_epochs", "1")
-    folder = run(*jtt)
-    first = rows(folder / "stage1" / "train.csv")
-    assert (
-        without_speed(folder / "stage1" / "train.csv") == without_speed(run(*ERM) / "train.csv")[:1]
-    )
-    assert len(first) == 1 and {row["epoch"] for row in rows(folder / "val.csv")} == {"2"}
-    errors = rows(folder / "stage1" / "error_set.csv")
-    counts, rates = kept_of_first_stage(folder)
-    assert counts == [50, 50, 20] and len(errors) == 120
-    for severity, rate in enumerate(rates):
-        of_it = [int(row["is_error"]) for row in errors if int(row["severity"]) == severity]
-        assert rate == pytest.approx(np.mean(of_it), abs=1e-5)
-    assert "stage 2 of 2" in (folder / "log.txt").read_text()
-    # Without repetition the second stage is ERM from its beginning.
-    once = run(*jtt, "--jtt_upweight", "1")
-    assert same_weights(weights(once), weights(run(*ERM)))
-    assert not same_weights(weights(folder), weights(once))
-
-
-def test_error_set_is_what_the_first_stage_gets_wrong(run):
-    """Against a forward pass of the kept checkpoint by other code than the program's."""
-    folder = run("--method", "jtt", "--jtt_epochs", "1")
-    network = create_model("wideresnet", 10, depth=10, widen_factor=1).set_train(False)
-    stored = ms.load_checkpoint(str(folder / "stage1" / "last.ckpt"))
-    ms.load_param_into_net(network, stored)
-    clean = read_cifar10(CIFAR10, run.data_dir, False)["train"][0]
-    arrays = run.data_dir / "CIFAR-10-C" / "train"
-    images = [clean, *(np.load(arrays / str(s) / "gaussian_noise.npy") for s in (1, 2))]
-    table = rows(folder / "stage1" / "error_set.csv")
-    batch = np.stack([images[int(row["severity"])][int(row["index"])] for row in table]) / 255
-    normed = (batch - np.array(CIFAR10.mean)) / np.array(CIFAR10.std)
-    logits = network(ms.Tensor(normed.transpose(0, 3, 1, 2).astype(np.float32))).asnumpy()
-    wrong = logits.argmax(1) != [int(row["label"]) for row in table]
-    margin = np.sort(logits, 1)[:, -1] - np.sort(logits, 1)[:, -2]
-    found = np.array([int(row["is_error"]) for row in table])
-    assert (found == wrong)[margin > 1e-3].all() and 0 < wrong.sum() < 120
-
-
-def test_killed_in_either_stage_resumes_to_the_same_bits(run, tmp_path):
-    """SIGKILL in both stages of EIIL, each followed by --resume; against an undisturbed run."""
-    flags = ["--method", "eiil", "--eiil_epochs", "3", "--total_epoch", "3", "--log_train", "1"]
-    flags += ["--eiil_steps", "2000"]
-    expected = run(*flags)
-    command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(run.data_dir)]
-    command += [*flags, "--log_dir", str(tmp_path), "--resume"]
-    folder = tmp_path / expected.name
-    for table in (folder / "stage1" / "train.csv", folder / "train.csv"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        wait_until(process, partial(begun_second_epoch, table))
-        process.kill()
-        process.wait()
-    assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode == 0
-    assert (folder / "log.txt").read_text().count("going on after epoch") == 2
-    for name in ("val.csv", "test.csv", "summary.json"):
-        for part in ("", "stage1"):
-            assert (folder / part / name).read_bytes() == (expected / part / name).read_bytes()
-    for name in ("alignment.csv", "inferred_groups.csv"):
-        assert (folder / "stage1" / name).read_bytes() == (expected / "stage1" / name).read_bytes()
-    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(weights(folder, name), weights(expected, name)), name
-    last = rows(folder / "train.csv")[-1]
-    assert sum(float(last[f"inferred_weight_{g}"]) for g in (0, 1)) == pytest.approx(1, abs=1e-5)
-    assert last["weight_0"] == ""
-
-
 def test_scores_are_logged_by_severity(run):
     """A score that is the loss has the loss's mean per severity."""
     for row in rows(run("--distribution_agnostic", "--ood_score", "loss") / "train.csv"):
@@ -471,168 +255,3 @@ def test_scores_are_logged_by_severity(run):
             assert float(row[f"score_{s}"]) == pytest.approx(float(row[f"loss_{s}"]), rel=1e-4)
         assert -1 <= float(row["score_spearman"]) <= 1
         assert row["weight_0"] == ""
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.1234])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
-    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
-    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
-    time.sleep(delay)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
-
-
-BAD_VALUES = {
-    "--dataset": ["mnist"],
-    "--desc": ["", "a/b", ".."],
-    "--seed": ["-1", "x", "4294967296"],
-    "--device_target": ["TPU"],
-    "--corruption": ["rain"],
-    "--num_per_class": ["0", "-3", "1.5"],
-    "--num_severity": ["0", "6", "two"],
-    "--num_val": ["-1"],
-    "--num_test": ["-1"],
-    "--num_workers": ["-1"],
-    "--model": ["vgg"],
-    "--depth": ["11", "4", "x"],
-    "--widen_factor": ["0"],
-    "--method": ["adam"],
-    "--rho": ["-0.1", "nan", "inf", "x"],
-    "--step_size": ["-1", "nan"],
-    "--absent_groups": ["drop"],
-    "--group_adjustment": ["-1", "inf"],
-    "--ood_score": ["mahalanobis"],
-    "--irm_lambda": ["-1", "nan"],
-    "--irm_warmup": ["-1", "1.5"],
-    "--vrex_beta": ["-1", "nan"],
-    "--vrex_warmup": ["-1"],
-    "--jtt_epochs": ["0"],
-    "--jtt_upweight": ["0", "2.5"],
-    "--eiil_epochs": ["0"],
-    "--eiil_steps": ["0"],
-    "--eiil_lr": ["0", "nan"],
-    "--sampler": ["weighted"],
-    "--total_epoch": ["0", "1.5"],
-    "--batch_size": ["0"],
-    "--lr": ["0", "-1", "nan", "inf"],
-    "--momentum": ["1", "-0.1"],
-    "--weight_decay": ["-1", "nan"],
-    "--eval_batch_size": ["0"],
-    "--eval_every": ["0"],
-    "--best_metric": ["median"],
-    "--log_train": ["0"],
-    "--save_step": ["-1"],
-}
-# Switches take no value; paths are tried in test_bad_states.
-NO_BAD_VALUE = {
-    *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
-    *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best"),
-    *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
-}
-
-
-def test_every_flag_is_tried():
-    names = [
-        max((s for s in action.option_strings if not s.startswith("--no-")), key=len)
-        for action in create_parser()._actions
-    ]
-    assert set(names) == BAD_VALUES.keys() | NO_BAD_VALUE
-
-
-def assert_refused(capsys, arguments, *texts):
-    try:
-        code = main.main(arguments)
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
-    for text in texts:
-        assert text in error
-
-
-@pytest.mark.parametrize(
-    ("flag", "value"), [(flag, value) for flag, values in BAD_VALUES.items() for value in values]
-)
-def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
-    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
-    assert_refused(capsys, [*own, f"{flag}={value}"], flag)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("flags", "text"),
-    [
-        ("--unknown", "unrecognized arguments: --unknown"),
-        ("--total 3", "unrecognized arguments: --total 3"),
-        (
-            "--method sam --distribution_agnostic",
-            "--distribution_agnostic does not apply to --method sam",
-        ),
-        (
-            "--distribution_agnostic --step_size 1",
-            "--step_size does not apply to --method sharpdro",
-        ),
-        ("--distribution_agnostic --absent_groups keep", "--absent_groups does not apply"),
-        ("--ood_score loss", "leave it out, or add --distribution_agnostic"),
-        ("--distribution_agnostic --sampler balanced", "--sampler balanced needs severity labels"),
-        ("--method jtt --sampler balanced", "--sampler balanced needs severity labels"),
-        ("--method irm --absent_groups keep", "--absent_groups does not apply to --method irm"),
-        ("--method sam --step_size 1", "--step_size does not apply to --method sam"),
-        ("--method groupdro --rho 1", "--rho does not apply to --method groupdro"),
-        ("--method vrex --irm_lambda 1", "--irm_lambda does not apply to --method vrex"),
-        ("--jtt_epochs 3", "--jtt_epochs does not apply to --method sharpdro"),
-        ("--method jtt --eiil_steps 3", "--eiil_steps does not apply to --method jtt"),
-        (
-            "--method jtt --jtt_epochs 3 --total_epoch 2",
-            "--jtt_epochs 3 is more than --total_epoch 2",
-        ),
-        ("--eval_only", "--eval_only needs --checkpoint"),
-        ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
-        ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),
-        ("--eval_only --checkpoint x.ckpt --lr 1", "--lr does not go with --eval_only"),
-        ("--eval_only --checkpoint x.ckpt", "checkpoint x.ckpt does not exist"),
-        ("--method erm --rho 0.1", "--rho does not apply to --method erm"),
-        ("--method erm --is_adaptive", "--is_adaptive does not apply to --method erm"),
-        ("-m resnet18 --depth 10", "--depth applies to -m wideresnet only"),
-        ("-m resnet50 --widen_factor 2", "--widen_factor applies to -m wideresnet only"),
-        ("-n 501", "-n 501 is too large: class 0 has 500 images"),
-        ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
-        ("--frost_dir x", "--frost_dir does not apply to -c gaussian_noise: leave it out"),
-        ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
-    ],
-)
-def test_what_does_not_go_together(capsys, tmp_path, flags, text):
-    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
-    assert_refused(capsys, [*own, *flags.split()], text)
-    assert not (tmp_path / "logs").exists()
-
-
-def test_bad_states(capsys, run, tmp_path):
-    (tmp_path / "file").write_text("")
-    data = ["--data_dir", str(run.data_dir)]
-    assert_refused(capsys, [*TINY, *data, "--log_dir", str(tmp_path / "file")], "file")
-    logs = ["--log_dir", str(tmp_path / "logs")]
-    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(tmp_path / "file")], "file")
-    broken = tmp_path / "data"
-    broken.mkdir()
-    (broken / "cifar-10-python.tar.gz").write_bytes(b"no archive")
-    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(broken)], "not the official archive")
-    assert not (tmp_path / "logs").exists()
-    if os.geteuid() == 0:
-        return  # no folder is read-only to root
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    assert_refused(capsys, [*TINY, *data, "--log_dir", str(locked)], "Permission denied")
-
-
-def test_help_in_a_narrow_encoding():
-    command = [sys.executable, str(ROOT / "main.py"), "--help"]
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, env=environment, capture_output=True)
-    assert done.returncode == 0 and b"--num_severity" in done.stdout

@@ -39,9 +39,12 @@ def test_every_image_is_corrupted_at_its_severity(data_dir):
     clean_rows = {image.tobytes(): i for i, image in enumerate(versions[0])}
     rows = [{v.tobytes(): i for i, v in enumerate(version)} for version in versions]
     used = []
-    for image, label, severity in zip(*vars(data.train).values()):
+    train = data.train
+    assert np.array_equal(train.groups, train.severities) and (train.repeats == 1).all()
+    columns = (train.images, train.labels, train.severities, train.indices)
+    for image, label, severity, index in zip(*columns):
         row = rows[severity][image.tobytes()]
-        assert labels[row] == label
+        assert labels[row] == label and row == index
         used.append(row)
     assert len(clean_rows) == len(images) and len(set(used)) == len(used)
     # Training and validation share no photograph, and together they are all there is.

@@ -262,15 +262,17 @@ def plain_step(network, batch, velocity, q, rho, step_size, lr):
         parameter.set_data(Tensor(kept[parameter.name]))
 
 
-def test_wide_resnet_28_2_follows_a_plain_version():
-    """Two steps on WideResNet-28-2 agree to the noise of float32."""
+@pytest.mark.parametrize("depth", [10, pytest.param(28, marks=pytest.mark.slow)])
+def test_wide_resnet_follows_a_plain_version(depth):
+    """Two steps on WideResNet-28-2, and a shallower one, agree to the noise of float32."""
     rng = np.random.default_rng(0)
     batches = [
         (rng.normal(0, 1, (12, 3, 32, 32)), rng.integers(0, 10, 12), rng.integers(0, 3, 12))
         for _ in range(2)
     ]
     rho, step_size, lr = 0.05, 0.01, 0.1
-    compiled, plain = create_model("wideresnet", 10), create_model("wideresnet", 10).set_train()
+    compiled, plain = (create_model("wideresnet", 10, depth=depth) for _ in range(2))
+    plain.set_train()
     start = {}
     for a, b in zip(compiled.get_parameters(), plain.get_parameters()):
         b.set_data(Tensor(a.asnumpy().copy()))

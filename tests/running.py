@@ -1,0 +1,73 @@
+"""Calls main.py as its users do, on a tiny folder in CIFAR-10's format."""
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+
+import main
+
+TINY = [
+    *("-d", "cifar10", "-n", "15", "--num_severity", "2", "--depth", "10", "--widen_factor", "1"),
+    *("-b", "40", "--lr", "0.05", "--total_epoch", "2"),
+    *("--num_val", "6", "--num_test", "5", "--eval_every", "2"),
+]
+
+
+NAME = "run_dsetcifar10_corrgaussian_noise_{method}_seed0"
+
+
+ERM = ("--method", "erm")
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Runner:
+    """Calls main.main in this process; every call gets a log directory of its own."""
+
+    def __init__(self, data_dir, make_folder):
+        self.data_dir, self.make_folder, self.finished = data_dir, make_folder, {}
+
+    def __call__(self, *flags):
+        """The run directory, cached by its flags; later flags win over TINY's."""
+        if flags not in self.finished:
+            logs = self.make_folder("logs")
+            assert self.code(*flags, "--log_dir", str(logs)) == 0
+            (self.finished[flags],) = logs.iterdir()
+        return self.finished[flags]
+
+    def code(self, *flags):
+        return main.main([*TINY, "--data_dir", str(self.data_dir), *flags])
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder, name="last.ckpt"):
+    import mindspore as ms  # not before sharpdro has set the environment
+
+    stored = ms.load_checkpoint(str(folder / name))
+    return {k: np.asarray(v.asnumpy()) for k, v in stored.items() if hasattr(v, "asnumpy")}
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def wait_until(process, condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def begun_second_epoch(table):
+    return table.exists() and "\n2,1," in table.read_text()
+
+
+def without_speed(path):
+    return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(path)]

@@ -1,0 +1,110 @@
+"""Runs that are stopped, killed, broken or there already."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+from running import (
+    ERM,
+    NAME,
+    ROOT,
+    TINY,
+    begun_second_epoch,
+    rows,
+    same_weights,
+    wait_until,
+    weights,
+    without_speed,
+)
+
+
+def test_existing_run_is_not_touched_without_resume(run, capsys):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert run.code("--log_dir", str(folder.parent)) == 2
+    assert "exists already: add --resume to continue it" in capsys.readouterr().err
+    assert run.code("--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
+    message = capsys.readouterr().err
+    assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_resuming_a_finished_run_changes_nothing(run, capsys):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert run.code("--log_dir", str(folder.parent), "--resume") == 0
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert capsys.readouterr().out == f"finished already: {folder}\n"
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
+def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
+    folder = tmp_path / run(*ERM).name
+    shutil.copytree(run(*ERM), folder)
+    (folder / "summary.json").unlink()  # as of a run that is not finished
+    (folder / name).unlink()
+    before = {p.name: p.read_bytes() for p in folder.glob("*.c*")}
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2
+    assert re.search(rf"{name} (is missing|cannot be read)", capsys.readouterr().err)
+    assert {p.name: p.read_bytes() for p in folder.glob("*.c*")} == before
+
+
+def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
+    flags = (*ERM, "--total_epoch", "1", "-b", "120", "--lr", "1e30", "--log_dir", str(tmp_path))
+    assert run.code(*flags) == 2
+    assert "loss is no longer finite after epoch 1: lower --lr" in capsys.readouterr().err
+    (folder,) = tmp_path.iterdir()
+    assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
+
+
+def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
+    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process.
+
+    With losses that are remembered for absent groups.
+    """
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(data_dir)]
+    command += ["--total_epoch", "4", "--eval_every", "1", "--log_train", "1"]
+    command += ["--absent_groups", "ema", "--step_size", "0.5"]
+
+    def start(name, *more):
+        logs = ["--log_dir", str(tmp_path / name)]
+        return subprocess.Popen([*command, *logs, *more], stdout=subprocess.DEVNULL, cwd=tmp_path)
+
+    undisturbed = start("undisturbed")
+    assert undisturbed.wait(timeout=300) == 0
+    killed = start("killed")
+    table = tmp_path / "killed" / NAME.format(method="sharpdro") / "train.csv"
+    wait_until(killed, partial(begun_second_epoch, table))
+    killed.kill()
+    killed.wait()
+    folder = table.parent
+    assert not json.loads((folder / "summary.json").read_text())["finished"]
+    assert start("killed", "--resume").wait(timeout=300) == 0
+
+    (expected,) = (tmp_path / "undisturbed").iterdir()
+    assert "going on after epoch" in (folder / "log.txt").read_text()
+    for name in ("val.csv", "test.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(weights(folder, name), weights(expected, name)), name
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1234])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+    time.sleep(delay)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
