@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 DECAY = 0.9  # of the running mean of a group's loss
-_UNSEEN = -1.0  # no cross-entropy
+_UNSEEN = -1.0  # no cross-entropy is near it
 # In float32 a weight could become 0, from which nothing raises it again.
 _LEAST_WEIGHT = 1e-30
 
@@ -65,9 +65,13 @@ def _absent_keep(group_losses, is_present, known_losses):
 
 def _absent_ema(group_losses, is_present, known_losses):
     moved = DECAY * known_losses + (1 - DECAY) * group_losses
-    newest = ops.where(known_losses < 0, group_losses, moved)
+    newest = ops.where(_is_known(known_losses), moved, group_losses)
     known_losses = ops.where(is_present, newest, known_losses)
-    return known_losses, known_losses >= 0, known_losses
+    return known_losses, _is_known(known_losses), known_losses
+
+
+def _is_known(losses):
+    return losses > _UNSEEN / 2
 
 
 # What a group that is absent from the batch counts with. Each function takes the group losses

@@ -113,11 +113,11 @@ def resolve_method(parser, args, given):
             needs = ", or add --distribution_agnostic" if name == "ood_score" else ""
             parser.error(f"--{name} does not apply to {called}: leave it out{needs}")
         delattr(args, name)
-    for name in ("jtt_epochs", "eiil_epochs"):
-        if name in method.settings and getattr(args, name) > args.total_epoch:
+    for name in method.stage_settings:
+        if name.endswith("_epochs") and getattr(args, name) > args.total_epoch:
             parser.error(
                 f"--{name} {getattr(args, name)} is more than --total_epoch {args.total_epoch}: "
-                f"the first stage is the beginning of a run as long as the second"
+                f"lower it, the first stage is the beginning of a run as long as the second"
             )
     if args.sampler == "balanced" and not method.balances:
         parser.error(
