@@ -5,6 +5,7 @@ names only, the ones NumPy arrays are pickled with, and to stand-ins that merely
 """
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,21 @@ from dataset.download import ensure_unpacked
 from dataset.specs import DatasetSpec
 
 _SIDE = 32
-_TRAIN_FILES = [f"data_batch_{i}" for i in range(1, 6)]
-_TEST_FILES = ["test_batch"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The files of an archive's splits, and the key of the labels in them."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: bytes
+
+
+_LAYOUTS = {
+    "cifar10": _Layout(tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",), b"labels"),
+    "cifar100": _Layout(("train",), ("test",), b"fine_labels"),
+}
 
 
 class _DType:
@@ -59,12 +73,15 @@ class _DataUnpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
 
-def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read one file of the CIFAR-10 python archive.
+def read_batch(
+    path: Path, num_classes: int, labels_key: bytes = b"labels"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one file of a CIFAR python archive.
 
     Args:
         path: the file.
         num_classes: labels must be 0 … num_classes−1.
+        labels_key: the labels' key in the file.
 
     Returns:
         Images, uint8 (N, 32, 32, 3), and labels, int32 (N,).
@@ -75,7 +92,7 @@ def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         with open(path, "rb") as file:
             content = _DataUnpickler(file, encoding="bytes").load()
-        data, labels = content[b"data"].to_numpy(), np.array(content[b"labels"])
+        data, labels = content[b"data"].to_numpy(), np.array(content[labels_key])
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing: put it there, or delete {path.parent} to have it fetched anew"
@@ -99,10 +116,10 @@ def read_batch(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(images), labels.astype(np.int32)
 
 
-def read_cifar10(
+def read_cifar(
     spec: DatasetSpec, data_dir: Path, show_progress: bool
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """CIFAR-10 from `data_dir`, downloaded first if it is not there.
+    """CIFAR-10, or CIFAR-100 with its fine labels, from `data_dir`; downloaded if not there.
 
     Returns:
         For "train" and "test": images, uint8 (N, 32, 32, 3), and labels, int32 (N,).
@@ -111,10 +128,11 @@ def read_cifar10(
         DataError: see `ensure_unpacked` and `read_batch`.
     """
     folder = data_dir / spec.clean_folder
-    files = {"train": _TRAIN_FILES, "test": _TEST_FILES}
-    ensure_unpacked(spec.archive, folder, _TRAIN_FILES + _TEST_FILES, show_progress)
+    layout = _LAYOUTS[spec.name]
+    ensure_unpacked(spec.archive, folder, [*layout.train, *layout.test], show_progress)
     splits = {}
-    for split, names in files.items():
-        images, labels = zip(*(read_batch(folder / name, spec.num_classes) for name in names))
+    for split, names in (("train", layout.train), ("test", layout.test)):
+        batches = (read_batch(folder / name, spec.num_classes, layout.labels) for name in names)
+        images, labels = zip(*batches)
         splits[split] = np.concatenate(images), np.concatenate(labels)
     return splits

@@ -14,13 +14,13 @@ import numpy as np
 
 from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
 from corruptions.manifest import Recipe
-from dataset.cifar import read_cifar10
+from dataset.cifar import read_cifar
 from dataset.poisson import split_by_severity
 from dataset.specs import DatasetSpec
 from dataset.synthetic import read_synthetic
 
 CORRUPTION_SEED = 0
-_READERS = {"synthetic": read_synthetic, "cifar10": read_cifar10}
+_READERS = {"synthetic": read_synthetic, "cifar10": read_cifar, "cifar100": read_cifar}
 
 
 @dataclass(frozen=True)

@@ -88,4 +88,26 @@ CIFAR10 = DatasetSpec(
     widen_factor=2,
 )
 
-DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10)}
+CIFAR100 = DatasetSpec(
+    name="cifar100",
+    side=32,
+    num_classes=100,
+    mean=(0.5071, 0.4867, 0.4408),
+    std=(0.2675, 0.2565, 0.2761),
+    clean_folder="cifar-100-python",
+    corrupted_folder="CIFAR-100-C",
+    archive=Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+        file_name="cifar-100-python.tar.gz",
+        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        num_bytes=169_001_437,
+    ),
+    variant="cifar",
+    jpeg_quality=None,
+    num_per_class=400,
+    model="wideresnet",
+    depth=28,
+    widen_factor=2,
+)
+
+DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10, CIFAR100)}

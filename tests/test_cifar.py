@@ -1,5 +1,6 @@
 """Reading CIFAR's pickles: right, and without executing them."""
 
+import importlib.util
 import os
 import pickle
 
@@ -9,8 +10,8 @@ import pytest
 from reference import shared_file
 
 from corruptions.errors import DataError
-from dataset.cifar import read_batch, read_cifar10
-from dataset.specs import CIFAR10
+from dataset.cifar import read_batch, read_cifar
+from dataset.specs import CIFAR10, CIFAR100
 
 
 def test_pixels_land_where_they_belong(tmp_path):
@@ -28,9 +29,40 @@ def test_pixels_land_where_they_belong(tmp_path):
 
 def test_whole_folder(tmp_path):
     fake_cifar.write_cifar10(tmp_path, per_class=2)
-    splits = read_cifar10(CIFAR10, tmp_path, False)
+    splits = read_cifar(CIFAR10, tmp_path, False)
     assert splits["train"][0].shape == (100, 32, 32, 3)
     assert np.bincount(splits["test"][1]).tolist() == [2] * 10
+
+
+def test_cifar100_has_fine_labels(tmp_path):
+    """The archive's two files hold 100 fine and 20 coarse labels."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 30), ("test", 7)):
+        data = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        content = {
+            b"filenames": [b"a"] * count,
+            b"batch_label": b"x",
+            b"fine_labels": [99 - i for i in range(count)],
+            b"coarse_labels": [i % 20 for i in range(count)],
+            b"data": data,
+        }
+        path = tmp_path / CIFAR100.clean_folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pickle.dumps(content, protocol=4))
+    splits = read_cifar(CIFAR100, tmp_path, False)
+    assert splits["train"][1].tolist() == list(range(99, 69, -1))
+    images, labels = splits["test"]
+    assert labels.tolist() == list(range(99, 92, -1)) and images.shape == (7, 32, 32, 3)
+    assert np.array_equal(images[2, 5, 6], data[2, [0 + 166, 1024 + 166, 2048 + 166]])
+
+
+def test_cifar100_sample_as_its_archive_is_written(tmp_path):
+    """Real photographs, laid out by the unpacking tool beside the project."""
+    box = np.load(shared_file("data/cifar100_sample.npz"))
+    unpacking_tool().cifar100(tmp_path)
+    for split, (images, labels) in read_cifar(CIFAR100, tmp_path, False).items():
+        assert np.array_equal(images, box[f"{split}_image"])
+        assert np.array_equal(labels, box[f"{split}_fine_label"])
 
 
 class Bomb:
@@ -94,17 +126,20 @@ def test_missing_file_is_named(tmp_path):
     fake_cifar.write_cifar10(tmp_path)
     (tmp_path / "cifar-10-batches-py" / "data_batch_4").unlink()
     with pytest.raises(DataError, match="data_batch_4 is missing"):
-        read_cifar10(CIFAR10, tmp_path, False)
+        read_cifar(CIFAR10, tmp_path, False)
 
 
-def test_python_2_pickles_of_the_official_archive(tmp_path):
-    """The opcodes of the real files, as the unpacking tool beside the project writes them."""
-    import importlib.util
-
+def unpacking_tool():
     path = shared_file("tools/unpack_data.py")
     spec = importlib.util.spec_from_file_location("unpack_data", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_python_2_pickles_of_the_official_archive(tmp_path):
+    """The opcodes of the real files, as the unpacking tool beside the project writes them."""
+    tool = unpacking_tool()
     images = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
     writer = tool.Python2Pickle()
     writer.text(b"batch_label", b"training batch 1 of 5")

@@ -15,7 +15,7 @@ from PIL import Image
 from corruptions import CORRUPTIONS, EXTRA, STANDARD, corrupt, generate, manifest
 from corruptions.frost_photographs import PUBLISHED
 from corruptions.jpeg import jpeg_round_trip
-from dataset.cifar import read_cifar10
+from dataset.cifar import read_cifar
 from dataset.specs import CIFAR10
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +51,7 @@ def test_dataset(data_dir, capsys):
     names = ("contrast", "shot_noise")
     expected = [f"{s}/{n}/{c}.npy" for s in ("test", "train") for n in (2, 5) for c in names]
     assert arrays_in(folder) == expected
-    for split, (images, labels) in read_cifar10(CIFAR10, data_dir, False).items():
+    for split, (images, labels) in read_cifar(CIFAR10, data_dir, False).items():
         found = np.load(folder / split / "5" / "shot_noise.npy")
         assert np.array_equal(found, corrupt(images, "shot_noise", 5, split=split))
         assert np.array_equal(np.load(folder / split / "5" / "labels.npy"), labels)

@@ -17,7 +17,7 @@ from running import (
 
 import main
 from corruptions.frost_photographs import PUBLISHED
-from dataset.cifar import read_cifar10
+from dataset.cifar import read_cifar
 from dataset.specs import CIFAR10
 from sharpdro import train_step
 from sharpdro.command_line import create_parser
@@ -209,7 +209,7 @@ def test_frost_dir(run, tmp_path):
     own = (*ERM, "-c", "frost", "--data_dir", str(tmp_path / "data"))
     assert run.code(*own, "--frost_dir", str(tmp_path), "--log_dir", str(tmp_path / "logs")) == 0
     frosted = np.load(tmp_path / "data" / "CIFAR-10-C" / "test" / "2" / "frost.npy")
-    clean = read_cifar10(CIFAR10, tmp_path / "data", False)["test"][0]
+    clean = read_cifar(CIFAR10, tmp_path / "data", False)["test"][0]
     # Severity 2 adds 0.3 of the photograph, to the red channel alone.
     red = np.clip(clean[..., 0] + 0.3 * 200, 0, 255)
     assert np.abs(frosted[..., 0] - red).max() <= 2

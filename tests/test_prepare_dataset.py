@@ -10,7 +10,7 @@ from corruptions.arrays import Source, make_arrays
 from corruptions.errors import DataError
 from corruptions.frost_photographs import PUBLISHED
 from corruptions.manifest import Recipe
-from dataset.cifar import read_cifar10
+from dataset.cifar import read_cifar
 from dataset.poisson import severity_counts
 from dataset.prepare_dataset import prepare_dataset, prepare_test_set
 from dataset.specs import CIFAR10
@@ -32,7 +32,7 @@ def array_path(data_dir, split="train", severity=1):
 
 def test_every_image_is_corrupted_at_its_severity(data_dir):
     data = prepare(data_dir)
-    images, labels = read_cifar10(CIFAR10, data_dir, False)["train"]
+    images, labels = read_cifar(CIFAR10, data_dir, False)["train"]
     counts = severity_counts(15, 2) * 10
     assert np.bincount(data.train.severities).tolist() == counts.tolist()
     versions = [images] + [corrupt(images, "gaussian_noise", s, split="train") for s in (1, 2)]
@@ -56,7 +56,7 @@ def test_every_image_is_corrupted_at_its_severity(data_dir):
 
 def test_test_images_carry_other_noise_than_training_images(data_dir):
     data = prepare(data_dir)
-    images, labels = read_cifar10(CIFAR10, data_dir, False)["test"]
+    images, labels = read_cifar(CIFAR10, data_dir, False)["test"]
     for severity in (1, 2):
         expected = corrupt(images, "gaussian_noise", severity, split="test")
         assert np.array_equal(data.test.arrays[severity], expected)
@@ -85,12 +85,12 @@ def test_arrays_of_other_origin_are_used_and_counted(data_dir):
         path.rename(path.with_name("fog.npy"))
     data = prepare(data_dir, "fog")
     assert data.num_foreign == 4
-    images, _ = read_cifar10(CIFAR10, data_dir, False)["test"]
+    images, _ = read_cifar(CIFAR10, data_dir, False)["test"]
     assert np.array_equal(data.test.arrays[1], corrupt(images, "gaussian_noise", 1, split="test"))
 
 
 def test_arrays_of_another_seed_are_used(data_dir):
-    images, labels = read_cifar10(CIFAR10, data_dir, False)["test"]
+    images, labels = read_cifar(CIFAR10, data_dir, False)["test"]
     recipe = Recipe("gaussian_noise", 1, "cifar", 5, "test")
     make_arrays(data_dir / "CIFAR-10-C", {"test": Source(images, labels)}, [recipe])
     expected = corrupt(images, "gaussian_noise", 1, split="test", seed=5)
