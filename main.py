@@ -7,16 +7,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from corruptions.errors import DataError
-from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
 
-with hold_interrupts():  # NumPy starts threads
+with hold_interrupts():  # NumPy and SciPy start threads
     import numpy as np
     from tqdm import tqdm
 
+    from corruptions.errors import DataError
+    from dataset.specs import DATASETS
     from sharpdro.command_line import (
         FREE_ON_RESUME,
         FROM_CHECKPOINT,

@@ -1,6 +1,7 @@
 """Runs that are stopped, killed, broken or there already."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from running import (
@@ -94,6 +96,29 @@ def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
     assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
     for name in ("last.ckpt", "best.ckpt"):
         assert same_weights(weights(folder, name), weights(expected, name)), name
+
+
+def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path):
+    """One that does not gets the signal, and with it what MindSpore does about it.
+
+    Whatever limits the numerical libraries to one thread would hide such threads.
+    """
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    free["OPENBLAS_NUM_THREADS"] = "2"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=free)
+    try:
+        wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+        held = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        assert len(threads) > 2
+        for thread in threads:
+            blocked = re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text()).group(1)
+            assert int(blocked, 16) & held == held, thread
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1234])
