@@ -240,6 +240,9 @@ def train(args):
             chosen, num_inferred = run_first_stage(args, plan, log, data)
             data = replace(data, train=chosen)
         settings = {key: getattr(args, key) for key in METHODS[name].step_settings}
+        for key, value in settings.items():
+            if key.endswith("_warmup") and value >= steps * args.total_epoch:
+                log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
         train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
 
 

@@ -28,19 +28,23 @@ def method_of(settings):
 
 def read_runs(log_dir):
     """Settings and summary of every run that is finished."""
-    for path in sorted(log_dir.glob("*/summary.json")):
+    for path in sorted(log_dir.glob("*/settings.json")):
+        folder = path.parent
         try:
-            settings = json.loads((path.parent / "settings.json").read_text())["settings"]
-            summary = json.loads(path.read_text())
-            is_finished = summary["finished"]
+            settings = json.loads(path.read_text())["settings"]
+            if settings.get("eval_only"):
+                continue
             method_of(settings)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            print(f"left out, cannot be read: {path.parent} ({error!r})", file=sys.stderr)
+            has_summary = (folder / "summary.json").exists()
+            summary = json.loads((folder / "summary.json").read_text()) if has_summary else {}
+            is_finished = has_summary and summary["finished"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            print(f"left out, cannot be read: {folder} ({error!r})", file=sys.stderr)
             continue
         if is_finished:
             yield settings, summary
         else:
-            print(f"left out, not finished: {path.parent}", file=sys.stderr)
+            print(f"left out, not finished: {folder}", file=sys.stderr)
 
 
 def compared(settings, all_names):

@@ -3,11 +3,18 @@
 # skipped, those that were cut off go on: stop it and start it again as you like. Flags go to every
 # run of main.py, so only such as all the methods have; the loops are meant to be edited.
 #
-#   SEEDS="0 1 2" bash scripts/sweep_methods.sh -d cifar10 -n 1000 --total_epoch 20 ...
+#   METHODS="erm sharpdro_agnostic" SEEDS="0 1 2" bash scripts/sweep_methods.sh -d cifar10 -n 1000 --total_epoch 20 ...
 set -uo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 
-: "${METHODS:=erm sam groupdro irm vrex jtt eiil sharpdro sharpdro_agnostic}" "${SEEDS:=0 1 2}"
+known="erm sam groupdro irm vrex jtt eiil sharpdro sharpdro_agnostic"
+: "${METHODS:=$known}" "${SEEDS:=0 1 2}"
+for method in $METHODS; do
+    if [[ " $known " != *" $method "* ]]; then
+        echo "error: no method $method in METHODS: choose from $known" >&2
+        exit 2
+    fi
+done
 for flag in "$@"; do
     case $flag in
     --method* | --seed* | --distribution_agnostic)

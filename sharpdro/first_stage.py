@@ -49,11 +49,15 @@ class JTT:
         repeats = np.where(found["is_error"] == 1, self._upweight, 1)
         return dataclasses.replace(train, repeats=repeats)
 
-    def remark(self, found) -> str | None:
-        """What makes the second stage pointless, if anything does."""
-        if not found["is_error"].any():
+    def remark(self, found) -> str:
+        """How many images the second stage repeats, and whether that makes sense."""
+        errors, count = int(found["is_error"].sum()), len(found["is_error"])
+        if errors == 0:
             return "no training errors, so the second stage is ERM: lower --jtt_epochs"
-        return None
+        text = f"error set: {errors} of {count} images"
+        if 2 * errors > count:
+            text += ", more than half, which singles out nothing: raise --jtt_epochs"
+        return text
 
     def check(self, found) -> bool:
         """Whether values read from a file are possible."""
@@ -71,7 +75,7 @@ class EIIL:
     """
 
     file = "inferred_groups.csv"
-    means = {"probability": "mean_probability", "group": "share_in_group_1"}
+    means = {"probability": "mean_probability_of_group_1", "group": "share_in_group_1"}
     num_inferred = 2  # groups
 
     def __init__(
@@ -128,11 +132,12 @@ class EIIL:
         """The training set with the inferred groups instead of the severities."""
         return dataclasses.replace(train, groups=found["group"].astype(np.int32))
 
-    def remark(self, found) -> str | None:
-        """What makes the second stage pointless, if anything does."""
+    def remark(self, found) -> str:
+        """The groups' sizes, and whether they make sense."""
         if len(set(found["group"].tolist())) == 1:
             return "all images are in one group, so the second stage is ERM: change --eiil_epochs"
-        return None
+        sizes = np.bincount(found["group"].astype(int), minlength=2)
+        return f"inferred groups: {sizes[0]} images in group 0, {sizes[1]} in group 1"
 
     def check(self, found) -> bool:
         """Whether values read from a file are possible."""
@@ -169,8 +174,7 @@ def learn_from_first_stage(stage, folder: Path, train, predict: Callable[[], np.
     table = _alignment(found, stage.means, train.severities)
     write_atomically(folder / ALIGNMENT, _as_csv(table))
     say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
-    if remark := stage.remark(found):
-        say(remark)
+    say(stage.remark(found))
     return stage.apply(train, found)
 
 
@@ -198,7 +202,7 @@ def _as_text(columns):
     lines = []
     for row in rows:
         cells = (f"{v:.3f}" if isinstance(v, float) else str(v) for v in row)
-        lines.append("  " + "".join(f"{cell:>18}" for cell in cells))
+        lines.append("  " + "".join(f"{cell:>29}" for cell in cells))
     return "\n".join(lines)
 
 

@@ -115,9 +115,11 @@ def resolve_method(parser, args, given):
         delattr(args, name)
     for name in method.stage_settings:
         if name.endswith("_epochs") and getattr(args, name) > args.total_epoch:
+            default = "" if name in given else " (default)"
             parser.error(
-                f"--{name} {getattr(args, name)} is more than --total_epoch {args.total_epoch}: "
-                f"lower it, the first stage is the beginning of a run as long as the second"
+                f"--{name} {getattr(args, name)}{default} is more than --total_epoch "
+                f"{args.total_epoch}: lower it, the first stage is the beginning of a run as "
+                f"long as the second"
             )
     if args.sampler == "balanced" and not method.balances:
         parser.error(

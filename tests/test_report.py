@@ -85,10 +85,14 @@ def test_unfinished_and_damaged_runs_are_named_and_left_out(capsys, tmp_path):
     (tmp_path / "run2" / "settings.json").write_text("{}")
     write_run(tmp_path, 0.9)
     (tmp_path / "run3" / "summary.json").write_text("")
+    write_run(tmp_path, 0.9)
+    (tmp_path / "run4" / "summary.json").unlink()  # stopped before its first evaluation
     (tmp_path / "evaluation").mkdir()
+    evaluation = {"settings": {"eval_only": True, "trained_with": {}}}
+    (tmp_path / "evaluation" / "settings.json").write_text(json.dumps(evaluation))
     lines, errors = lines_of(capsys, tmp_path)
     assert len(lines) == 3 and lines[2].split()[0] == "50.0"
-    assert [f"run{n}" in line for n, line in enumerate(errors.splitlines(), 1)] == [True] * 3
+    assert [f"run{n}" in line for n, line in enumerate(errors.splitlines(), 1)] == [True] * 4
     with pytest.raises(SystemExit):
         report.main([str(tmp_path / "evaluation")])
     assert "holds no finished run" in capsys.readouterr().err
@@ -129,6 +133,11 @@ def test_sweep_tells_at_the_end_what_failed(tmp_path):
         for seed in (3, 4)
         for method, code in (("sam", 2), ("groupdro", 137))
     ]
+
+
+def test_sweep_refuses_unknown_methods_before_it_starts(tmp_path):
+    code, calls, error = sweep(tmp_path, methods="erm grupdro")
+    assert code == 2 and not calls and error.startswith("error: no method grupdro in METHODS: ")
 
 
 def test_sweep_refuses_what_it_gives_itself(tmp_path):
