@@ -15,10 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sharpdro.command_line import FREE_ON_RESUME, default_of
-from sharpdro.methods import METHODS, variant
+from sharpdro.methods import METHOD_SETTINGS, METHODS, variant
 
 NOT_COMPARED = FREE_ON_RESUME | {"seed", "method", "distribution_agnostic"}
-_OF_METHODS = set().union(*(method.settings for method in METHODS.values()))
 
 
 def method_of(settings):
@@ -50,7 +49,7 @@ def read_runs(log_dir):
 def compared(settings, all_names):
     """What must be equal for runs to be put together; what a run does not name has its default."""
     own = METHODS[method_of(settings)].settings
-    names = (all_names - NOT_COMPARED - _OF_METHODS) | own.keys()
+    names = (all_names - NOT_COMPARED - METHOD_SETTINGS) | own.keys()
     return {name: settings.get(name, default_of(name)) for name in names}
 
 

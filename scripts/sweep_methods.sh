@@ -7,7 +7,7 @@
 set -uo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 
-known="erm sam groupdro irm vrex jtt eiil sharpdro sharpdro_agnostic"
+known=$(python -c 'from sharpdro.methods import METHODS; print(*METHODS)') || exit 2
 : "${METHODS:=$known}" "${SEEDS:=0 1 2}"
 for method in $METHODS; do
     if [[ " $known " != *" $method "* ]]; then

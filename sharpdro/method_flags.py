@@ -1,7 +1,7 @@
 """The flags of the methods, one help group each, and what does not go together."""
 
 from sharpdro.flag_types import COUNT, POSITIVE, number
-from sharpdro.methods import ABSENT_GROUPS, METHODS, OOD_SCORES, variant
+from sharpdro.methods import ABSENT_GROUPS, METHOD_SETTINGS, METHODS, OOD_SCORES, variant
 
 
 def add_method_flags(parser):
@@ -107,8 +107,7 @@ def resolve_method(parser, args, given):
         )
     method = METHODS[variant(args.method, args.distribution_agnostic)]
     called = f"--method {args.method}" + (" --distribution_agnostic" * args.distribution_agnostic)
-    every = set().union(*(other.settings for other in METHODS.values()))
-    for name in sorted(every - method.settings.keys()):
+    for name in sorted(METHOD_SETTINGS - method.settings.keys()):
         if name in given:
             needs = ", or add --distribution_agnostic" if name == "ood_score" else ""
             parser.error(f"--{name} does not apply to {called}: leave it out{needs}")

@@ -100,6 +100,10 @@ METHODS = {
 }
 
 
+# Names of the settings that not all methods have.
+METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+
+
 def variant(method: str, distribution_agnostic: bool) -> str:
     """The key into METHODS of `--method` with or without `--distribution_agnostic`."""
     return f"{method}_agnostic" if distribution_agnostic else method

@@ -13,14 +13,8 @@ TINY = [
     *("-b", "40", "--lr", "0.05", "--total_epoch", "2"),
     *("--num_val", "6", "--num_test", "5", "--eval_every", "2"),
 ]
-
-
 NAME = "run_dsetcifar10_corrgaussian_noise_{method}_seed0"
-
-
 ERM = ("--method", "erm")
-
-
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -22,7 +22,7 @@ from dataset.specs import CIFAR10
 from sharpdro import train_step
 from sharpdro.command_line import create_parser
 from sharpdro.errors import RunError
-from sharpdro.methods import METHODS
+from sharpdro.methods import METHOD_SETTINGS, METHODS
 
 
 def test_run_directory(run):
@@ -35,9 +35,7 @@ def test_run_directory(run):
     assert settings["settings"]["lr"] == 0.05 and settings["settings"]["rho"] == 0.05
     assert settings["environment"]["device"] == "CPU" and settings["environment"]["mindspore"]
     missing = {a.dest for a in create_parser()._actions} - settings["settings"].keys()
-    others = (
-        set().union(*(m.settings for m in METHODS.values())) - METHODS["sharpdro"].settings.keys()
-    )
+    others = METHOD_SETTINGS - METHODS["sharpdro"].settings.keys()
     assert missing == others | {"help"}
 
     # 120 training images in batches of 40: three steps an epoch, one line for each epoch.

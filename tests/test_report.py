@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,9 @@ def sweep(tmp_path, *flags, methods="sam groupdro sharpdro_agnostic irm erm"):
     """The sweep with a stub for python; returns exit code, calls, stderr."""
     stub = tmp_path / "python"
     stub.write_text(
-        '#!/bin/bash\n[ "$1" = main.py ] || exit 0\n'
+        f'#!/bin/bash\n[ "$1 $2" = "-c from sharpdro.methods import METHODS; print(*METHODS)" ]'
+        f' && exec {sys.executable} "$@"\n'
+        '[ "$1" = main.py ] || exit 0\n'
         f'echo "$@" >> "{tmp_path}/calls"\n'
         'case "$*" in *sam*) exit 2;; *groupdro*) exit 137;; *irm*) exit 130;; esac\n'
     )
