@@ -16,6 +16,7 @@ with hold_interrupts():  # NumPy and SciPy start threads
     from tqdm import tqdm
 
     from corruptions.errors import DataError
+    from dataset.filelists import FILELIST_DIR
     from dataset.specs import DATASETS
     from sharpdro.command_line import (
         FREE_ON_RESUME,
@@ -38,8 +39,9 @@ def recorded(args):
 
 
 def making(args):
-    """How corrupted images that are missing are made."""
+    """How images that are missing are made."""
     return {
+        "filelist_dir": args.filelist_dir or FILELIST_DIR,
         "frost_dir": args.frost_dir,
         "num_workers": args.num_workers,
         "show_progress": args.show_progress,
@@ -77,6 +79,13 @@ def build_network(args):
     shape = {"depth": args.depth, "widen_factor": args.widen_factor}
     settings = shape if args.model == "wideresnet" else {}
     return create_model(args.model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
+
+
+def check_pretrained(args):
+    """Refuse weights that do not fit before anything long starts."""
+    from sharpdro.pretrained import load_pretrained
+
+    load_pretrained(build_network(args)[0], args.pretrained)
 
 
 def open_log(args, last_part):
@@ -139,17 +148,25 @@ def make_plan(args, steps):
     )
 
 
-def count_steps(args):
-    """Full batches in the training set, known before it is read."""
-    from dataset.pipeline import steps_per_epoch
+def count_images(args):
+    """The number of training images, before they are read; None where lists say which they are."""
     from dataset.poisson import severity_counts
 
-    num_classes = DATASETS[args.dataset].num_classes
-    images = num_classes * int(severity_counts(args.num_per_class, args.num_severity).sum())
-    steps = steps_per_epoch(images, args.batch_size)
+    if args.num_per_class is None:
+        return None
+    per_class = severity_counts(args.num_per_class, args.num_severity).sum()
+    return DATASETS[args.dataset].num_classes * int(per_class)
+
+
+def count_steps(args, num_images):
+    """Full batches in the training set."""
+    from dataset.pipeline import steps_per_epoch
+
+    steps = steps_per_epoch(num_images, args.batch_size)
     if steps == 0:
         raise RunError(
-            f"-b {args.batch_size} is more than the {images} training images: lower -b or raise -n"
+            f"-b {args.batch_size} is more than the {num_images} training images: lower -b"
+            + (" or raise -n" if args.num_per_class else "")
         )
     return steps
 
@@ -165,10 +182,14 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
     from dataset.pipeline import training_batches
     from sharpdro.evaluate import Evaluator
     from sharpdro.optimizer import create_sgd
+    from sharpdro.pretrained import load_pretrained
+    from sharpdro.run_log import LAST_CHECKPOINT
     from sharpdro.train_step import create_train_step
     from sharpdro.trainer import Trainer
 
     network, normalize = build_network(args)
+    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
+        log.say(load_pretrained(network, args.pretrained))
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     measure = Evaluator(network, normalize)
     sets = {"validation": data.validation, "test": data.test}
@@ -226,14 +247,20 @@ def train(args):
     if log.is_finished():
         print(f"finished already: {log.folder}")
         return
-    steps = count_steps(args)
+    expected = count_images(args)
+    if expected is not None:
+        count_steps(args, expected)  # refused at once where there is no step
     device = select_device(args.device_target)
+    if args.pretrained and not log.exists():
+        check_pretrained(args)
     data = read_data(args)
+    steps = count_steps(args, len(data.train.labels))
 
     from sharpdro.environment import describe_data, describe_environment
 
     log.open(recorded(args), describe_environment(device))
     with contextlib.closing(log):
+        log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
         plan, num_inferred = make_plan(args, steps), None
         if METHODS[name].stage_settings:

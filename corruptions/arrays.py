@@ -7,9 +7,6 @@ was made, see `corruptions.manifest`.
 
 import functools
 import hashlib
-import os
-import shutil
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -21,16 +18,14 @@ from tqdm import tqdm
 
 from corruptions import corrupt, manifest
 from corruptions.errors import DataError
-from corruptions.files import complete, exclusive_partial
+from corruptions.files import check_space, complete, exclusive_partial
 from corruptions.frost_photographs import read_photographs
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
-from corruptions.workers import worker_pool
+from corruptions.workers import in_order, worker_pool
 
 # Of clean images: what a worker gets at a time.
 _CHUNK_BYTES = 2**21
-# Enough to keep all workers busy, few enough that an interruption need not wait for them.
-_CHUNKS_AHEAD = 2 * (os.cpu_count() or 1)
 # Below this much, 50,000 images of 32×32, starting worker processes costs more than it saves.
 _WORTH_WORKERS_BYTES = 150_000_000
 
@@ -194,7 +189,7 @@ def make_arrays(
     """
     _try_out(sources, recipes)
     num_bytes = sum(sources[recipe.split].images.nbytes for recipe in recipes)
-    _check_space(folder, num_bytes)
+    check_space(folder, num_bytes)
     total = sum(len(sources[recipe.split].images) for recipe in recipes)
     names = list(dict.fromkeys(recipe.name for recipe in recipes))
     what = names[0] if len(names) == 1 else f"{len(names)} corruptions"
@@ -218,16 +213,6 @@ def _try_out(sources: dict[str, Source], recipes: list[Recipe]) -> None:
             next(corrupted_chunks(sources[recipe.split].images[:1], recipe, None))
         except ValueError as error:
             raise DataError(f"{recipe.name}: {error}") from error
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    parents = folder.absolute(), *folder.absolute().parents
-    free = shutil.disk_usage(next(path for path in parents if path.exists())).free
-    if free < needed:
-        raise OSError(
-            f"{folder}: the arrays take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free: "
-            f"make room, or use another folder"
-        )
 
 
 def write_array(
@@ -283,16 +268,8 @@ def corrupted_chunks(
     images: np.ndarray, recipe: Recipe, pool: Executor | None
 ) -> Iterator[np.ndarray]:
     """The corrupted images, uint8, in order, some hundred at a time."""
-    waiting = deque()
-    for start, chunk in chunks(images):
-        if pool is None:
-            yield _corrupt_chunk(chunk, recipe, start)
-            continue
-        waiting.append(pool.submit(_corrupt_chunk, chunk, recipe, start))
-        if len(waiting) > _CHUNKS_AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    jobs = ((chunk, recipe, start) for start, chunk in chunks(images))
+    return in_order(pool, _corrupt_chunk, jobs)
 
 
 def _corrupt_chunk(images: np.ndarray, recipe: Recipe, first_index: int) -> np.ndarray:

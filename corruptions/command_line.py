@@ -26,11 +26,11 @@ FROST_DIR_HELP = (
 SETS = {"all": CORRUPTIONS, "standard": STANDARD, "extra": EXTRA}
 
 
-def read_clean(spec, data_dir: Path) -> dict:
+def read_clean(spec, data_dir: Path, num_workers: int = 0) -> dict:
     """The clean images and labels of a dataset's splits, see `dataset.prepare_dataset`."""
     from dataset.prepare_dataset import read_clean
 
-    return read_clean(spec, data_dir, show_progress=True)
+    return read_clean(spec, data_dir, num_workers, show_progress=True, report=print)
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +12,21 @@ from typing import BinaryIO
 def partial_path(path: Path) -> Path:
     """Where a file is while it is being written."""
     return path.with_name(f".{path.name}.partial")
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """See that a folder, which need not be there yet, has room for arrays.
+
+    Raises:
+        OSError: fewer than `needed` bytes are free.
+    """
+    parents = folder.absolute(), *folder.absolute().parents
+    free = shutil.disk_usage(next(path for path in parents if path.exists())).free
+    if free < needed:
+        raise OSError(
+            f"{folder}: the arrays take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free: "
+            f"make room, or use another folder"
+        )
 
 
 def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None = None) -> None:

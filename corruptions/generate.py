@@ -140,7 +140,7 @@ def folder_of(args):
 def read_sources(args):
     """The clean images by split."""
     if args.dataset:
-        splits = read_clean(DATASETS[args.dataset], args.data_dir)
+        splits = read_clean(DATASETS[args.dataset], args.data_dir, args.num_workers)
         return {name: Source(*splits[name]) for name in args.splits or splits}
     images = read_npy("--images", args.images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:

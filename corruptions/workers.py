@@ -5,10 +5,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from multiprocessing.connection import wait
 
+# Enough to keep all workers busy, few enough that an interruption need not wait for them.
+_JOBS_AHEAD = 2 * (os.cpu_count() or 1)
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -32,7 +35,7 @@ def _restore(environment: dict[str, str | None]) -> None:
 
 @contextlib.contextmanager
 def worker_pool(num_workers: int) -> Iterator[Executor | None]:
-    """Processes that corrupt images; None (work in this process) below two workers.
+    """Processes that work on images; None (work in this process) below two workers.
 
     Raises:
         OSError: a worker was killed.
@@ -55,10 +58,27 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
         yield pool
     except BrokenExecutor as error:
         raise OSError(
-            "a process that makes corrupted images was killed, perhaps for want of memory: "
+            "a process that works on images was killed, perhaps for want of memory: "
             "start again, with a lower --num_workers"
         ) from error
     finally:
         _restore(environment)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_order(pool: Executor | None, function: Callable, jobs: Iterable[tuple]) -> Iterator:
+    """What `function(*job)` returns for each job, in order; computed by the pool, if there is one.
+
+    The workers are kept some jobs ahead of who takes the results.
+    """
+    waiting = deque()
+    for job in jobs:
+        if pool is None:
+            yield function(*job)
+            continue
+        waiting.append(pool.submit(function, *job))
+        if len(waiting) > _JOBS_AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,6 +1,7 @@
 """Which training image gets which severity: counts after Poisson's law, and the seeded split."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def split_by_severity(
     num_severity: int,
     rng: np.random.Generator,
     mean: float = 1.0,
+    class_names: Sequence[str] = (),
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Draw, per class and without replacement, the training images of each severity.
 
@@ -49,6 +51,7 @@ def split_by_severity(
         num_severity: S.
         rng: source of the draw.
         mean: mean of the Poisson law.
+        class_names: for messages; the labels' numbers unless given.
 
     Returns:
         For each severity 0 … S the indices of its images, ascending; then the indices of the
@@ -68,8 +71,9 @@ def split_by_severity(
     classes, starts = np.unique(np.asarray(labels)[by_class], return_index=True)
     for label, members in zip(classes, np.split(by_class, starts[1:])):
         if num_per_class > len(members) or needed == len(members):
+            name = class_names[label] if class_names else label
             raise DataError(
-                f"-n {num_per_class} is too large: class {label} has {len(members)} images, of "
+                f"-n {num_per_class} is too large: class {name} has {len(members)} images, of "
                 f"which some must be left for validation"
             )
         drawn = np.split(rng.permutation(members), np.cumsum(counts))

@@ -7,14 +7,16 @@ are then measured on the same images. Arrays that are there are used, also of ot
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
 from corruptions.manifest import Recipe
+from dataset import filelists
 from dataset.cifar import read_cifar
+from dataset.imagenet30 import read_imagenet30
 from dataset.poisson import split_by_severity
 from dataset.specs import DatasetSpec
 from dataset.synthetic import read_synthetic
@@ -28,7 +30,7 @@ class TrainingSet:
     """What is trained on.
 
     Args:
-        images: uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3), an array or something that gives rows as one.
         labels: int32 (N,).
         severities: int32 (N,).
         indices: of each image in the dataset's own order, ints (N,).
@@ -36,7 +38,7 @@ class TrainingSet:
         repeats: how often each image counts when batches are drawn, ints (N,); once unless given.
     """
 
-    images: np.ndarray
+    images: "np.ndarray | Rows"
     labels: np.ndarray
     severities: np.ndarray
     indices: np.ndarray
@@ -48,6 +50,31 @@ class TrainingSet:
             object.__setattr__(self, "groups", self.severities)
         if self.repeats is None:
             object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
+
+
+class Rows:
+    """Rows of several arrays as one, read when they are asked for: memory-mapped arrays stay so.
+
+    Args:
+        arrays: uint8 (M, H, W, 3) each.
+        which: which array each row is from, ints (N,).
+        indices: its row there, ints (N,).
+    """
+
+    def __init__(self, arrays: list[np.ndarray], which: np.ndarray, indices: np.ndarray):
+        self._arrays = [np.asarray(array) for array in arrays]
+        self._which, self._indices = which, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        which, indices = self._which[rows], self._indices[rows]
+        images = np.empty((len(indices), *self._arrays[0].shape[1:]), np.uint8)
+        for number in np.unique(which):
+            chosen = which == number
+            images[chosen] = self._arrays[number][indices[chosen]]
+        return images
 
 
 @dataclass(frozen=True)
@@ -67,19 +94,39 @@ class EvaluationSet:
 class PreparedData:
     """What a run trains on and is measured on.
 
-    `num_foreign` of the corrupted arrays were there already and not made by this program.
+    `num_foreign` of the corrupted arrays were there already and not made by this program. For a
+    dataset made of folders, `lists` says which image is where, see `dataset.filelists`: texts by
+    file name.
     """
 
     train: TrainingSet
     validation: EvaluationSet
     test: EvaluationSet
     num_foreign: int = 0
+    lists: dict[str, str] = field(default_factory=dict)
 
 
 def read_clean(
-    spec: DatasetSpec, data_dir: Path, show_progress: bool = False
+    spec: DatasetSpec,
+    data_dir: Path,
+    num_workers: int = 0,
+    show_progress: bool = False,
+    report: Callable[[str], object] = lambda text: None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The clean images, uint8 (N, H, W, 3), and labels, int32 (N,), of "train" and "test"."""
+    """Read a dataset's clean images.
+
+    Args:
+        spec: the dataset.
+        data_dir: where datasets lie.
+        num_workers: processes that decode photographs.
+        show_progress: draw progress bars.
+        report: called with a line that tells what is done.
+
+    Returns:
+        For "train" and "test": images, uint8 (N, H, W, 3), and labels, int32 (N,).
+    """
+    if spec.class_names:
+        return read_imagenet30(spec, data_dir, num_workers, show_progress, report)
     return _READERS[spec.name](spec, data_dir, show_progress)
 
 
@@ -87,11 +134,12 @@ def prepare_dataset(
     spec: DatasetSpec,
     data_dir: Path,
     corruption: str,
-    num_per_class: int,
+    num_per_class: int | None,
     num_severity: int,
     seed: int,
     num_val: int = 0,
     num_test: int = 0,
+    filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
@@ -103,10 +151,11 @@ def prepare_dataset(
         spec: the dataset.
         data_dir: where datasets lie.
         corruption: one of `corruptions.CORRUPTIONS`.
-        num_per_class: n of the Poisson law, see `severity_counts`.
+        num_per_class: n of the Poisson law, see `severity_counts`; None: lists say what is where.
         num_severity: S; training images carry severities 0 … S, evaluation runs at each.
         seed: fixes the split and which validation images `num_val` leaves.
         num_val, num_test: images per severity to evaluate on; 0: all.
+        filelist_dir: for a dataset made of folders, where such lists lie.
         frost_dir: folder with the published photographs of frost; None: frost is drawn.
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
@@ -116,21 +165,34 @@ def prepare_dataset(
         DataError: something is missing or does not fit, and cannot be made.
         OSError: a file cannot be read or written.
     """
-    splits = read_clean(spec, data_dir, show_progress)
+    making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
+    splits = read_clean(spec, data_dir, **making)
     rng = np.random.default_rng([seed, 0])
     labels = splits["train"][1]
-    per_severity, validation = split_by_severity(labels, num_per_class, num_severity, rng)
+    test = _listed_test(spec, data_dir, filelist_dir, splits)
+    if num_per_class is None:
+        found = filelists.find_lists(filelist_dir)
+        per_severity, validation = filelists.read_training_lists(
+            found, spec, data_dir, num_severity
+        )
+    else:
+        per_severity, validation = split_by_severity(
+            labels, num_per_class, num_severity, rng, class_names=spec.class_names
+        )
+    lists = {}
+    if spec.class_names:
+        lists = filelists.list_texts(spec, data_dir, per_severity, validation, test)
     if num_val:
         validation = _subset(validation, num_val, rng)
-    making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     arrays, foreign = _corrupted_arrays(
         spec, data_dir, splits, corruption, num_severity, frost_dir, **making
     )
     return PreparedData(
         _training_set(arrays["train"], labels, per_severity),
         EvaluationSet(arrays["train"], validation, labels[validation]),
-        _test_set(arrays["test"], splits["test"][1], num_test),
+        _test_set(arrays["test"], splits["test"][1], test, num_test),
         foreign,
+        lists,
     )
 
 
@@ -140,23 +202,32 @@ def prepare_test_set(
     corruption: str,
     num_severity: int,
     num_test: int = 0,
+    filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
 ) -> EvaluationSet:
     """The test set alone; arguments and errors as for `prepare_dataset`."""
-    splits = {"test": read_clean(spec, data_dir, show_progress)["test"]}
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
+    splits = {"test": read_clean(spec, data_dir, **making)["test"]}
+    test = _listed_test(spec, data_dir, filelist_dir, splits)
     arrays, _ = _corrupted_arrays(
         spec, data_dir, splits, corruption, num_severity, frost_dir, **making
     )
-    return _test_set(arrays["test"], splits["test"][1], num_test)
+    return _test_set(arrays["test"], splits["test"][1], test, num_test)
 
 
-def _test_set(arrays, labels, num_test) -> EvaluationSet:
+def _listed_test(spec, data_dir, filelist_dir, splits) -> np.ndarray:
+    """The test images that count: those of a list, if there is one, or else all."""
+    listed = None
+    if spec.class_names and filelist_dir is not None:
+        listed = filelists.read_test_list(filelists.find_lists(filelist_dir), spec, data_dir)
+    return np.arange(len(splits["test"][1])) if listed is None else listed
+
+
+def _test_set(arrays, labels, chosen, num_test) -> EvaluationSet:
     """Which test images are left does not change with the seed of the run."""
-    chosen = np.arange(len(labels))
     if num_test:
         chosen = _subset(chosen, num_test, np.random.default_rng(0))
     return EvaluationSet(arrays, chosen, labels[chosen])
@@ -168,12 +239,11 @@ def _subset(indices: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
 
 
 def _training_set(arrays, labels, per_severity) -> TrainingSet:
-    images = np.concatenate([array[i] for array, i in zip(arrays, per_severity)])
     severities = np.repeat(
         np.arange(len(per_severity), dtype=np.int32), [len(i) for i in per_severity]
     )
     indices = np.concatenate(per_severity)
-    return TrainingSet(images, labels[indices], severities, indices)
+    return TrainingSet(Rows(arrays, severities, indices), labels[indices], severities, indices)
 
 
 def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_dir, **making):

@@ -28,7 +28,8 @@ class DatasetSpec:
         variant: strengths of the corruptions, see `corruptions`.
         jpeg_quality: of the JPEG file that corrupted images go through, as published; None: none.
         num_per_class: default number of training images per class.
-        model, depth, widen_factor: default network.
+        model, depth, widen_factor: default network; the latter two are a wideresnet's.
+        class_names: folders of the classes, in label order, where a dataset is made of folders.
     """
 
     name: str
@@ -45,6 +46,7 @@ class DatasetSpec:
     model: str
     depth: int
     widen_factor: int
+    class_names: tuple[str, ...] = ()
 
 
 SYNTHETIC = DatasetSpec(
@@ -110,4 +112,29 @@ CIFAR100 = DatasetSpec(
     widen_factor=2,
 )
 
-DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10, CIFAR100)}
+IMAGENET30 = DatasetSpec(
+    name="imagenet30",
+    side=64,
+    num_classes=30,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    clean_folder="ImageNet-30",
+    corrupted_folder="ImageNet-30-64-C",
+    archive=None,
+    variant="imagenet64",
+    jpeg_quality=85,
+    num_per_class=1000,
+    model="resnet50",
+    depth=28,
+    widen_factor=2,
+    class_names=(
+        *("acorn", "airliner", "ambulance", "american_alligator", "banjo"),
+        *("barn", "bikini", "digital_clock", "dragonfly", "dumbbell"),
+        *("forklift", "goblet", "grand_piano", "hotdog", "hourglass"),
+        *("manhole_cover", "mosque", "nail", "parking_meter", "pillow"),
+        *("revolver", "rotary_dial_telephone", "schooner", "snowmobile", "soccer_ball"),
+        *("stingray", "strawberry", "tank", "toaster", "volcano"),
+    ),
+)
+
+DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10, CIFAR100, IMAGENET30)}

@@ -60,6 +60,8 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Cell:
 class ResNet(nn.Cell):
     """ResNet: float32 (N, 3, H, W) to logits (N, num_classes)."""
 
+    CLASSIFIER = "fc"
+
     def __init__(self, block: type, blocks_per_stage: tuple, num_classes: int):
         super().__init__()
         self.conv1 = convolution(3, 64, 7, 2)

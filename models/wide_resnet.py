@@ -47,6 +47,8 @@ class WideResNet(nn.Cell):
         ValueError: depth is not 6k + 4 with k ≥ 1, or widen_factor is below 1.
     """
 
+    CLASSIFIER = "classifier"
+
     def __init__(self, num_classes: int, depth: int = 28, widen_factor: int = 2):
         super().__init__()
         if depth < 10 or (depth - 4) % 6:

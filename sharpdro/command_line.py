@@ -6,6 +6,7 @@ from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.command_line import FROST_DIR_HELP, Parser
+from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
@@ -14,12 +15,21 @@ from sharpdro.methods import FIRST_STAGE_FOLDER, SAMPLERS, variant
 
 # Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
-    *("resume", "data_dir", "log_dir", "num_workers", "show_progress", "device_target", "save_step")
+    *(
+        "resume",
+        "data_dir",
+        "log_dir",
+        "num_workers",
+        "show_progress",
+        "device_target",
+        "save_step",
+    ),
+    "filelist_dir",  # what the lists say is compared with what they said
 }
 # What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
 FROM_CHECKPOINT = {
     *("dataset", "corruption", "num_severity", "num_test", "eval_batch_size", "seed"),
-    *("model", "depth", "widen_factor"),
+    *("model", "depth", "widen_factor", "filelist_dir"),
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
@@ -94,7 +104,10 @@ def add_data_flags(add):
     text = f"one of {', '.join(CORRUPTIONS)}; images that are missing are made"
     names = {"choices": CORRUPTIONS, "metavar": "NAME"}
     add("-c", "--corruption", default="gaussian_noise", help=text, **names)
-    text = f"training images per class, shared out by Poisson's law {per_dataset('num_per_class')}"
+    text = (
+        f"training images per class, shared out by Poisson's law; not with the lists of "
+        f"--filelist_dir {per_dataset('num_per_class')}"
+    )
     add("-n", "--num_per_class", type=POSITIVE, metavar="N", help=text)
     text = f"highest severity, 1 to {MAX_SEVERITY}; groups are severities 0 (clean) to this one"
     add("--num_severity", type=number(int, 1, MAX_SEVERITY), default=5, metavar="S", help=text)
@@ -103,6 +116,12 @@ def add_data_flags(add):
     add("--num_test", type=COUNT, default=0, metavar="N", help=f"test {text}")
     text = "also crop training images at random, after padding them by side/8 pixels"
     add("--augment_data", action="store_true", help=text)
+    text = (
+        f"for -d imagenet30: folder with lists that say which photograph belongs where, as "
+        f"imagenet30_filelist/split_imagenet30.py writes them; without lists the photographs are "
+        f"shared out anew (default: {FILELIST_DIR.name}/ of this program)"
+    )
+    add("--filelist_dir", type=Path, metavar="DIR", help=text)
     add("--frost_dir", type=Path, metavar="DIR", help=f"for -c frost: {FROST_DIR_HELP}")
     text = "processes that make missing corrupted images; 0 or 1: this one alone"
     cores = len(os.sched_getaffinity(0))
@@ -116,6 +135,12 @@ def add_model_flags(add):
     add("--depth", type=wideresnet_depth, metavar="D", help=text)
     text = f"width of the wideresnet {per_dataset('widen_factor')}"
     add("--widen_factor", type=POSITIVE, metavar="K", help=text)
+    text = (
+        "weights to start from: a MindSpore checkpoint of the same network, such as a run's "
+        "best.ckpt, or a .safetensors file with torchvision's names; the classifier starts anew "
+        "where the number of classes differs (default: none, random weights)"
+    )
+    add("--pretrained", type=Path, metavar="FILE", help=text)
 
 
 def add_training_flags(add):
@@ -203,7 +228,8 @@ def resolve_dataset(parser, args):
     if args.frost_dir is not None and args.corruption != "frost":
         parser.error(f"--frost_dir does not apply to -c {args.corruption}: leave it out")
     spec = DATASETS[args.dataset]
-    args.num_per_class = args.num_per_class or spec.num_per_class
+    if not uses_lists(parser, args, spec):
+        args.num_per_class = args.num_per_class or spec.num_per_class
     args.model = args.model or spec.model
     if args.model == "wideresnet":
         args.depth = args.depth or spec.depth
@@ -211,6 +237,23 @@ def resolve_dataset(parser, args):
     elif args.depth or args.widen_factor:
         flag = "--depth" if args.depth else "--widen_factor"
         parser.error(f"{flag} applies to -m wideresnet only, not to -m {args.model}")
+
+
+def uses_lists(parser, args, spec):
+    """Whether lists say which image belongs where."""
+    if not spec.class_names:
+        if args.filelist_dir is not None:
+            parser.error(f"--filelist_dir does not apply to -d {spec.name}: leave it out")
+        return False
+    folder = args.filelist_dir or FILELIST_DIR
+    if args.filelist_dir is not None and not folder.is_dir():
+        parser.error(f"--filelist_dir {folder} is not a folder")
+    lists = find_lists(folder)
+    if args.filelist_dir is not None and not lists:
+        parser.error(f"--filelist_dir {folder} holds no lists such as imagenet30_val.txt")
+    if lists and args.num_per_class:
+        parser.error(f"-n does not go with the lists in {folder}: leave it out, or move them away")
+    return bool(lists)
 
 
 def default_of(name):

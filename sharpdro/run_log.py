@@ -25,7 +25,7 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that appears only once it is complete and on disk."""
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
+    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -183,6 +183,23 @@ class RunLog:
                 f"{self.settings_path} cannot be read ({error}): "
                 f"delete {self.folder} or choose another --desc"
             ) from error
+
+    def keep(self, folder: str, texts: dict[str, str]) -> None:
+        """Keep files in a folder of the run; a resumed run must have the same again.
+
+        Raises:
+            RunError: one that is there differs.
+        """
+        for name, text in texts.items():
+            path = self.folder / folder / name
+            path.parent.mkdir(exist_ok=True)
+            if not path.exists():
+                write_atomically(path, text)
+            elif path.read_text(encoding="utf-8", errors="surrogateescape") != text:
+                raise RunError(
+                    f"{path} differs from what holds now, so this run cannot go on: restore the "
+                    f"photographs and lists that it was started with, or choose another --desc"
+                )
 
     def say(self, text: str) -> None:
         """Print a text and add it to log.txt, each line with the time."""

@@ -56,11 +56,12 @@ BAD_VALUES = {
 }
 
 
-# Switches take no value; paths are tried in test_bad_states.
+# Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
+    *("--filelist_dir", "--pretrained"),
 }
 
 

@@ -41,7 +41,8 @@ def test_every_image_is_corrupted_at_its_severity(data_dir):
     used = []
     train = data.train
     assert np.array_equal(train.groups, train.severities) and (train.repeats == 1).all()
-    columns = (train.images, train.labels, train.severities, train.indices)
+    images_of_all = train.images[np.arange(len(train.labels))]
+    columns = (images_of_all, train.labels, train.severities, train.indices)
     for image, label, severity, index in zip(*columns):
         row = rows[severity][image.tobytes()]
         assert labels[row] == label and row == index
@@ -77,6 +78,22 @@ def test_arrays_that_are_there_are_used(data_dir):
     np.save(path, own)
     data = prepare(data_dir)
     assert (data.train.images[data.train.severities == 1] == 77).all()
+
+
+def test_training_images_are_read_when_they_are_asked_for(data_dir):
+    """Nothing is copied: what changes in the mapped file shows."""
+    train = prepare(data_dir).train
+    row = np.flatnonzero(train.severities == 1)[3]
+    assert len(train.images) == len(train.labels)
+    path = array_path(data_dir)
+    array = np.lib.format.open_memmap(path, mode="r+")
+    array[train.indices[row]] = 201
+    array.flush()
+    rows = np.array([row, 0, row])
+    found = train.images[rows]
+    assert (found[[0, 2]] == 201).all() and not (found[1] == 201).all()
+    found[:] = 0
+    assert (train.images[rows][0] == 201).all()
 
 
 def test_arrays_of_other_origin_are_used_and_counted(data_dir):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dataset.poisson import severity_counts
 from dataset.sampling import SAMPLERS
+from dataset.specs import DATASETS
 from models import MODELS
 from sharpdro import command_line, group_weights, methods, train_step, worst_case
 from sharpdro.first_stage import FIRST_STAGES
@@ -95,11 +98,33 @@ def test_lists_of_names_agree():
     assert {n for n, m in methods.METHODS.items() if m.stage_settings} == FIRST_STAGES.keys()
 
 
-def test_table_of_the_readme_is_the_one_of_the_code():
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| `" in line]
-    by_name = {row[0].strip("`"): row for row in rows if len(row) == 5}
-    del by_name["--method"]
+def table_of_readme(head):
+    """The rows of the README's table whose first column has this head, by their first cells."""
+    lines = iter((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
+    next(line for line in lines if line.startswith(f"| `{head}` |")), next(lines)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in itertools.takewhile(lambda line: line.startswith("|"), lines)
+    ]
+    return {row[0].strip("`"): row for row in rows}
+
+
+def test_table_of_datasets_is_that_of_the_code():
+    rows = table_of_readme("-d")
+    assert rows.keys() == DATASETS.keys()
+    for name, spec in DATASETS.items():
+        _, train, evaluated, images, network = rows[name]
+        counts = severity_counts(spec.num_per_class, 5) * spec.num_classes
+        assert train == f"{' '.join(map(str, counts))} ({spec.num_per_class})"
+        assert images == f"{spec.side}×{spec.side}, {spec.num_classes} classes"
+        shape = f"-{spec.depth}-{spec.widen_factor}" if spec.model == "wideresnet" else ""
+        assert network.lower().replace("resnet-50", "resnet50") == spec.model + shape
+        validation = int(evaluated.split(", ")[0].replace(",", ""))
+        assert validation + counts.sum() in (5_000, 50_000, 39_000)
+
+
+def test_table_of_methods_is_that_of_the_code():
+    by_name = table_of_readme("--method")
     by_name["sharpdro_agnostic"] = by_name.pop("sharpdro --distribution_agnostic")
     assert by_name.keys() == methods.METHODS.keys()
     for name, method in methods.METHODS.items():

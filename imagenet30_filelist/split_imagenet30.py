@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Share out the photographs of ImageNet-30: write the lists that main.py then goes by.
+
+Which training photograph gets which severity, which are for validation, and the test photographs.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from corruptions.command_line import Parser, count, fail
+from corruptions.errors import DataError
+from corruptions.files import complete, exclusive_partial
+from dataset.filelists import list_texts
+from dataset.poisson import split_by_severity
+from dataset.prepare_dataset import read_clean
+from dataset.specs import IMAGENET30
+
+
+def create_parser():
+    parser = Parser(
+        prog="split_imagenet30.py",
+        description=__doc__,
+        epilog="Writes imagenet30_distribution_0.txt and so on, imagenet30_val.txt and "
+        "imagenet30_test.txt, with lines class/file label; the same again for the same flags. "
+        "main.py with the same seed, -n and --num_severity shares out in the same way by itself.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=Path("data"), help="where ImageNet-30/ lies (%(default)s)")
+    text = "training photographs per class, shared out by Poisson's law (%(default)s)"
+    add("-n", "--num_per_class", type=count, default=IMAGENET30.num_per_class, help=text)
+    text = "highest severity, 1 to 5 (%(default)s)"
+    add("--num_severity", type=int, choices=range(1, 6), default=5, metavar="S", help=text)
+    add("--seed", type=count, default=0, help="fixes who gets what (%(default)s)")
+    text = "folder for the lists (default: the one of this script, where main.py looks)"
+    add("-o", "--output", type=Path, default=Path(__file__).resolve().parent, help=text)
+    text = "processes that decode photographs, where that was not done yet (%(default)s)"
+    add("--num_workers", type=count, default=len(os.sched_getaffinity(0)), help=text)
+    return parser
+
+
+def split(args):
+    """The lists' texts by file name, drawn as `prepare_dataset` does."""
+    splits = read_clean(IMAGENET30, args.data_dir, args.num_workers, True, print)
+    per_severity, validation = split_by_severity(
+        splits["train"][1],
+        args.num_per_class,
+        args.num_severity,
+        np.random.default_rng([args.seed, 0]),
+        class_names=IMAGENET30.class_names,
+    )
+    test = np.arange(len(splits["test"][1]))
+    return list_texts(IMAGENET30, args.data_dir, per_severity, validation, test)
+
+
+def write(folder, texts):
+    """Write the lists; those that are there must be the same."""
+    contents = {folder / n: t.encode("utf-8", "surrogateescape") for n, t in texts.items()}
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise DataError(f"{path} is another list: delete it, or choose another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, content in contents.items():
+        with exclusive_partial(path) as partial:
+            partial.write(content)
+            complete(partial, path)
+        print(f"{path}: {content.count(10):,} photographs")
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    parser = create_parser()
+    args = parser.parse_args(argv)
+    try:
+        write(args.output, split(args))
+    except (DataError, OSError) as error:
+        return fail(parser, error)
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted: the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
