@@ -15,8 +15,9 @@ with hold_interrupts():  # NumPy and SciPy start threads
     import numpy as np
     from tqdm import tqdm
 
+    from corruptions.command_line import replace_what_cannot_be_printed
     from corruptions.errors import DataError
-    from dataset.filelists import FILELIST_DIR
+    from dataset.filelists import FILELIST_DIR, find_lists
     from dataset.specs import DATASETS
     from sharpdro.command_line import (
         FREE_ON_RESUME,
@@ -41,7 +42,6 @@ def recorded(args):
 def making(args):
     """How images that are missing are made."""
     return {
-        "filelist_dir": args.filelist_dir or FILELIST_DIR,
         "frost_dir": args.frost_dir,
         "num_workers": args.num_workers,
         "show_progress": args.show_progress,
@@ -49,7 +49,39 @@ def making(args):
     }
 
 
-def read_data(args):
+def settle_lists(args, log):
+    """Where the lists lie that say which image belongs where; None without any.
+
+    A run that is taken up goes by the lists that it has kept, and by its own -n.
+    """
+    spec = DATASETS[args.dataset]
+    if not spec.class_names:
+        return None
+    kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
+    if log.exists() and find_lists(kept):
+        if args.num_per_class is None:
+            args.num_per_class = log.read_settings()["num_per_class"]
+        return kept
+    if not find_lists(folder):
+        args.num_per_class = args.num_per_class or spec.num_per_class
+        return None
+    if args.num_per_class is not None:
+        raise RunError(
+            f"-n does not go with the lists in {folder}: leave it out, or move them away"
+        )
+    return folder
+
+
+def lists_for_evaluation(args):
+    """Where the list of test images lies: with the checkpoint's run, unless another is named."""
+    if not DATASETS[args.dataset].class_names:
+        return None
+    run = args.checkpoint.resolve().parent
+    kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]
+    return args.filelist_dir or next(filter(find_lists, kept), FILELIST_DIR)
+
+
+def read_data(args, lists):
     """The data that the settings ask for."""
     from dataset.prepare_dataset import prepare_dataset
 
@@ -58,11 +90,12 @@ def read_data(args):
             DATASETS[args.dataset],
             args.data_dir,
             args.corruption,
-            args.num_per_class,
+            None if lists else args.num_per_class,
             args.num_severity,
             args.seed,
             num_val=args.num_val,
             num_test=args.num_test,
+            filelist_dir=lists,
             **making(args),
         )
 
@@ -100,6 +133,11 @@ def open_log(args, last_part):
     if not args.resume:
         hint = "" if args.eval_only else "add --resume to continue it, or "
         raise RunError(f"{log.folder} exists already: {hint}choose another --desc")
+    return log
+
+
+def check_resumable(args, log):
+    """Refuse to go on with a run that is another one."""
     before, now = log.read_settings(), recorded(args)
     for key in sorted(now.keys() - FREE_ON_RESUME):
         earlier = before.get(key, default_of(key))
@@ -110,7 +148,6 @@ def open_log(args, last_part):
             )
     if not args.save_last:
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
-    return log
 
 
 def for_each_severity(function, split, chosen, args):
@@ -244,6 +281,9 @@ def train(args):
     """Train by one method."""
     name = variant(args.method, args.distribution_agnostic)
     log = open_log(args, name)
+    lists = settle_lists(args, log)
+    if log.exists():
+        check_resumable(args, log)
     if log.is_finished():
         print(f"finished already: {log.folder}")
         return
@@ -253,7 +293,7 @@ def train(args):
     device = select_device(args.device_target)
     if args.pretrained and not log.exists():
         check_pretrained(args)
-    data = read_data(args)
+    data = read_data(args, lists)
     steps = count_steps(args, len(data.train.labels))
 
     from sharpdro.environment import describe_data, describe_environment
@@ -262,6 +302,8 @@ def train(args):
     with contextlib.closing(log):
         log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
+        if lists:
+            log.say(f"which photograph belongs where is said by the lists in {lists}")
         plan, num_inferred = make_plan(args, steps), None
         if METHODS[name].stage_settings:
             chosen, num_inferred = run_first_stage(args, plan, log, data)
@@ -295,6 +337,7 @@ def evaluate(args):
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
+            filelist_dir=lists_for_evaluation(args),
             **making(args),
         )
     scores = for_each_severity(Evaluator(network, normalize), "test", test, args)
@@ -312,9 +355,7 @@ def evaluate(args):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not every character is in every encoding
-            stream.reconfigure(errors="replace")
+    replace_what_cannot_be_printed()
     try:
         with hold_interrupts():
             args = parse(argv)

@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
     *("Parser", "check_frost_dir", "count", "expand", "fail", "read_clean"),
+    "replace_what_cannot_be_printed",
 ]
 
 FROST_DIR_HELP = (
@@ -26,11 +27,18 @@ FROST_DIR_HELP = (
 SETS = {"all": CORRUPTIONS, "standard": STANDARD, "extra": EXTRA}
 
 
-def read_clean(spec, data_dir: Path, num_workers: int = 0) -> dict:
+def read_clean(spec, data_dir: Path, num_workers: int, splits: tuple[str, ...]) -> dict:
     """The clean images and labels of a dataset's splits, see `dataset.prepare_dataset`."""
     from dataset.prepare_dataset import read_clean
 
-    return read_clean(spec, data_dir, num_workers, show_progress=True, report=print)
+    return read_clean(spec, data_dir, num_workers, show_progress=True, report=print, splits=splits)
+
+
+def replace_what_cannot_be_printed() -> None:
+    """Not every character of a message is in every terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 class Parser(argparse.ArgumentParser):

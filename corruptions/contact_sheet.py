@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Draw one image under many corruptions: a PNG, one row per corruption, one column per severity."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -54,7 +55,8 @@ def read_image(args):
     """The image, uint8 (H, W, 3), and the variant."""
     if args.dataset:
         spec = DATASETS[args.dataset]
-        images, _ = read_clean(spec, args.data_dir)["test"]
+        cores = len(os.sched_getaffinity(0))
+        images, _ = read_clean(spec, args.data_dir, cores, ("test",))["test"]
         if args.index >= len(images):
             raise DataError(f"--index {args.index}: the test set has {len(images)} images")
         return images[args.index], args.variant or spec.variant

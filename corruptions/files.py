@@ -47,6 +47,17 @@ def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None 
 
 
 @contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file, such as a full disk's, say what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.strerror:
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
+        raise
+
+
+@contextlib.contextmanager
 def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
     """An empty file beside `path`, locked; it is gone afterwards unless `complete` was called.
 
@@ -59,18 +70,15 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
     name = partial_path(path)
     partial = None
     try:
-        while True:
-            partial = open(name, "ab")  # noqa: SIM115
-            fcntl.flock(partial, fcntl.LOCK_EX)
-            if _is_at(name, partial):
-                break
-            partial.close()
-        partial.truncate(0)
-        yield partial
-    except OSError as error:
-        if error.filename is None and error.strerror:
-            raise OSError(f"{path} cannot be written: {error.strerror}") from error
-        raise
+        with naming(path):
+            while True:
+                partial = open(name, "ab")  # noqa: SIM115
+                fcntl.flock(partial, fcntl.LOCK_EX)
+                if _is_at(name, partial):
+                    break
+                partial.close()
+            partial.truncate(0)
+            yield partial
     finally:
         if partial is not None:
             with contextlib.suppress(OSError):  # what could not be written before cannot be now

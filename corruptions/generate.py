@@ -29,6 +29,7 @@ from corruptions.command_line import (
     expand,
     fail,
     read_clean,
+    replace_what_cannot_be_printed,
 )
 from corruptions.errors import DataError
 from corruptions.manifest import Recipe
@@ -140,8 +141,9 @@ def folder_of(args):
 def read_sources(args):
     """The clean images by split."""
     if args.dataset:
-        splits = read_clean(DATASETS[args.dataset], args.data_dir, args.num_workers)
-        return {name: Source(*splits[name]) for name in args.splits or splits}
+        splits = tuple(args.splits or ("train", "test"))
+        read = read_clean(DATASETS[args.dataset], args.data_dir, args.num_workers, splits)
+        return {name: Source(*read[name]) for name in splits}
     images = read_npy("--images", args.images)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
         raise DataError(
@@ -247,6 +249,7 @@ def _terminate(signum, frame):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
+    replace_what_cannot_be_printed()
     parser = create_parser()
     args = parse(parser, argv)
     before = signal.signal(signal.SIGTERM, _terminate)

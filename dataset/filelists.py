@@ -123,7 +123,7 @@ class _Rows:
 
     def _check(self, line: str, where: str) -> str:
         *paths, label = line.rsplit(maxsplit=1)
-        *above, class_name, file = ["", "", *"".join(paths).replace("\\", "/").split("/")]
+        *above, class_name, file = ["", "", *"".join(paths).split("/")]
         if not class_name:
             raise DataError(f"{where}: expected class/file label, not {line.strip()[:80]!r}")
         name = f"{class_name}/{file}"

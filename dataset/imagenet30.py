@@ -2,9 +2,9 @@
 
 They are decoded once, from DATA_DIR/ImageNet-30 into DATA_DIR/ImageNet-30-64:
 
-    {split}.npy            uint8 (N, 64, 64, 3), one row per photograph
-    {split}_files.txt      the rows' class/file
-    {split}_skipped.txt    what could not be decoded: class/file, size in bytes, reason
+    {split}.npy          uint8 (N, 64, 64, 3), one row per photograph
+    {split}_files.tsv    class/file and size in bytes of each row, in order; where there is a third
+                         column, the photograph could not be decoded for that reason: it has no row
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from corruptions.arrays import open_npy
 from corruptions.errors import DataError
-from corruptions.files import check_space, complete, exclusive_partial
+from corruptions.files import check_space, complete, naming
 from corruptions.workers import in_order, worker_pool
 from dataset.specs import DatasetSpec
 
@@ -34,6 +34,8 @@ _CHUNK = 128
 # With fewer, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 500
 _MAX_NAMED = 20
+# Of a .npy file of such an array, whatever its length.
+_HEADER_BYTES = 128
 
 
 def read_imagenet30(
@@ -42,27 +44,34 @@ def read_imagenet30(
     num_workers: int,
     show_progress: bool,
     report: Callable[[str], object],
+    splits: tuple[str, ...] = tuple(FOLDERS),
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The photographs at 64×64, memory-mapped; decoded before, where that was not done yet.
 
     The arguments are those of `dataset.prepare_dataset.read_clean`.
 
     Returns:
-        For "train" and "test": images, uint8 (N, 64, 64, 3), and labels, int32 (N,), by class and
-        file name.
+        For each split: images, uint8 (N, 64, 64, 3), and labels, int32 (N,), by class and file
+        name.
 
     Raises:
         DataError: there are no photographs (of a class), or other ones than were decoded.
         OSError: a file cannot be read or written.
     """
-    how = num_workers, show_progress, report
-    return {split: _read_split(spec, data_dir, split, *how) for split in FOLDERS}
+    found = {split: _find_split(spec, data_dir, split) for split in splits}
+    for split, photographs in found.items():
+        array = _decoded_array(spec, data_dir, split)
+        if not array.exists():
+            what = f"{split} photographs in {data_dir / spec.clean_folder}"
+            _decode_split(photographs, array, spec.side, what, num_workers, show_progress, report)
+    return {split: _open_split(spec, data_dir, split, found[split]) for split in splits}
 
 
 def read_names(spec: DatasetSpec, data_dir: Path, split: str) -> tuple[list[str], set[str]]:
     """The class/file of each row of a split that was read; and of what could not be decoded."""
-    files, skipped = _records(_decoded_array(spec, data_dir, split))
-    return _read_lines(files), {line.split("\t")[0] for line in _read_lines(skipped)}
+    records = _read_records(_files_of(_decoded_array(spec, data_dir, split)))
+    names = [name for name, _, *reason in records if not reason]
+    return names, {name for name, _, *reason in records if reason}
 
 
 def find_photographs(folder: Path, class_names: tuple[str, ...]) -> dict[str, Path]:
@@ -126,9 +135,11 @@ def decode(path: Path, side: int) -> np.ndarray:
                 return np.asarray(small)
     except UnidentifiedImageError as error:
         raise DataError(f"not one of {', '.join(_FORMATS)}") from error
+    except MemoryError as error:
+        raise OSError(f"too little memory to decode {path}: lower --num_workers") from error
     except Exception as error:  # decoding foreign bytes can raise about anything
         if isinstance(error, OSError) and error.errno is not None:
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
@@ -156,62 +167,72 @@ def _decoded_array(spec: DatasetSpec, data_dir: Path, split: str) -> Path:
     return data_dir / f"{spec.clean_folder}-{spec.side}" / f"{split}.npy"
 
 
-def _records(array: Path) -> tuple[Path, Path]:
-    """Where the names of an array's rows stand, and those of what was skipped."""
-    return array.with_name(f"{array.stem}_files.txt"), array.with_name(f"{array.stem}_skipped.txt")
+def _files_of(array: Path) -> Path:
+    """Where the names of an array's rows stand."""
+    return array.with_name(f"{array.stem}_files.tsv")
 
 
-def _read_split(spec, data_dir, split, num_workers, show_progress, report):
+def _find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
+    """The photographs; None where there are none, but decoded ones are."""
     folder = _source_folder(spec, data_dir, split)
-    array = _decoded_array(spec, data_dir, split)
-    photographs = find_photographs(folder, spec.class_names) if folder else {}
-    if not array.exists():
-        if folder is None:
-            raise DataError(
-                f"{data_dir / spec.clean_folder / split} is missing: ImageNet-30 cannot be fetched "
-                f"by this program; put its photographs there, a folder for each of the "
-                f"{spec.num_classes} classes, or name their place with --data_dir"
-            )
-        how = num_workers, show_progress, report
-        _decode_split(photographs, array, spec.side, f"{split} photographs in {folder}", *how)
-    files, skipped = _records(array)
-    names = _read_lines(files)
-    dropped = [line.split("\t") for line in _read_lines(skipped)]
     if folder is not None:
-        _check_unchanged(photographs, names, dropped, folder, array)
+        return find_photographs(folder, spec.class_names)
+    if not _decoded_array(spec, data_dir, split).exists():
+        raise DataError(
+            f"{data_dir / spec.clean_folder / split} is missing: ImageNet-30 cannot be fetched by "
+            f"this program; put its photographs there, a folder for each of the "
+            f"{spec.num_classes} classes, or name their place with --data_dir"
+        )
+    return None
+
+
+def _open_split(spec, data_dir, split, photographs):
+    array = _decoded_array(spec, data_dir, split)
+    records = _read_records(_files_of(array))
+    if photographs is not None:
+        _check_unchanged(photographs, records, array)
     images = open_npy(array)
+    names = [name for name, _, *reason in records if not reason]
     shape = (len(names), spec.side, spec.side, 3)
     if images.dtype != np.uint8 or images.shape != shape:
         raise DataError(
             f"{array} holds {images.dtype} {images.shape}, expected uint8 {shape}: delete it to "
             f"have it made anew"
         )
-    return images, _labels(names, spec, folder or array)
+    return images, _labels(names, spec, array)
 
 
-def _labels(names: list[str], spec: DatasetSpec, where: Path) -> np.ndarray:
+def _labels(names: list[str], spec: DatasetSpec, array: Path) -> np.ndarray:
     index = {name: i for i, name in enumerate(spec.class_names)}
-    labels = np.array([index[name.split("/")[0]] for name in names], np.int32)
+    try:
+        labels = np.array([index[name.split("/")[0]] for name in names], np.int32)
+    except KeyError as error:
+        raise DataError(
+            f"{_files_of(array)} is damaged: {error} is no class; delete {array} to have the "
+            f"photographs decoded anew"
+        ) from error
     empty = np.flatnonzero(np.bincount(labels, minlength=spec.num_classes) == 0)
     if len(empty):
-        raise DataError(f"{where}: no photograph of {spec.class_names[empty[0]]} can be decoded")
+        name = spec.class_names[empty[0]]
+        raise DataError(f"{array}: no photograph of {name} could be decoded; mend {name}/ first")
     return labels
 
 
-def _check_unchanged(photographs, names, dropped, folder, array):
-    before = {*names, *(name for name, *_ in dropped)}
-    gone, new = before - photographs.keys(), photographs.keys() - before
-    other = [
-        name
-        for name, size, _ in dropped
-        if name in photographs and photographs[name].stat().st_size != int(size)
-    ]
+def _check_unchanged(photographs: dict[str, Path], records: list[list[str]], array: Path) -> None:
+    sizes = {name: int(size) for name, size, *_ in records}
+    other = [n for n in sizes.keys() & photographs if photographs[n].stat().st_size != sizes[n]]
+    gone, new = sizes.keys() - photographs.keys(), photographs.keys() - sizes.keys()
     if gone or new or other:
         example = min([*gone, *new, *other])
         raise DataError(
-            f"{folder} has changed since it was decoded ({len(gone)} photographs gone, {len(new)} "
-            f"new, {len(other)} replaced, such as {example}): restore it, or delete {array} to "
-            f"have it decoded anew"
+            f"the photographs have changed since {array} was made of them ({len(gone)} gone, "
+            f"{len(new)} new, {len(other)} replaced, such as {example}): restore them, or delete "
+            f"{array} to have them decoded anew"
+        )
+    if [name for name, *_ in records] != list(photographs):
+        raise DataError(
+            f"{_files_of(array)} is in another order: delete {array} to have the photographs "
+            f"decoded anew"
         )
 
 
@@ -220,15 +241,16 @@ def _decode_split(photographs, array, side, what, num_workers, show_progress, re
     array.parent.mkdir(parents=True, exist_ok=True)
     rows_path, journal_path = array.with_suffix(".rows"), array.with_suffix(".journal")
     row_bytes = side * side * 3
-    with _locked(rows_path, report) as rows:
+    with naming(array), _locked(rows_path, report) as rows:
         if array.exists():  # another process has made it meanwhile
+            rows_path.unlink(missing_ok=True)
             return
         names, paths = list(photographs), list(photographs.values())
         done = _resume(rows, journal_path, names, row_bytes)
         again = f", going on after {done:,}" if done else ""
         report(f"decoding {len(names):,} {what} to {side}×{side}, once{again}")
-        check_space(array.parent, (2 * len(names) - done) * row_bytes)
         remaining = len(names) - done
+        check_space(array.parent, remaining * row_bytes)
         starts = range(done, len(names), _CHUNK)
         bar = tqdm(
             desc="decoding",
@@ -245,13 +267,12 @@ def _decode_split(photographs, array, side, what, num_workers, show_progress, re
                 rows.flush()
                 os.fsync(rows.fileno())
                 for i, result in enumerate(results, start):
-                    failed = isinstance(result, str)
-                    size = f"\t{paths[i].stat().st_size}\t{result}" if failed else ""
-                    journal.write(f"{names[i]}{size}\n")
+                    reason = f"\t{result}" if isinstance(result, str) else ""
+                    journal.write(f"{names[i]}\t{paths[i].stat().st_size}{reason}\n")
                 journal.flush()
                 bar.update(len(results))
-        _finish(array, rows_path, journal_path, side)
-    _report_skipped(_read_lines(_records(array)[1]), report)
+        _finish(array, rows_path, journal_path, names, side)
+    _report_skipped(array, report)
 
 
 @contextlib.contextmanager
@@ -272,42 +293,44 @@ def _resume(rows, journal_path: Path, names: list[str], row_bytes: int) -> int:
     if journal_path.exists():
         with _open_text(journal_path, "r") as journal:
             lines = [line for line in journal if line.endswith("\n")]
-    done = [line.rstrip("\n").split("\t") for line in lines]
-    num_rows = sum(len(fields) == 1 for fields in done)
+    done = [line.split("\t") for line in lines]
+    num_bytes = _HEADER_BYTES + row_bytes * sum(len(fields) == 2 for fields in done)
     as_before = [fields[0] for fields in done] == names[: len(done)]
-    if not as_before or os.fstat(rows.fileno()).st_size < num_rows * row_bytes:
-        lines, num_rows = [], 0
+    if not as_before or os.fstat(rows.fileno()).st_size < num_bytes:
+        lines, num_bytes = [], _HEADER_BYTES
     with _open_text(journal_path, "w") as journal:
         journal.writelines(lines)
-    rows.truncate(num_rows * row_bytes)
+    rows.truncate(num_bytes)
     return len(lines)
 
 
-def _finish(array: Path, rows_path: Path, journal_path: Path, side: int) -> None:
-    """Put the array together; it appears last, once everything is on disk."""
-    lines = _read_lines(journal_path)
-    kept = [line for line in lines if "\t" not in line]
-    for path, chosen in zip(_records(array), (kept, [line for line in lines if "\t" in line])):
-        with exclusive_partial(path) as partial:
-            text = "".join(f"{line}\n" for line in chosen)
-            partial.write(text.encode("utf-8", "surrogateescape"))
-            complete(partial, path)
-    with exclusive_partial(array) as partial, open(rows_path, "rb") as rows:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(kept), side, side, 3)}
-        write_array_header_1_0(partial, header)
-        while block := rows.read(2**24):
-            partial.write(block)
-        complete(partial, array)
-    journal_path.unlink()
-    rows_path.unlink()
+def _finish(array: Path, rows_path: Path, journal_path: Path, names: list[str], side: int) -> None:
+    """Turn the journal into the list of files, then the rows into the array."""
+    records = _read_records(journal_path)
+    num_rows = sum(len(fields) == 2 for fields in records)
+    num_bytes = _HEADER_BYTES + num_rows * side * side * 3
+    # Where locks do not hold between machines, two processes may have written at once.
+    if [name for name, *_ in records] != names or rows_path.stat().st_size != num_bytes:
+        journal_path.unlink()
+        raise DataError(
+            f"{rows_path} was written by several processes at once: start one, which decodes "
+            f"anew, and then the others"
+        )
+    with open(journal_path, "r+b") as journal:
+        complete(journal, _files_of(array))
+    with open(rows_path, "r+b") as rows:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (num_rows, side, side, 3)}
+        write_array_header_1_0(rows, header)
+        complete(rows, array)
 
 
-def _report_skipped(lines: list[str], report: Callable[[str], object]) -> None:
-    for line in lines[:_MAX_NAMED]:
-        name, _, reason = line.split("\t")
+def _report_skipped(array: Path, report: Callable[[str], object]) -> None:
+    skipped = [record for record in _read_records(_files_of(array)) if len(record) > 2]
+    for name, _, reason in skipped[:_MAX_NAMED]:
         report(f"skipped {name}: {reason}")
-    if len(lines) > _MAX_NAMED:
-        report(f"skipped {len(lines) - _MAX_NAMED} others")
+    if len(skipped) > _MAX_NAMED:
+        others = len(skipped) - _MAX_NAMED
+        report(f"skipped {others} others, named with their reasons in {_files_of(array)}")
 
 
 def _open_text(path: Path, mode: str):
@@ -315,12 +338,15 @@ def _open_text(path: Path, mode: str):
     return open(path, mode, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_records(path: Path) -> list[list[str]]:
+    """The columns of each line: class/file, size, and perhaps why it was skipped."""
+    array = path.with_name(path.name.removesuffix("_files.tsv") + ".npy")
+    remedy = f"delete {array} to have the photographs decoded anew"
     try:
         with _open_text(path, "r") as file:
-            return file.read().split("\n")[:-1]
+            records = [line.split("\t") for line in file.read().split("\n")[:-1]]
     except FileNotFoundError as error:
-        array = path.with_name(path.name.split("_")[0] + ".npy")
-        raise DataError(
-            f"{path} is missing: delete {array} to have the photographs decoded anew"
-        ) from error
+        raise DataError(f"{path} is missing: {remedy}") from error
+    if not all(len(record) in (2, 3) and record[1].isdecimal() for record in records):
+        raise DataError(f"{path} is damaged: {remedy}")
+    return records

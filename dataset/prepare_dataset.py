@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
+from corruptions.errors import DataError
 from corruptions.manifest import Recipe
 from dataset import filelists
 from dataset.cifar import read_cifar
@@ -71,9 +72,9 @@ class Rows:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         which, indices = self._which[rows], self._indices[rows]
         images = np.empty((len(indices), *self._arrays[0].shape[1:]), np.uint8)
-        for number in np.unique(which):
-            chosen = which == number
-            images[chosen] = self._arrays[number][indices[chosen]]
+        for number, array in enumerate(self._arrays):
+            chosen = np.flatnonzero(which == number)
+            images[chosen] = array[indices[chosen]]
         return images
 
 
@@ -112,6 +113,7 @@ def read_clean(
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
+    splits: tuple[str, ...] = ("train", "test"),
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read a dataset's clean images.
 
@@ -121,13 +123,15 @@ def read_clean(
         num_workers: processes that decode photographs.
         show_progress: draw progress bars.
         report: called with a line that tells what is done.
+        splits: which to read.
 
     Returns:
-        For "train" and "test": images, uint8 (N, H, W, 3), and labels, int32 (N,).
+        For each split: images, uint8 (N, H, W, 3), and labels, int32 (N,).
     """
     if spec.class_names:
-        return read_imagenet30(spec, data_dir, num_workers, show_progress, report)
-    return _READERS[spec.name](spec, data_dir, show_progress)
+        return read_imagenet30(spec, data_dir, num_workers, show_progress, report, splits)
+    read = _READERS[spec.name](spec, data_dir, show_progress)
+    return {split: read[split] for split in splits}
 
 
 def prepare_dataset(
@@ -167,7 +171,6 @@ def prepare_dataset(
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     splits = read_clean(spec, data_dir, **making)
-    rng = np.random.default_rng([seed, 0])
     labels = splits["train"][1]
     test = _listed_test(spec, data_dir, filelist_dir, splits)
     if num_per_class is None:
@@ -177,13 +180,17 @@ def prepare_dataset(
         )
     else:
         per_severity, validation = split_by_severity(
-            labels, num_per_class, num_severity, rng, class_names=spec.class_names
+            labels,
+            num_per_class,
+            num_severity,
+            np.random.default_rng([seed, 0]),
+            class_names=spec.class_names,
         )
     lists = {}
     if spec.class_names:
         lists = filelists.list_texts(spec, data_dir, per_severity, validation, test)
     if num_val:
-        validation = _subset(validation, num_val, rng)
+        validation = _subset(validation, num_val, np.random.default_rng([seed, 2]))
     arrays, foreign = _corrupted_arrays(
         spec, data_dir, splits, corruption, num_severity, frost_dir, **making
     )
@@ -210,7 +217,7 @@ def prepare_test_set(
 ) -> EvaluationSet:
     """The test set alone; arguments and errors as for `prepare_dataset`."""
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
-    splits = {"test": read_clean(spec, data_dir, **making)["test"]}
+    splits = read_clean(spec, data_dir, **making, splits=("test",))
     test = _listed_test(spec, data_dir, filelist_dir, splits)
     arrays, _ = _corrupted_arrays(
         spec, data_dir, splits, corruption, num_severity, frost_dir, **making
@@ -275,4 +282,10 @@ def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_di
         + [open_array(folder, r, source) for r in recipes if r.split == split]
         for split, source in sources.items()
     }
-    return arrays, num_foreign(folder, recipes)
+    foreign = num_foreign(folder, recipes)
+    if foreign and spec.class_names:
+        raise DataError(
+            f"{foreign} arrays in {folder} were not made by this program (not in manifest.json), "
+            f"so nothing tells in which order of the photographs they are: move them away"
+        )
+    return arrays, foreign

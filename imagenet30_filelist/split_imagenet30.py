@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from corruptions.command_line import Parser, count, fail
+from corruptions.command_line import Parser, count, fail, replace_what_cannot_be_printed
 from corruptions.errors import DataError
 from corruptions.files import complete, exclusive_partial
 from dataset.filelists import list_texts
@@ -73,8 +73,11 @@ def write(folder, texts):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
+    replace_what_cannot_be_printed()
     parser = create_parser()
     args = parser.parse_args(argv)
+    if args.num_per_class == 0:
+        parser.error("-n must be at least 1")
     try:
         write(args.output, split(args))
     except (DataError, OSError) as error:

@@ -29,11 +29,11 @@ FREE_ON_RESUME = {
 # What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
 FROM_CHECKPOINT = {
     *("dataset", "corruption", "num_severity", "num_test", "eval_batch_size", "seed"),
-    *("model", "depth", "widen_factor", "filelist_dir"),
+    *("model", "depth", "widen_factor"),
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
-    *("device_target", "frost_dir"),
+    *("device_target", "frost_dir", "filelist_dir"),
 }
 MODELS = ("wideresnet", "resnet18", "resnet50")
 
@@ -228,7 +228,8 @@ def resolve_dataset(parser, args):
     if args.frost_dir is not None and args.corruption != "frost":
         parser.error(f"--frost_dir does not apply to -c {args.corruption}: leave it out")
     spec = DATASETS[args.dataset]
-    if not uses_lists(parser, args, spec):
+    check_filelist_dir(parser, args, spec)
+    if not spec.class_names:  # or else lists may say which images there are
         args.num_per_class = args.num_per_class or spec.num_per_class
     args.model = args.model or spec.model
     if args.model == "wideresnet":
@@ -239,21 +240,16 @@ def resolve_dataset(parser, args):
         parser.error(f"{flag} applies to -m wideresnet only, not to -m {args.model}")
 
 
-def uses_lists(parser, args, spec):
-    """Whether lists say which image belongs where."""
+def check_filelist_dir(parser, args, spec):
+    """Refuse a folder without lists, and lists that would not be read."""
+    if args.filelist_dir is None:
+        return
     if not spec.class_names:
-        if args.filelist_dir is not None:
-            parser.error(f"--filelist_dir does not apply to -d {spec.name}: leave it out")
-        return False
-    folder = args.filelist_dir or FILELIST_DIR
-    if args.filelist_dir is not None and not folder.is_dir():
-        parser.error(f"--filelist_dir {folder} is not a folder")
-    lists = find_lists(folder)
-    if args.filelist_dir is not None and not lists:
-        parser.error(f"--filelist_dir {folder} holds no lists such as imagenet30_val.txt")
-    if lists and args.num_per_class:
-        parser.error(f"-n does not go with the lists in {folder}: leave it out, or move them away")
-    return bool(lists)
+        parser.error(f"--filelist_dir does not apply to -d {spec.name}: leave it out")
+    if not args.filelist_dir.is_dir():
+        parser.error(f"--filelist_dir {args.filelist_dir} is not a folder")
+    if not find_lists(args.filelist_dir):
+        parser.error(f"--filelist_dir {args.filelist_dir} holds no lists, see --help")
 
 
 def default_of(name):

@@ -65,5 +65,5 @@ def describe_data(folder: Path, device: str, data) -> str:
         )
     empty = np.flatnonzero(groups == 0)
     if len(empty):
-        lines.append(f"no training images at severity {' '.join(map(str, empty))}: -n is small")
+        lines.append(f"no training images at severity {' '.join(map(str, empty))}")
     return "\n".join(lines)

@@ -122,20 +122,24 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
     assert same_weights(weights(first), weights(second))
     assert json.loads((second / "settings.json").read_text())["settings"]["num_per_class"] is None
 
-    assert "-n does not go with the lists in" in refused(capsys, *named, *N)
-    (second / "summary.json").unlink()
-    val, test = lists / "imagenet30_val.txt", lists / "imagenet30_test.txt"
-    text = val.read_text()
-    val.write_text("".join(text.splitlines(keepends=True)[1:]))
-    error = refused(capsys, *named, "--resume")
-    assert f"{second / 'imagenet30_filelist' / val.name} differs from what holds now" in error
-    val.write_text(text)
-    assert main.main([*named, "--resume"]) == 0
-    # The list of test images holds for --eval_only, too.
-    test.write_text("tank/n00000027_1.JPEG 27\n")
-    own = ["--eval_only", "--checkpoint", str(second / "last.ckpt"), "--data_dir", str(data_dir)]
-    assert main.main([*own, "--log_dir", str(tmp_path / "c")]) == 0
+    assert "-n does not go with the lists in" in refused(capsys, *named, *N, "--desc", "x")
+    # A run that is taken up goes by its own lists, whatever became of the others.
+    before = (second / "test.csv").read_bytes()
+    (lists / "imagenet30_test.txt").write_text("tank/n00000027_1.JPEG 27\n")
+    for folder, command in ((second, named), (first, (*named[:4], *N, *SMALL, *FAST, *own))):
+        (folder / "summary.json").unlink()
+        command = (*command, "--log_dir", str(folder.parent), "--resume")
+        assert main.main([*command]) == 0
+        assert json.loads((folder / "summary.json").read_text())["finished"]
+    assert "--num_per_class is 7, but" in refused(capsys, *command, "-n", "7")
+    # So does --eval_only, unless other lists are named.
+    evaluate = ["--eval_only", "--checkpoint", str(second / "last.ckpt")]
+    evaluate += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path / "c")]
+    assert main.main([*evaluate]) == 0
     (evaluated,) = (tmp_path / "c").iterdir()
+    assert (evaluated / "test.csv").read_bytes() == before
+    assert main.main([*evaluate, "--filelist_dir", str(lists), "--desc", "other"]) == 0
+    (evaluated,) = (tmp_path / "c").glob("other*")
     assert rows(evaluated / "test.csv")[0]["count"] == "1"
 
 
@@ -156,7 +160,7 @@ def refused(capsys, *arguments):
     [
         (("-d", "cifar10", "--filelist_dir", "."), "--filelist_dir does not apply to -d cifar10"),
         (("-d", "imagenet30", "--filelist_dir", "nowhere"), "nowhere is not a folder"),
-        (("-d", "imagenet30", "--filelist_dir", "tests"), "tests holds no lists such as"),
+        (("-d", "imagenet30", "--filelist_dir", "tests"), "tests holds no lists, see --help"),
         (("-d", "imagenet30", "--data_dir", "nowhere"), "nowhere/ImageNet-30/train is missing"),
         (("--pretrained", "nowhere.ckpt"), "--pretrained nowhere.ckpt is not a file"),
     ],

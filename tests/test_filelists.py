@@ -182,6 +182,23 @@ def test_lists_of_too_few_severities(data_dir, lists):
         prepare(data_dir, lists, severity=4)
 
 
+def test_arrays_of_unknown_origin_are_refused(data_dir, tmp_path):
+    """The labels are in order, so they do not tell in which order the photographs are."""
+    folder = tmp_path / "data"
+    shutil.copytree(data_dir / "ImageNet-30-64", folder / "ImageNet-30-64")
+    shutil.copytree(data_dir / "ImageNet-30-64-C", folder / "ImageNet-30-64-C")
+    prepare(folder, None, n=8)
+    (folder / "ImageNet-30-64-C" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"6 arrays in .* were not made by this program"):
+        prepare(folder, None, n=8)
+
+
+def test_a_limited_validation_set_is_the_same_by_lists(data_dir, lists, tmp_path):
+    listed, drawn = prepare(data_dir, lists, num_val=7), prepare(data_dir, None, n=8, num_val=7)
+    assert np.array_equal(listed.validation.indices, drawn.validation.indices)
+    assert len(listed.validation.indices) == 7
+
+
 def test_a_folder_without_lists(tmp_path):
     (tmp_path / "imagenet30_other.txt").write_text("")
     assert find_lists(tmp_path) == {} == find_lists(tmp_path / "missing")

@@ -3,16 +3,22 @@
 import errno
 import io
 import shutil
+import subprocess
+import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_imagenet30 import photograph, write_imagenet30
 from PIL import Image
+from running import ROOT
 
+from corruptions import files
 from corruptions.errors import DataError
 from dataset import imagenet30
 from dataset.imagenet30 import decode, read_imagenet30, read_names
+from dataset.prepare_dataset import read_clean
 from dataset.specs import IMAGENET30
 
 
@@ -39,7 +45,7 @@ def data_dir(written, tmp_path):
 def test_rows_are_the_photographs_by_class_and_name(data_dir):
     splits, lines = read(data_dir)
     assert [line.split(" to 64×64")[0] for line in lines] == [
-        f"decoding {count} {split} photographs in {data_dir / 'ImageNet-30' / split}"
+        f"decoding {count} {split} photographs in {data_dir / 'ImageNet-30'}"
         for split, count in (("train", 120), ("test", 60))
     ]
     for split, count in (("train", 4), ("test", 2)):
@@ -135,7 +141,8 @@ def test_what_cannot_be_decoded_is_named_and_left_out(data_dir):
         for name in ("a_cut.JPEG", "b_text.JPEG", "c_empty.JPEG", "d_bomb.JPEG", "e_program.eps")
     ]
     assert "image file is truncated" in reasons[0] and "exceeds limit" in reasons[3]
-    assert reasons[1].endswith(": not one of JPEG, PNG, GIF, BMP")
+    for number in (1, 2, 4):
+        assert reasons[number].endswith(": not one of JPEG, PNG, GIF, BMP")
     assert splits["train"][0].shape == (120, 64, 64, 3)
     names, skipped = read_names(IMAGENET30, data_dir, "train")
     assert len(names) == 120 and len(skipped) == 5 and not any("hidden" in n for n in names)
@@ -149,7 +156,9 @@ def test_many_bad_files_are_not_all_named(data_dir):
     for number in range(25):
         (data_dir / "ImageNet-30" / "test" / "tank" / f"{number:02d}").write_text("x")
     lines = [line for line in read(data_dir)[1] if line.startswith("skipped")]
-    assert len(lines) == 21 and lines[-1] == "skipped 5 others"
+    assert len(lines) == 21 and lines[-1].startswith("skipped 5 others, named with")
+    records = (data_dir / "ImageNet-30-64" / "test_files.tsv").read_text().splitlines()
+    assert sum(line.startswith("tank/") and line.count("\t") == 2 for line in records) == 25
 
 
 def test_a_file_that_cannot_be_read_is_no_bad_photograph(data_dir, monkeypatch):
@@ -204,18 +213,18 @@ def test_interrupted_decoding_goes_on(data_dir, monkeypatch):
     splits, lines = read(data_dir)
     assert "once, going on after 48" in lines[0] and len(calls) == 120 - 48 + 60
     assert {split: splits[split][0].tobytes() for split in splits} == bytes_of
-    assert sorted(p.suffix for p in folder.iterdir()) == [".npy"] * 2 + [".txt"] * 4
+    assert sorted(p.suffix for p in folder.iterdir()) == [".npy"] * 2 + [".tsv"] * 2
 
 
 @pytest.mark.parametrize("loss", ["rows", "another folder"])
 def test_remains_that_do_not_fit_are_not_used(data_dir, monkeypatch, loss):
-    names = [f"acorn/n00000000_{i}.JPEG\n" for i in range(3)]
+    names = [f"acorn/n00000000_{i}.JPEG\t999\n" for i in range(3)]
     folder = data_dir / "ImageNet-30-64"
     folder.mkdir()
     if loss == "another folder":
-        names[0] = "acorn/0.JPEG\n"
+        names[0] = "acorn/0.JPEG\t999\n"
     (folder / "train.journal").write_text("".join(names))
-    (folder / "train.rows").write_bytes(b"\x01" * 12288 * (2 if loss == "rows" else 3))
+    (folder / "train.rows").write_bytes(b"\x01" * (128 + 12288 * 3 - (loss == "rows")))
     splits, lines = read(data_dir)
     assert lines[0].endswith("once") and not (splits["train"][0][:3] == 1).all()
 
@@ -242,9 +251,14 @@ def test_a_folder_that_has_changed_is_noticed(data_dir):
     read(data_dir)
     barns = data_dir / "ImageNet-30" / "train" / "barn"
     (barns / "n00000005_1.JPEG").rename(barns / "new.JPEG")
-    with pytest.raises(DataError, match=r"\(1 photographs gone, 1 new, 0 replaced") as refused:
+    with pytest.raises(DataError, match=r"\(1 gone, 1 new, 0 replaced, such as") as refused:
         read(data_dir)
-    assert f"delete {data_dir / 'ImageNet-30-64' / 'train.npy'} to have it" in str(refused.value)
+    assert f"delete {data_dir / 'ImageNet-30-64' / 'train.npy'} to have them" in str(refused.value)
+    (data_dir / "ImageNet-30-64" / "train.npy").unlink()
+    read(data_dir)
+    photograph(np.random.default_rng(9), 0, 99, 99).save(barns / "new.JPEG")
+    with pytest.raises(DataError, match=r"\(0 gone, 0 new, 1 replaced, such as barn/new.JPEG"):
+        read(data_dir)
     (data_dir / "ImageNet-30-64" / "train.npy").unlink()
     read(data_dir)
     assert "barn/new.JPEG" in read_names(IMAGENET30, data_dir, "train")[0]
@@ -256,7 +270,7 @@ def test_a_folder_that_has_changed_is_noticed(data_dir):
         (lambda f: shutil.rmtree(f / "train" / "tank"), "train/tank holds no photographs"),
         (
             lambda f: [p.write_text("x") for p in (f / "test" / "tank").iterdir()],
-            "test: no photograph of tank can be decoded",
+            "test.npy: no photograph of tank could be decoded",
         ),
         (
             lambda f: shutil.copytree(f / "train" / "tank", f / "train" / "tank" / "more"),
@@ -274,13 +288,121 @@ def test_folders_that_will_not_do(data_dir, spoil, message):
         read(data_dir)
 
 
-@pytest.mark.parametrize("broken", ["train_files.txt", "train.npy"])
-def test_a_decoded_array_that_does_not_fit_is_refused(data_dir, broken):
+def _cut(path):
+    np.save(path.with_name("train.npy"), np.load(path.with_name("train.npy"))[:-1])
+
+
+def _edit(path, change):
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_cut, "expected uint8 .*made anew"),
+        (lambda p: p.unlink(), "files.tsv is missing"),
+        (lambda p: _edit(p, lambda lines: [lines[1], lines[0], *lines[2:]]), "in another order"),
+        (lambda p: _edit(p, lambda lines: ["acorn\n", *lines[1:]]), "files.tsv is damaged"),
+    ],
+)
+def test_a_decoded_array_that_does_not_fit_is_refused(data_dir, spoil, message):
     read(data_dir)
-    path = data_dir / "ImageNet-30-64" / broken
-    if broken == "train.npy":
-        np.save(path, np.load(path)[:-1])
-    else:
-        path.unlink()
-    with pytest.raises(DataError, match=r"train.npy.*(made|decoded) anew"):
+    spoil(data_dir / "ImageNet-30-64" / "train_files.tsv")
+    with pytest.raises(DataError, match=message) as refused:
         read(data_dir)
+    assert f"delete {data_dir / 'ImageNet-30-64' / 'train.npy'}" in str(refused.value) or (
+        "delete it to have it made anew" in str(refused.value)
+    )
+
+
+def test_a_damaged_list_without_the_photographs(data_dir):
+    read(data_dir)
+    shutil.rmtree(data_dir / "ImageNet-30")
+    _edit(data_dir / "ImageNet-30-64" / "train_files.tsv", lambda lines: ["x/y\t3\n", *lines[1:]])
+    with pytest.raises(DataError, match="train_files.tsv is damaged: 'x' is no class; delete"):
+        read(data_dir)
+
+
+def test_both_folders_are_looked_for_before_anything_is_decoded(data_dir):
+    shutil.rmtree(data_dir / "ImageNet-30" / "test")
+    with pytest.raises(DataError, match="ImageNet-30/test is missing"):
+        read(data_dir)
+    assert not (data_dir / "ImageNet-30-64").exists()
+
+
+def test_one_split_needs_no_other(data_dir):
+    shutil.rmtree(data_dir / "ImageNet-30" / "train")
+    read_clean(IMAGENET30, data_dir, splits=("test",))
+    assert not (data_dir / "ImageNet-30-64" / "train.npy").exists()
+
+
+def test_too_little_memory_is_no_bad_photograph(data_dir, monkeypatch):
+    def fails(path, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(imagenet30.Image, "open", fails)
+    with pytest.raises(OSError, match=r"too little memory to decode .*_0.JPEG: lower --num_w"):
+        read(data_dir)
+
+
+def test_too_little_room(data_dir, monkeypatch):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    with pytest.raises(OSError, match="ImageNet-30-64: the arrays take 1 MB and 1 MB are free"):
+        read(data_dir)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_killed_at_the_very_end(data_dir, monkeypatch, number):
+    """Before the list of files, or before the array, gets its name."""
+    expected = read(data_dir)[0]["train"][0].tobytes()
+    shutil.rmtree(data_dir / "ImageNet-30-64")
+    real, calls = imagenet30.complete, []
+
+    def dying(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(imagenet30, "complete", dying)
+    with pytest.raises(KeyboardInterrupt):
+        read(data_dir)
+    assert not (data_dir / "ImageNet-30-64" / "train.npy").exists()
+    monkeypatch.setattr(imagenet30, "complete", real)
+    assert read(data_dir)[0]["train"][0].tobytes() == expected
+    assert len(list((data_dir / "ImageNet-30-64").iterdir())) == 4
+
+
+def test_two_processes_decode_once(data_dir):
+    """The second waits for the first, then takes what that made."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path;"
+        "from dataset import imagenet30; from dataset.specs import IMAGENET30; import time;"
+        "real = imagenet30.decode;"
+        "imagenet30.decode = lambda *a: (time.sleep(0.01), real(*a))[1];"
+        "imagenet30.read_imagenet30(IMAGENET30, Path(sys.argv[1]), 0, False, print)"
+    )
+    command = [sys.executable, "-c", code, str(data_dir), str(ROOT)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum(text.count("decoding") for text in said) == 2  # train and test, once each
+    assert read(data_dir)[1] == []
+
+
+def test_rows_that_two_processes_have_mixed_are_noticed(data_dir, monkeypatch):
+    """Where locks do not hold between machines."""
+    monkeypatch.setattr(imagenet30.fcntl, "flock", lambda *a: None)
+    real = imagenet30._decode_some
+
+    def another_writes_too(paths, side):
+        with open(data_dir / "ImageNet-30-64" / "train.rows", "ab") as rows:
+            rows.write(bytes(12288))
+        return real(paths, side)
+
+    monkeypatch.setattr(imagenet30, "_decode_some", another_writes_too)
+    with pytest.raises(DataError, match="written by several processes at once: start one"):
+        read(data_dir)
+    monkeypatch.undo()
+    assert read(data_dir)[0]["train"][0].shape == (120, 64, 64, 3)
