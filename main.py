@@ -9,14 +9,12 @@ from pathlib import Path
 
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
-from sharpdro.interrupts import Terminated, hold_interrupts, interruptible
+from sharpdro.interrupts import hold_interrupts, interruptible
+from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy and SciPy start threads
     import numpy as np
-    from tqdm import tqdm
 
-    from corruptions.command_line import replace_what_cannot_be_printed
-    from corruptions.errors import DataError
     from dataset.filelists import FILELIST_DIR, find_lists
     from dataset.specs import DATASETS
     from sharpdro.command_line import (
@@ -28,9 +26,8 @@ with hold_interrupts():  # NumPy and SciPy start threads
     )
     from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
 
-# Its monitor is a thread that would be started outside of `hold_interrupts`.
-tqdm.monitor_interval = 0
-
+# More corruptions than this are counted in the name of an evaluation's directory.
+MAX_NAMED = 3
 CONTINUE = "a training run goes on after its last finished epoch with the same command and --resume"
 
 
@@ -104,14 +101,15 @@ def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
     import mindspore as ms
 
-    from models import create_model
-    from models.layers import Normalize
+    from sharpdro.networks import create_network
 
     ms.set_seed(args.seed)
-    spec = DATASETS[args.dataset]
-    shape = {"depth": args.depth, "widen_factor": args.widen_factor}
-    settings = shape if args.model == "wideresnet" else {}
-    return create_model(args.model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
+    return create_network(args.model, DATASETS[args.dataset], args.depth, args.widen_factor)
+
+
+def evaluating(args):
+    """How sets of images are gone through."""
+    return {"batch_size": args.eval_batch_size, "show_progress": args.show_progress}
 
 
 def check_pretrained(args):
@@ -125,20 +123,23 @@ def open_log(args, last_part):
     """The run's directory; refuses to touch what another run left there."""
     from sharpdro.run_log import RunLog, run_name
 
-    name = run_name(args.desc, args.dataset, args.corruption, last_part, args.seed)
+    names = args.corruption if args.eval_only else [args.corruption]
+    called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
+    name = run_name(args.desc, args.dataset, called, last_part, args.seed)
     log = RunLog(args.log_dir / name)
     log.check_writable()
     if not log.exists():
         return log
     if not args.resume:
-        hint = "" if args.eval_only else "add --resume to continue it, or "
-        raise RunError(f"{log.folder} exists already: {hint}choose another --desc")
+        raise RunError(
+            f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
+        )
     return log
 
 
-def check_resumable(args, log):
-    """Refuse to go on with a run that is another one."""
-    before, now = log.read_settings(), recorded(args)
+def check_same(log, now):
+    """Refuse to go on with a run of other settings."""
+    before = log.read_settings()
     for key in sorted(now.keys() - FREE_ON_RESUME):
         earlier = before.get(key, default_of(key))
         if now[key] != earlier:
@@ -146,19 +147,13 @@ def check_resumable(args, log):
                 f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
+
+
+def check_resumable(args, log):
+    """Refuse to go on with a run that is another one."""
+    check_same(log, recorded(args))
     if not args.save_last:
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
-
-
-def for_each_severity(function, split, chosen, args):
-    """What the evaluator's `function` returns for a set of images at each of its severities."""
-    from dataset.pipeline import evaluation_batches, evaluation_steps
-
-    size, severities = args.eval_batch_size, range(len(chosen.arrays))
-    total = len(severities) * evaluation_steps(chosen, size)
-    disable = None if args.show_progress else True
-    with tqdm(desc=f"{split} set", total=total, unit="step", leave=False, disable=disable) as bar:
-        return [function(evaluation_batches(chosen, s, size), bar.update) for s in severities]
 
 
 def make_plan(args, steps):
@@ -217,7 +212,7 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
         The network's evaluator.
     """
     from dataset.pipeline import training_batches
-    from sharpdro.evaluate import Evaluator
+    from sharpdro.evaluate import Evaluator, for_each_severity
     from sharpdro.optimizer import create_sgd
     from sharpdro.pretrained import load_pretrained
     from sharpdro.run_log import LAST_CHECKPOINT
@@ -241,7 +236,7 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
         batches=lambda epoch: training_batches(
             data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
         ),
-        evaluate=lambda split: for_each_severity(measure, split, sets[split], args),
+        evaluate=lambda split: for_each_severity(measure, split, sets[split], **evaluating(args)),
         log=log,
         settings=recorded(args),
         num_severities=args.num_severity + 1,
@@ -257,6 +252,7 @@ def run_first_stage(args, plan, log, data):
         The second stage's training set, and the number of groups if they are inferred ones.
     """
     from dataset.pipeline import every_row
+    from sharpdro.evaluate import for_each_severity
     from sharpdro.first_stage import FIRST_STAGES, learn_from_first_stage
 
     settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
@@ -269,7 +265,8 @@ def run_first_stage(args, plan, log, data):
     def predict():
         log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
         measure = train_network(args, plan, part, data, "erm", sampler, {})
-        (logits,) = for_each_severity(measure.predict, "training", every_row(data.train), args)
+        every = every_row(data.train)
+        (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
         return logits
 
     train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
@@ -315,23 +312,33 @@ def train(args):
         train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
 
 
+def check_classes(args, trained):
+    """Refuse a dataset of other classes than those that the network tells apart."""
+    spec = DATASETS[args.dataset]
+    if spec.num_classes != trained.spec.num_classes:
+        raise RunError(
+            f"-d {spec.name} has {spec.num_classes} classes, but {args.checkpoint} was trained on "
+            f"the {trained.spec.num_classes} of {trained.spec.name}: name a dataset with as many"
+        )
+
+
 def evaluate(args):
     """Measure one checkpoint on the test set."""
     log = open_log(args, "eval")
     device = select_device(args.device_target)
 
-    from dataset.prepare_dataset import prepare_test_set
-    from sharpdro import checkpoint
+    from dataset.prepare_dataset import prepare_test_sets
     from sharpdro.environment import describe_environment
-    from sharpdro.evaluate import Evaluator
-    from sharpdro.run_log import EVALUATION_COLUMNS, Table
-    from sharpdro.summary import accuracy_table, evaluation_rows, read_evaluations
+    from sharpdro.networks import load_trained
 
-    network, normalize = build_network(args)
-    stored = checkpoint.load(args.checkpoint)
-    checkpoint.restore(network, stored, args.checkpoint)
+    trained = load_trained(args.checkpoint)
+    check_classes(args, trained)
+    own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
+    settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
+    if log.exists():
+        check_same(log, settings)
     with interruptible():
-        test = prepare_test_set(
+        sets = prepare_test_sets(
             DATASETS[args.dataset],
             args.data_dir,
             args.corruption,
@@ -340,35 +347,47 @@ def evaluate(args):
             filelist_dir=lists_for_evaluation(args),
             **making(args),
         )
-    scores = for_each_severity(Evaluator(network, normalize), "test", test, args)
-    settings = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
-    log.open({**settings, "trained_with": stored.settings}, describe_environment(device))
+    log.open(settings, describe_environment(device))
     with contextlib.closing(log):
-        table = Table(log.folder / "test.csv", EVALUATION_COLUMNS)
-        table.append(evaluation_rows(stored.epoch, scores))
-        rows = {f"epoch {stored.epoch}": read_evaluations(table.path)[stored.epoch]}
+        measure_all(args, log, trained, sets)
+
+
+def measure_all(args, log, trained, sets):
+    """Measure a network on several corruptions, but for those that were measured already."""
+    from sharpdro.evaluate import Evaluator, for_each_severity
+    from sharpdro.measurements import measure_corruptions
+    from sharpdro.summary import accuracy_table
+
+    if trained.spec.name != args.dataset:
         log.say(
-            f"test accuracy in percent per severity of {args.checkpoint}\n"
-            f"{accuracy_table(rows)}\nwritten to {log.folder}"
+            f"{args.checkpoint} was trained on {trained.spec.name}: measured on {args.dataset} "
+            f"with its normalisation, class 0 as class 0 and so on"
         )
+    evaluator = Evaluator(trained.network, trained.normalize)
+    clean = []  # one score, for all corruptions
+
+    def measure(name):
+        chosen = sets[name]
+        corrupted = replace(chosen, arrays=chosen.arrays[len(clean) :])
+        scores = for_each_severity(evaluator, f"test set, {name}", corrupted, **evaluating(args))
+        clean.extend(scores[: 1 - len(clean)])
+        return [*clean, *scores[-args.num_severity :]]
+
+    rows = measure_corruptions(log.folder / "test.csv", trained.epoch, args.corruption, measure)
+    log.say(
+        f"test accuracy in percent per severity of {args.checkpoint} (epoch {trained.epoch})\n"
+        f"{accuracy_table(rows)}\nwritten to {log.folder}"
+    )
 
 
 def main(argv=None):
     """Run the program; returns its exit code."""
-    replace_what_cannot_be_printed()
-    try:
-        with hold_interrupts():
-            args = parse(argv)
-            evaluate(args) if args.eval_only else train(args)
-            return 0
-    except (DataError, RunError, OSError) as error:
-        message, code = f"error: {error}", 2
-    except KeyboardInterrupt:
-        message, code = f"interrupted: {CONTINUE}", 130
-    except Terminated:
-        message, code = f"terminated: {CONTINUE}", 143
-    print(f"main.py: {message}", file=sys.stderr)
-    return code
+
+    def work():
+        args = parse(argv)
+        evaluate(args) if args.eval_only else train(args)
+
+    return run_program("main.py", work, CONTINUE)
 
 
 if __name__ == "__main__":

@@ -192,21 +192,21 @@ def prepare_dataset(
     if num_val:
         validation = _subset(validation, num_val, np.random.default_rng([seed, 2]))
     arrays, foreign = _corrupted_arrays(
-        spec, data_dir, splits, corruption, num_severity, frost_dir, **making
+        spec, data_dir, splits, [corruption], num_severity, frost_dir, **making
     )
     return PreparedData(
-        _training_set(arrays["train"], labels, per_severity),
-        EvaluationSet(arrays["train"], validation, labels[validation]),
-        _test_set(arrays["test"], splits["test"][1], test, num_test),
+        _training_set(arrays["train", corruption], labels, per_severity),
+        EvaluationSet(arrays["train", corruption], validation, labels[validation]),
+        _test_set(arrays["test", corruption], splits["test"][1], test, num_test),
         foreign,
         lists,
     )
 
 
-def prepare_test_set(
+def prepare_test_sets(
     spec: DatasetSpec,
     data_dir: Path,
-    corruption: str,
+    corruptions: list[str],
     num_severity: int,
     num_test: int = 0,
     filelist_dir: Path | None = None,
@@ -214,15 +214,16 @@ def prepare_test_set(
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
-) -> EvaluationSet:
-    """The test set alone; arguments and errors as for `prepare_dataset`."""
+) -> dict[str, EvaluationSet]:
+    """The test set alone, with each of several corruptions; the rest as for `prepare_dataset`."""
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     splits = read_clean(spec, data_dir, **making, splits=("test",))
     test = _listed_test(spec, data_dir, filelist_dir, splits)
     arrays, _ = _corrupted_arrays(
-        spec, data_dir, splits, corruption, num_severity, frost_dir, **making
+        spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
     )
-    return _test_set(arrays["test"], splits["test"][1], test, num_test)
+    labels = splits["test"][1]
+    return {name: _test_set(arrays["test", name], labels, test, num_test) for name in corruptions}
 
 
 def _listed_test(spec, data_dir, filelist_dir, splits) -> np.ndarray:
@@ -253,8 +254,8 @@ def _training_set(arrays, labels, per_severity) -> TrainingSet:
     return TrainingSet(Rows(arrays, severities, indices), labels[indices], severities, indices)
 
 
-def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_dir, **making):
-    """Per split the clean array and the memory-mapped corrupted ones, severities 0 … S.
+def _corrupted_arrays(spec, data_dir, splits, corruptions, num_severity, frost_dir, **making):
+    """Per split and corruption the clean array and the corrupted ones, memory-mapped, 0 … S.
 
     Also returns how many of them were not made by this program.
     """
@@ -262,15 +263,16 @@ def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_di
     sources = {split: Source(images, labels) for split, (images, labels) in splits.items()}
     recipes = [
         Recipe(
-            corruption,
+            name,
             severity,
             spec.variant,
             CORRUPTION_SEED,
             split,
             jpeg_quality=spec.jpeg_quality,
-            frost_dir=frost_dir,
+            frost_dir=frost_dir if name == "frost" else None,
         )
         for split in splits
+        for name in corruptions
         for severity in range(1, num_severity + 1)
     ]
     # All that is there is checked before anything is made.
@@ -278,9 +280,10 @@ def _corrupted_arrays(spec, data_dir, splits, corruption, num_severity, frost_di
     if missing:
         make_arrays(folder, sources, missing, **making)
     arrays = {
-        split: [source.images]
-        + [open_array(folder, r, source) for r in recipes if r.split == split]
+        (split, name): [source.images]
+        + [open_array(folder, r, source) for r in recipes if (r.split, r.name) == (split, name)]
         for split, source in sources.items()
+        for name in corruptions
     }
     foreign = num_foreign(folder, recipes)
     if foreign and spec.class_names:

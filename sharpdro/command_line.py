@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from corruptions.command_line import FROST_DIR_HELP, Parser
+from corruptions.command_line import FROST_DIR_HELP, SETS, Parser, check_frost_dir, expand
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
@@ -29,11 +29,10 @@ FREE_ON_RESUME = {
 # What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
 FROM_CHECKPOINT = {
     *("dataset", "corruption", "num_severity", "num_test", "eval_batch_size", "seed"),
-    *("model", "depth", "widen_factor"),
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
-    *("device_target", "frost_dir", "filelist_dir"),
+    *("device_target", "frost_dir", "filelist_dir", "resume"),
 }
 MODELS = ("wideresnet", "resnet18", "resnet50")
 
@@ -101,8 +100,11 @@ def add_run_flags(add):
 def add_data_flags(add):
     """The images."""
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie")
-    text = f"one of {', '.join(CORRUPTIONS)}; images that are missing are made"
-    names = {"choices": CORRUPTIONS, "metavar": "NAME"}
+    text = (
+        f"one of {', '.join(CORRUPTIONS)}; with --eval_only any number of them, or "
+        f"{', '.join(SETS)}; images that are missing are made"
+    )
+    names = {"choices": [*CORRUPTIONS, *SETS], "nargs": "+", "metavar": "NAME"}
     add("-c", "--corruption", default="gaussian_noise", help=text, **names)
     text = (
         f"training images per class, shared out by Poisson's law; not with the lists of "
@@ -185,11 +187,12 @@ def parse(argv):
     args, given = parser.parse_args(argv), given_flags(argv)
     if args.eval_only:
         check_evaluation(parser, args, given)
-        parser.set_defaults(**checkpoint_settings(args.checkpoint, given))
+        parser.set_defaults(**checkpoint_settings(args.checkpoint))
         args = parser.parse_args(argv)
     elif args.checkpoint is not None:
         parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
     resolve_method(parser, args, given)
+    resolve_corruption(parser, args)
     resolve_dataset(parser, args)
     return args
 
@@ -210,23 +213,36 @@ def check_evaluation(parser, args, given):
         parser.error(f"--{name} does not go with --eval_only: leave it out")
 
 
-def checkpoint_settings(path, given):
+def checkpoint_settings(path):
     """The data and model settings of the run that wrote the checkpoint."""
     from sharpdro import checkpoint
 
-    names = FROM_CHECKPOINT - ({"depth", "widen_factor"} if "model" in given else set())
     trained = checkpoint.load(path).settings
     # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
     desc = f"{trained.get('desc')}_{method}{stage}_{path.stem}"
-    return {"desc": desc, **{k: v for k, v in trained.items() if k in names}}
+    return {"desc": desc, **{k: v for k, v in trained.items() if k in FROM_CHECKPOINT}}
+
+
+def resolve_corruption(parser, args):
+    """One corruption to train with, any number to measure."""
+    chosen = [args.corruption] if isinstance(args.corruption, str) else args.corruption
+    check_frost_dir(parser, args.frost_dir, chosen)
+    chosen = list(expand(chosen))
+    if args.eval_only:
+        args.corruption = chosen
+    elif len(chosen) > 1:
+        parser.error(
+            f"-c {' '.join(chosen)}: a network is trained with one corruption; several go with "
+            f"--eval_only"
+        )
+    else:
+        (args.corruption,) = chosen
 
 
 def resolve_dataset(parser, args):
     """Fill in the dataset's defaults."""
-    if args.frost_dir is not None and args.corruption != "frost":
-        parser.error(f"--frost_dir does not apply to -c {args.corruption}: leave it out")
     spec = DATASETS[args.dataset]
     check_filelist_dir(parser, args, spec)
     if not spec.class_names:  # or else lists may say which images there are

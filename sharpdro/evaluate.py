@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
+from tqdm import tqdm
 
+from dataset.pipeline import evaluation_batches, evaluation_steps
+from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
 
 
@@ -77,6 +80,29 @@ class Evaluator:
             check_interrupts()
             on_step()
         self._network.set_train(was_training)
+
+
+def for_each_severity(
+    function: Callable,
+    split: str,
+    chosen: EvaluationSet,
+    batch_size: int,
+    show_progress: bool = False,
+) -> list:
+    """What a function of batches returns for a set of images at each of its severities.
+
+    Args:
+        function: an `Evaluator`, or its `predict`.
+        split: what the progress bar calls the set.
+        chosen: the set.
+        batch_size: images per step.
+        show_progress: draw a progress bar on a terminal.
+    """
+    severities = range(len(chosen.arrays))
+    total = len(severities) * evaluation_steps(chosen, batch_size)
+    disable = None if show_progress else True
+    with tqdm(desc=f"{split} set", total=total, unit="step", leave=False, disable=disable) as bar:
+        return [function(evaluation_batches(chosen, s, batch_size), bar.update) for s in severities]
 
 
 def mean_score(scores: list[Score]) -> Score:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -36,22 +37,27 @@ class Table:
     """A CSV file that grows by rows; the first column is the epoch.
 
     Args:
-        path: the file. What it holds of epochs after `keep_epochs` is dropped, unfinished rows
-            included; the rest stays byte by byte.
+        path: the file. Unfinished lines and those that are not to be kept are dropped, the rest
+            stays byte by byte.
         columns: names.
-        keep_epochs: number of finished epochs of the run that is resumed, 0 for a new one.
+        keep: tells which whole lines are kept, see `until_epoch`; none unless given.
     """
 
-    def __init__(self, path: Path, columns: list[str], keep_epochs: int = 0):
+    def __init__(
+        self,
+        path: Path,
+        columns: list[str],
+        keep: Callable[[str], bool] = lambda line: False,
+    ):
         self.path = path
         self._columns = columns
-        kept = self._kept_lines(keep_epochs) if path.exists() else []
+        kept = self._kept_lines(keep) if path.exists() else []
         write_atomically(path, "".join([",".join(columns) + "\n", *kept]))
 
-    def _kept_lines(self, keep_epochs: int) -> list[str]:
+    def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
         with open(self.path, encoding="utf-8", newline="") as file:
             lines = file.readlines()[1:]
-        return [line for line in lines if self._is_whole(line) and epoch_of(line) <= keep_epochs]
+        return [line for line in lines if self._is_whole(line) and keep(line)]
 
     def _is_whole(self, line: str) -> bool:
         return line.endswith("\n") and line.count(",") == len(self._columns) - 1
@@ -69,6 +75,11 @@ class Table:
 def epoch_of(line: str) -> int:
     """Epoch of a line of a table."""
     return int(line.split(",", 1)[0])
+
+
+def until_epoch(epoch: int) -> Callable[[str], bool]:
+    """Which lines of a table are of finished epochs."""
+    return lambda line: epoch_of(line) <= epoch
 
 
 def epochs_of(path: Path) -> list[int]:

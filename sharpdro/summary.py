@@ -34,12 +34,17 @@ def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
     epochs: dict[int, dict[str, dict]] = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            epochs.setdefault(int(row["epoch"]), {})[row["severity"]] = {
-                "loss": float(row["loss"]),
-                "accuracy": float(row["accuracy"]),
-                "count": int(row["count"]),
-            }
+            epochs.setdefault(int(row["epoch"]), {})[row["severity"]] = numbers_of(row)
     return epochs
+
+
+def numbers_of(row: dict[str, str]) -> dict[str, float]:
+    """Loss, accuracy and count of a row."""
+    return {
+        "loss": float(row["loss"]),
+        "accuracy": float(row["accuracy"]),
+        "count": int(row["count"]),
+    }
 
 
 def best_epoch(validation: dict[int, dict[str, dict]], metric: str) -> int:

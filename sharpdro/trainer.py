@@ -22,6 +22,7 @@ from sharpdro.run_log import (
     RunLog,
     Table,
     epochs_of,
+    until_epoch,
 )
 from sharpdro.summary import (
     accuracy_table,
@@ -123,10 +124,11 @@ class Trainer:
             RunError: the loss is no longer a finite number.
         """
         finished = self._resume()
-        self._train_table = Table(self._path("train.csv"), self._columns, finished)
+        keep = until_epoch(finished)
+        self._train_table = Table(self._path("train.csv"), self._columns, keep)
         self._tables = {
-            "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, finished),
-            "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, finished),
+            "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, keep),
+            "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, keep),
         }
         if finished < self._plan.total_epoch:
             parameters = sum(p.size for p in self._step.parameters)

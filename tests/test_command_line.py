@@ -123,7 +123,8 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ),
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
-        ("--eval_only --checkpoint x.ckpt --resume", "--resume does not go with --eval_only"),
+        ("--eval_only --checkpoint x.ckpt -m resnet18", "--model does not go with --eval_only"),
+        ("-c fog snow", "-c snow fog: a network is trained with one corruption"),
         ("--eval_only --checkpoint x.ckpt --lr 1", "--lr does not go with --eval_only"),
         ("--eval_only --checkpoint x.ckpt", "checkpoint x.ckpt does not exist"),
         ("--method erm --rho 0.1", "--rho does not apply to --method erm"),
@@ -132,7 +133,7 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("-m resnet50 --widen_factor 2", "--widen_factor applies to -m wideresnet only"),
         ("-n 501", "-n 501 is too large: class 0 has 500 images"),
         ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
-        ("--frost_dir x", "--frost_dir does not apply to -c gaussian_noise: leave it out"),
+        ("--frost_dir x", "--frost_dir goes with frost alone: leave it out"),
         ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
     ],
 )

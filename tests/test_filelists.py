@@ -11,7 +11,7 @@ from running import ROOT
 
 from corruptions.errors import DataError
 from dataset.filelists import find_lists
-from dataset.prepare_dataset import prepare_dataset, prepare_test_set, read_clean
+from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
 from dataset.specs import IMAGENET30
 
 SCRIPT = ROOT / "imagenet30_filelist" / "split_imagenet30.py"
@@ -118,7 +118,9 @@ def test_lists_rule(data_dir, lists):
     assert chosen.tolist() == [5 * 9 + 8] and labels["train"][chosen].tolist() == [5]
     images = read_clean(IMAGENET30, data_dir)["train"][0]
     assert not np.array_equal(data.train.images[np.array([-1])][0], images[chosen[0]])
-    only_test = prepare_test_set(IMAGENET30, data_dir, "contrast", 2, filelist_dir=lists)
+    only_test = prepare_test_sets(IMAGENET30, data_dir, ["contrast"], 2, filelist_dir=lists)[
+        "contrast"
+    ]
     assert only_test.indices.tolist() == [0, 55]
 
 

@@ -5,6 +5,7 @@ import json
 import fake_cifar
 import numpy as np
 import pytest
+from mindspore import Tensor
 from PIL import Image
 from running import (
     ERM,
@@ -18,11 +19,13 @@ from running import (
 import main
 from corruptions.frost_photographs import PUBLISHED
 from dataset.cifar import read_cifar
-from dataset.specs import CIFAR10
-from sharpdro import train_step
+from dataset.specs import CIFAR10, SYNTHETIC
+from dataset.synthetic import read_synthetic
+from sharpdro import evaluate, train_step
 from sharpdro.command_line import create_parser
 from sharpdro.errors import RunError
 from sharpdro.methods import METHOD_SETTINGS, METHODS
+from sharpdro.networks import load_trained
 
 
 def test_run_directory(run):
@@ -152,16 +155,14 @@ def test_same_flags_same_weights(run, tmp_path):
 def test_flags_of_looking_and_keeping(run, monkeypatch):
     """Flags that leave the weights alone, each with what it does change."""
     shapes = []
-    from dataset import pipeline
-
-    batches = pipeline.evaluation_batches
+    batches = evaluate.evaluation_batches
 
     def recording(*arguments):
         for batch in batches(*arguments):
             shapes.append(len(batch[0]))
             yield batch
 
-    monkeypatch.setattr(pipeline, "evaluation_batches", recording)
+    monkeypatch.setattr(evaluate, "evaluation_batches", recording)
     flags = (
         *ERM,
         *("--desc", "other", "--num_val", "7", "--num_test", "9", "--eval_batch_size", "4"),
@@ -222,7 +223,9 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert main.main([*own, "--desc", "all"]) == 0
     (folder,) = tmp_path.iterdir()
     assert folder.name == "all_dsetcifar10_corrgaussian_noise_eval_seed0"
-    assert (folder / "test.csv").read_bytes() == (trained / "test.csv").read_bytes()
+    measured = rows(folder / "test.csv")
+    assert {row.pop("corruption") for row in measured} == {"gaussian_noise"}
+    assert measured == [row for row in rows(trained / "test.csv") if row["epoch"] == "2"]
     assert "test accuracy in percent per severity" in capsys.readouterr().out
 
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
@@ -231,11 +234,59 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert settings["num_test"] == 11 and settings["trained_with"]["num_test"] == 5
     assert "lr" not in settings and settings["trained_with"]["lr"] == 0.05
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
-    for other in (["--depth", "16"], ["-m", "resnet18"]):
-        assert main.main([*own, *other, "--desc", "other"]) == 2
-        assert "is of another model: " in capsys.readouterr().err
     assert main.main([*own, "--desc", "all"]) == 2
-    assert "exists already: choose another --desc" in capsys.readouterr().err
+    assert "exists already: add --resume to continue it, or choose" in capsys.readouterr().err
+
+
+def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
+    """Killed in the middle of the second and taken up, nothing is measured twice."""
+    own = ["--eval_only", "--checkpoint", str(run() / "best.ckpt"), "--log_dir", str(tmp_path)]
+    own += ["--data_dir", str(run.data_dir), "-c", "fog", "gaussian_noise", "--resume"]
+    measure, calls = evaluate.Evaluator.__call__, []
+
+    def counting(self, batches, *rest):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return measure(self, batches, *rest)
+
+    monkeypatch.setattr(evaluate.Evaluator, "__call__", counting)
+    assert main.main(own) == 130
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "run_sharpdro_best_dsetcifar10_corrgaussian_noise+fog_eval_seed0"
+    names = [row["corruption"] for row in rows(folder / "test.csv")]
+    assert names == ["gaussian_noise"] * 5
+    with open(folder / "test.csv", "a") as file:
+        file.write("2,fog,0,1,1,5\n2,fog,1,")  # what a kill in the middle of writing leaves
+    assert main.main(own) == 0 and len(calls) == 5 + 3
+    measured = {(row["corruption"], row["severity"]): row for row in rows(folder / "test.csv")}
+    assert len(measured) == 10 and len(rows(folder / "test.csv")) == 10
+    assert measured["fog", "0"]["loss"] == measured["gaussian_noise", "0"]["loss"]
+    assert measured["fog", "2"]["loss"] != measured["gaussian_noise", "2"]["loss"]
+    for row in rows(run() / "test.csv"):
+        if row["epoch"] == measured["fog", "0"]["epoch"]:
+            assert row.items() <= measured["gaussian_noise", row["severity"]].items()
+    assert "fog" in capsys.readouterr().out
+    assert main.main([*own, "--num_test", "3"]) == 2
+    assert "--num_test is 3, but" in capsys.readouterr().err
+
+
+def test_eval_only_on_another_dataset(run, tmp_path, capsys):
+    """The normalisation stays that of training; other classes are refused."""
+    own = ["--eval_only", "--checkpoint", str(run() / "best.ckpt"), "--log_dir", str(tmp_path)]
+    own += ["--data_dir", str(tmp_path / "data"), "--num_severity", "1", "--num_test", "20"]
+    assert main.main([*own, "-d", "synthetic"]) == 0
+    (folder,) = (path for path in tmp_path.iterdir() if "dsetsynthetic" in path.name)
+    images, labels = read_synthetic(SYNTHETIC, None, False)["test"]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:20])
+    pixels = images[chosen].astype(np.float32) / 255
+    normal = ((pixels - CIFAR10.mean) / CIFAR10.std).transpose(0, 3, 1, 2).astype(np.float32)
+    logits = load_trained(run() / "best.ckpt").network(Tensor(normal)).asnumpy()
+    accuracy = (logits.argmax(1) == labels[chosen]).mean()
+    assert float(rows(folder / "test.csv")[0]["accuracy"]) == pytest.approx(accuracy)
+    assert "was trained on cifar10: measured on synthetic" in capsys.readouterr().out
+    assert main.main([*own, "-d", "cifar100"]) == 2
+    assert "-d cifar100 has 100 classes, but" in capsys.readouterr().err
 
 
 def test_synthetic_is_the_default(run, tmp_path):

@@ -12,7 +12,7 @@ from corruptions.frost_photographs import PUBLISHED
 from corruptions.manifest import Recipe
 from dataset.cifar import read_cifar
 from dataset.poisson import severity_counts
-from dataset.prepare_dataset import prepare_dataset, prepare_test_set
+from dataset.prepare_dataset import prepare_dataset, prepare_test_sets
 from dataset.specs import CIFAR10
 
 
@@ -136,7 +136,9 @@ def test_test_set_needs_no_training_arrays(data_dir):
     whole = prepare(data_dir, num_test=7)
     for path in (data_dir / "CIFAR-10-C" / "train").rglob("*.npy"):
         path.unlink()
-    alone = prepare_test_set(CIFAR10, data_dir, "gaussian_noise", 2, num_test=7)
+    alone = prepare_test_sets(CIFAR10, data_dir, ["gaussian_noise"], 2, num_test=7)[
+        "gaussian_noise"
+    ]
     assert np.array_equal(alone.indices, whole.test.indices)
     assert all(np.array_equal(a, b) for a, b in zip(alone.arrays, whole.test.arrays))
     assert not list((data_dir / "CIFAR-10-C" / "train").rglob("*.npy"))

@@ -6,7 +6,7 @@ import pytest
 
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Score
-from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, run_name
+from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, run_name, until_epoch
 from sharpdro.summary import (
     accuracy_table,
     best_epoch,
@@ -24,7 +24,7 @@ def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):
     assert path.read_text() == "epoch,value\n1,0.333333\n2,\n3,7\n"
     with open(path, "a") as file:
         file.write("3,5")  # what a kill in the middle of a line leaves
-    Table(path, ["epoch", "value"], keep_epochs=2).append([{"epoch": 3, "value": 8}])
+    Table(path, ["epoch", "value"], keep=until_epoch(2)).append([{"epoch": 3, "value": 8}])
     assert path.read_text() == "epoch,value\n1,0.333333\n2,\n3,8\n"
     Table(path, ["epoch", "value"])
     assert path.read_text() == "epoch,value\n"
