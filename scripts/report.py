@@ -1,106 +1,88 @@
 #!/usr/bin/env python3
-"""Test accuracy in percent per severity of the runs in a log directory, mean ± std over seeds.
+"""Put together what runs left: test accuracy per severity, mean ± std over seeds, and pictures.
 
-Runs are put together only if nothing but their seeds differ (and where and how they were run);
-settings in which the runs of the table differ stand beside the method. Runs that are not finished,
-and directories that cannot be read, are named and left out.
+Runs are averaged only if nothing but their seeds differ (and where and how they were run); settings
+in which the runs of a table differ stand beside the method where they are not the default. Runs
+that are not finished have lines of their own and take no part in averages. Prints the tables and
+writes report.html, which has everything, tables.md, tables.csv, tables.tex and the pictures.
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.command_line import FREE_ON_RESUME, default_of
-from sharpdro.methods import METHOD_SETTINGS, METHODS, variant
+from corruptions.command_line import Parser
+from sharpdro.errors import RunError
+from sharpdro.program import run_program
+from sharpdro.report import formats, page, pictures
+from sharpdro.report.runs import experiments_of, read_runs
+from sharpdro.report.tables import make_overviews, make_tables
+from sharpdro.run_log import write_atomically
 
-NOT_COMPARED = FREE_ON_RESUME | {"seed", "method", "distribution_agnostic"}
-
-
-def method_of(settings):
-    """The method's name."""
-    return variant(settings["method"], settings.get("distribution_agnostic", False))
-
-
-def read_runs(log_dir):
-    """Settings and summary of every run that is finished."""
-    for path in sorted(log_dir.glob("*/settings.json")):
-        folder = path.parent
-        try:
-            settings = json.loads(path.read_text())["settings"]
-            if settings.get("eval_only"):
-                continue
-            method_of(settings)
-            has_summary = (folder / "summary.json").exists()
-            summary = json.loads((folder / "summary.json").read_text()) if has_summary else {}
-            is_finished = has_summary and summary["finished"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            print(f"left out, cannot be read: {folder} ({error!r})", file=sys.stderr)
-            continue
-        if is_finished:
-            yield settings, summary
-        else:
-            print(f"left out, not finished: {folder}", file=sys.stderr)
+PLOTS = "no pictures, they need matplotlib: pip install -r requirements-plots.txt"
 
 
-def compared(settings, all_names):
-    """What must be equal for runs to be put together; what a run does not name has its default."""
-    own = METHODS[method_of(settings)].settings
-    names = (all_names - NOT_COMPARED - METHOD_SETTINGS) | own.keys()
-    return {name: settings.get(name, default_of(name)) for name in names}
+def create_parser():
+    parser = Parser(prog="report.py", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    text = "the --log_dir of the runs, or several"
+    add("log_dirs", type=Path, nargs="+", metavar="LOG_DIR", help=text)
+    text = "the epoch of the highest validation accuracy, or the last (default: best)"
+    add("--epoch", choices=("best", "last"), default="best", help=text)
+    text = "folder for what is written (default: report/ in the first LOG_DIR)"
+    add("-o", "--output", type=Path, metavar="DIR", help=text)
+    return parser
 
 
-def report(runs, epoch):
-    """The lines of the table."""
-    all_names = set().union(*(settings for settings, _ in runs))
-    experiments = {}
-    for settings, summary in runs:
-        chosen = compared(settings, all_names)
-        key = (method_of(settings), json.dumps(chosen, sort_keys=True))
-        experiments.setdefault(key, (chosen, []))[1].append((settings["seed"], summary))
-    values = {}
-    for chosen, _ in experiments.values():
-        for name, value in chosen.items():
-            values.setdefault(name, set()).add(json.dumps(value))
-    varying = sorted(name for name, seen in values.items() if len(seen) > 1)
-    for (method, _), (chosen, members) in sorted(experiments.items()):
-        shown = (f"{name}={chosen[name]}" for name in varying if name in chosen)
-        label = " ".join([method, *shown])
-        yield from experiment_lines(label, sorted(members, key=lambda m: m[0]), epoch)
+def report(log_dirs, epoch, output):
+    """Read, print, write."""
+    for folder in log_dirs:
+        if not folder.is_dir():
+            raise RunError(f"{folder} is not a folder: name the --log_dir of your runs")
+    runs, remarks = read_runs(log_dirs)
+    experiments, more = experiments_of(runs)
+    for line in (remarks := remarks + more):
+        print(line, file=sys.stderr)
+    if not experiments:
+        raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")
+    tables, overviews = make_tables(experiments, epoch), None
+    overviews = make_overviews(tables)
+    texts = [formats.as_text(table) for table in tables]
+    print("\n\n".join(texts + [formats.overview_as_text(overview) for overview in overviews]))
+    write(output or log_dirs[0] / "report", tables, overviews, runs, remarks, epoch)
 
 
-def experiment_lines(label, members, epoch):
-    """What was run, the columns' names, and the numbers."""
-    columns = list(members[0][1][epoch]["test"])
-    table = np.array(
-        [[100 * run[epoch]["test"][c]["accuracy"] for c in columns] for _, run in members]
-    )
-    means = [f"{mean:.1f}" for mean in table.mean(0)]
-    if len(table) > 1:
-        means = [f"{m} ± {s:.1f}" for m, s in zip(means, table.std(0, ddof=1))]
-    yield f"{label} (seed {' '.join(str(seed) for seed, _ in members)})"
-    yield "  ".join(f"{column:>10}" for column in columns)
-    yield "  ".join(f"{cell:>10}" for cell in means)
+def write(output, tables, overviews, runs, remarks, epoch):
+    """Write everything; the page comes last."""
+    output.mkdir(parents=True, exist_ok=True)
+    drawn = [{} for _ in tables]
+    if pictures.has_matplotlib():
+        drawn = [pictures.draw_pictures(table, epoch) for table in tables]
+    for table, figures in zip(tables, drawn):
+        for name, figure in figures.items():
+            path = output / f"{'_'.join(map(str, table.key))}_{name}.png"
+            path.write_bytes(pictures.as_image(figure, "png"))
+    markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
+    write_atomically(output / "tables.md", "\n".join(markdown))
+    write_atomically(output / "tables.csv", formats.as_csv(tables))
+    write_atomically(output / "tables.tex", "\n".join(map(formats.as_latex, tables)))
+    notes = [f"Test accuracy in percent at the {epoch} epoch, ± standard deviation over seeds."]
+    notes += remarks + ([] if any(drawn) else [PLOTS])
+    images = [{n: pictures.as_image(f, "svg") for n, f in figures.items()} for figures in drawn]
+    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs)
+    write_atomically(output / "report.html", text)
+    print(f"\nwritten to {output}" + ("" if any(drawn) else f" ({PLOTS})"))
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("log_dir", type=Path, help="the --log_dir of the runs")
-    parser.add_argument(
-        "--epoch",
-        choices=("best", "last"),
-        default="best",
-        help="the epoch of the highest validation accuracy, or the last (default: best)",
+    """Run the program; returns its exit code."""
+    args = create_parser().parse_args(argv)
+    return run_program(
+        "report.py",
+        lambda: report(args.log_dirs, args.epoch, args.output),
+        "the same command begins anew",
     )
-    args = parser.parse_args(argv)
-    runs = list(read_runs(args.log_dir))
-    if not runs:
-        parser.error(f"{args.log_dir} holds no finished run")
-    print("\n".join(report(runs, args.epoch)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,7 +1,6 @@
 """Loss and accuracy per severity."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
@@ -11,15 +10,7 @@ from tqdm import tqdm
 from dataset.pipeline import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean loss (nats), accuracy in [0, 1] and number of images."""
-
-    loss: float
-    accuracy: float
-    count: int
+from sharpdro.scores import Score
 
 
 class EvaluationGraph(nn.Cell):
@@ -103,17 +94,3 @@ def for_each_severity(
     disable = None if show_progress else True
     with tqdm(desc=f"{split} set", total=total, unit="step", leave=False, disable=disable) as bar:
         return [function(evaluation_batches(chosen, s, batch_size), bar.update) for s in severities]
-
-
-def mean_score(scores: list[Score]) -> Score:
-    """Mean over severities."""
-    return Score(
-        sum(s.loss for s in scores) / len(scores),
-        sum(s.accuracy for s in scores) / len(scores),
-        sum(s.count for s in scores),
-    )
-
-
-def worst_score(scores: list[Score]) -> Score:
-    """The severity of the lowest accuracy (of several, the one of the highest loss)."""
-    return min(scores, key=lambda s: (s.accuracy, -s.loss))

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from sharpdro.evaluate import Score
 from sharpdro.run_log import EVALUATION_COLUMNS, Table
+from sharpdro.scores import Score
 from sharpdro.summary import evaluation_rows, numbers_of
 
 COLUMNS = [EVALUATION_COLUMNS[0], "corruption", *EVALUATION_COLUMNS[1:]]

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from sharpdro.errors import RunError
-from sharpdro.evaluate import Score, mean_score, worst_score
 from sharpdro.run_log import SUMMARY, write_atomically
+from sharpdro.scores import Score, mean_score, worst_score
 
 BEST_METRICS = ("worst", "mean", "clean")
 

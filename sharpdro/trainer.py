@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from sharpdro import checkpoint
 from sharpdro.errors import RunError
-from sharpdro.evaluate import Score
 from sharpdro.interrupts import check_interrupts
 from sharpdro.interval import Interval, train_columns, weight_columns
 from sharpdro.run_log import (
@@ -24,6 +23,7 @@ from sharpdro.run_log import (
     epochs_of,
     until_epoch,
 )
+from sharpdro.scores import Score
 from sharpdro.summary import (
     accuracy_table,
     best_epoch,

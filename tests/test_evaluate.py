@@ -7,7 +7,8 @@ from networks import SmallNetwork, load, random_parameters
 from oracle import SLOPE, losses, windows
 
 from models.layers import Normalize
-from sharpdro.evaluate import Evaluator, Score, mean_score, worst_score
+from sharpdro.evaluate import Evaluator
+from sharpdro.scores import Score, mean_score, worst_score
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 

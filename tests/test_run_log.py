@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sharpdro.errors import RunError
-from sharpdro.evaluate import Score
 from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, run_name, until_epoch
+from sharpdro.scores import Score
 from sharpdro.summary import (
     accuracy_table,
     best_epoch,

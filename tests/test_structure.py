@@ -140,7 +140,9 @@ def test_table_of_methods_is_that_of_the_code():
             assert default == shown, (name, flag)
 
 
-def test_program_imports_no_mindspore_before_it_has_read_its_flags():
+@pytest.mark.parametrize(("folder", "name"), [("", "main"), ("scripts", "report")])
+def test_programs_import_no_mindspore_before_they_have_read_their_flags(folder, name):
     """So that bad usage is answered at once, and the environment is set in time."""
-    code = "import main, sys; sys.exit('mindspore' in sys.modules)"
+    code = f"import sys; sys.path.insert(0, {str(ROOT / folder)!r}); import {name}"
+    code += "; sys.exit('mindspore' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

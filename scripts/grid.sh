@@ -1,0 +1,61 @@
+# Sourced by the sweeps: `train_grid FLAGS…` trains once for every combination of the values in
+# DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other. Runs that are
+# finished are skipped, those that were cut off go on: stop it and start it again as you like.
+# A run that fails does not stop the others; failed ones are named at the end.
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt
+
+refuse() {
+    echo "error: $1" >&2
+    exit 2
+}
+
+# Refuses a value that is none of the known ones, before anything starts.
+check_names() { # variable, its values, known values
+    local value
+    for value in $2; do
+        if [[ " $3 " != *" $value "* ]]; then refuse "no $value in $1: choose from $3"; fi
+    done
+}
+
+check_grid() {
+    local known flag
+    known=$(python -c 'from corruptions import CORRUPTIONS
+from dataset.specs import DATASETS
+from sharpdro.methods import METHODS
+for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
+    mapfile -t known <<<"$known"
+    check_names DATASETS "$DATASETS" "${known[0]}"
+    check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"
+    check_names METHODS "$METHODS" "${known[2]}"
+    for flag in "$@"; do
+        case $flag in
+        -d* | --dataset* | -c* | --corruption* | --num_severity* | --method* | --seed* | --desc* | \
+            --distribution_agnostic | --resume)
+            refuse "$flag is given by the sweep: set DATASETS, CORRUPTIONS, SEVERITIES, METHODS, SEEDS, DESC" ;;
+        esac
+    done
+}
+
+train_grid() {
+    check_grid "$@"
+    local failed=() code flags desc dataset corruption severity method seed
+    for dataset in $DATASETS; do for corruption in $CORRUPTIONS; do for severity in $SEVERITIES; do
+        for seed in $SEEDS; do for method in $METHODS; do
+            # The name of a run's directory does not tell how many severities there are.
+            desc=$DESC
+            if [ "$severity" != 5 ]; then desc=$DESC-severity$severity; fi
+            flags=(--desc "$desc" -d "$dataset" -c "$corruption" --num_severity "$severity")
+            flags+=(--seed "$seed" --method "${method%_agnostic}")
+            if [[ $method == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
+            echo "== ${flags[*]}"
+            python main.py "${flags[@]}" --resume "$@"
+            code=$?
+            if [ $code -eq 130 ] || [ $code -eq 143 ]; then exit $code; fi # Ctrl-C, SIGTERM
+            if [ $code -ne 0 ]; then failed+=("${flags[*]} (exit code $code)"); fi
+        done; done
+    done; done; done
+    if [ ${#failed[@]} -gt 0 ]; then
+        printf 'failed: %s\n' "${failed[@]}" >&2
+        exit 1
+    fi
+}

@@ -1,0 +1,1 @@
+"""What many runs left, put together: tables, pictures, a page. Knows no MindSpore."""
