@@ -133,7 +133,7 @@ def _make_row(experiment, varying, epoch) -> Row:
 
 @dataclass(frozen=True)
 class Overview:
-    """One number per experiment and table; `lines` of cells under `heads`."""
+    """One number per table and experiment: `lines` of cells under `heads`."""
 
     column: str
     heads: list[str]
@@ -142,22 +142,37 @@ class Overview:
 
 
 def make_overviews(tables: list[Table]) -> list[Overview]:
-    """The mean and the worst accuracy over all tables, where there are several of them."""
+    """The mean and the worst accuracy in all tables, where there are several, and their averages.
+
+    Runs that are not finished are left out.
+    """
     if len(tables) < 2:
         return []
     settings = set().union(*(table.settings for table in tables))
     differing = sorted(
         name for name in settings if len({str(t.settings.get(name)) for t in tables}) > 1
     )
-    remark = f"the columns differ also in {', '.join(differing)}" if differing else ""
-    heads = ["method", *(table.title for table in tables)]
-    found = []
-    for column in ("mean", "worst"):
-        lines = {}
-        for number, table in enumerate(tables):
-            for row in (row for row in table.rows if not row.state):
-                cells = lines.setdefault(row.label, ["–"] * len(tables))
-                cells[number] = row.cell(column) + ("*" if column in row.best else "")
-        lines = [[label, *cells] for label, cells in lines.items()]
-        found.append(Overview(column, heads, lines, remark))
-    return found
+    remark = f"the lines differ also in {', '.join(differing)}" if differing else ""
+    return [_make_overview(tables, column, remark) for column in ("mean", "worst")]
+
+
+def _make_overview(tables, column, remark) -> Overview:
+    by_label = [{row.label: row for row in table.rows if not row.state} for table in tables]
+    labels = list(dict.fromkeys(label for rows in by_label for label in rows))
+    lines = []
+    for name, rows in zip(_short_names(tables), by_label):
+        marks = {label: "*" if column in row.best else "" for label, row in rows.items()}
+        cells = [rows[x].cell(column) + marks[x] if x in rows else "–" for x in labels]
+        lines.append([name, *cells])
+    everywhere = [all(label in rows for rows in by_label) for label in labels]
+    averages = [
+        f"{np.mean([rows[label].means[column] for rows in by_label]):.1f}" if full else "–"
+        for label, full in zip(labels, everywhere)
+    ]
+    return Overview(column, ["", *labels], [*lines, ["average", *averages]], remark)
+
+
+def _short_names(tables) -> list[str]:
+    """What tells the tables apart."""
+    varying = [len(set(values)) > 1 for values in zip(*(table.key for table in tables))]
+    return [" ".join(str(x) for x, varies in zip(t.key, varying) if varies) for t in tables]
