@@ -21,7 +21,7 @@ tr.unfinished { font-style: italic; }
 p.shared, li { color: color-mix(in srgb, currentColor 75%, transparent); font-size: .9rem;
   overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
-img { width: 100%; max-width: 62rem; min-width: 34rem; height: auto; background: #fff; }
+img { background: #fff; }
 """
 CAPTIONS = {
     "accuracy": "Test accuracy over severity; bars are one standard deviation over seeds, dotted "

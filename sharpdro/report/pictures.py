@@ -69,7 +69,7 @@ def draw_accuracy(table: Table, epoch: str):
     severities = _severities(table.columns)
     for number, row in enumerate(table.rows):
         panel.errorbar(
-            range(len(severities)),
+            np.arange(len(severities)) + 0.03 * (number - (len(table.rows) - 1) / 2),
             [row.means[s] for s in severities],
             [row.stds[s] for s in severities] if row.stds else None,
             color=COLOURS[number % len(COLOURS)],
@@ -105,6 +105,7 @@ def _panels(found: list[tuple[Row, dict]], ylabel: str, what: str):
         panel.grid(alpha=0.3)
     for panel in panels[-_PER_ROW:]:  # also where there is none below
         panel.tick_params(labelbottom=True)
+    panels[0].xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
     lines, labels = max((p.get_legend_handles_labels() for p in panels), key=lambda x: len(x[1]))
