@@ -322,13 +322,13 @@ def check_classes(args, trained):
         )
 
 
-def evaluate(args):
-    """Measure one checkpoint on the test set."""
-    log = open_log(args, "eval")
-    device = select_device(args.device_target)
+def begin_evaluation(args):
+    """The evaluation's directory, its settings, and the network; refuses what cannot be measured.
 
-    from dataset.prepare_dataset import prepare_test_sets
-    from sharpdro.environment import describe_environment
+    Nothing is written yet.
+    """
+    log = open_log(args, "eval")
+
     from sharpdro.networks import load_trained
 
     trained = load_trained(args.checkpoint)
@@ -337,6 +337,17 @@ def evaluate(args):
     settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
     if log.exists():
         check_same(log, settings)
+    return log, settings, trained
+
+
+def evaluate(args):
+    """Measure one checkpoint on the test set; returns the directory of the tables."""
+    device = select_device(args.device_target)
+    log, settings, trained = begin_evaluation(args)
+
+    from dataset.prepare_dataset import prepare_test_sets
+    from sharpdro.environment import describe_environment
+
     with interruptible():
         sets = prepare_test_sets(
             DATASETS[args.dataset],
@@ -345,11 +356,13 @@ def evaluate(args):
             args.num_severity,
             num_test=args.num_test,
             filelist_dir=lists_for_evaluation(args),
+            published_dir=args.published,
             **making(args),
         )
     log.open(settings, describe_environment(device))
     with contextlib.closing(log):
         measure_all(args, log, trained, sets)
+    return log.folder
 
 
 def measure_all(args, log, trained, sets):

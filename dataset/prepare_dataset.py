@@ -19,6 +19,7 @@ from dataset import filelists
 from dataset.cifar import read_cifar
 from dataset.imagenet30 import read_imagenet30
 from dataset.poisson import split_by_severity
+from dataset.published import open_published
 from dataset.specs import DatasetSpec
 from dataset.synthetic import read_synthetic
 
@@ -211,19 +212,32 @@ def prepare_test_sets(
     num_test: int = 0,
     filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
+    published_dir: Path | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
 ) -> dict[str, EvaluationSet]:
-    """The test set alone, with each of several corruptions; the rest as for `prepare_dataset`."""
+    """The test set alone, with each of several corruptions; the rest as for `prepare_dataset`.
+
+    Args:
+        published_dir: folder with published corrupted images, see `dataset.published`; None: those
+            in `data_dir`, made where they are missing.
+    """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     splits = read_clean(spec, data_dir, **making, splits=("test",))
     test = _listed_test(spec, data_dir, filelist_dir, splits)
-    arrays, _ = _corrupted_arrays(
-        spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
-    )
-    labels = splits["test"][1]
-    return {name: _test_set(arrays["test", name], labels, test, num_test) for name in corruptions}
+    images, labels = splits["test"]
+    if published_dir is None:
+        found, _ = _corrupted_arrays(
+            spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
+        )
+        arrays = {name: found["test", name] for name in corruptions}
+    else:
+        arrays = {
+            name: [images, *open_published(published_dir, name, images, labels)[:num_severity]]
+            for name in corruptions
+        }
+    return {name: _test_set(arrays[name], labels, test, num_test) for name in corruptions}
 
 
 def _listed_test(spec, data_dir, filelist_dir, splits) -> np.ndarray:

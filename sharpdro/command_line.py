@@ -7,6 +7,7 @@ from pathlib import Path
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.command_line import FROST_DIR_HELP, SETS, Parser, check_frost_dir, expand
 from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.published import SIDE, check_files
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
@@ -32,7 +33,7 @@ FROM_CHECKPOINT = {
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
-    *("device_target", "frost_dir", "filelist_dir", "resume"),
+    *("device_target", "frost_dir", "filelist_dir", "published", "resume"),
 }
 MODELS = ("wideresnet", "resnet18", "resnet50")
 
@@ -55,14 +56,19 @@ def per_dataset(field):
     return f"(default: {', '.join(values)})"
 
 
-def create_parser():
+def new_parser(prog, description):
+    """A parser without flags."""
+    return Parser(
+        prog=prog, description=description, formatter_class=HelpFormatter, allow_abbrev=False
+    )
+
+
+def create_parser(prog="main.py"):
     """All flags, by group."""
-    parser = Parser(
-        prog="main.py",
-        description="Train or evaluate an image classifier that holds up on photon-limited "
-        "corruptions (SharpDRO, Huang et al., CVPR 2023).",
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
+    parser = new_parser(
+        prog,
+        "Train or evaluate an image classifier that holds up on photon-limited corruptions "
+        "(SharpDRO, Huang et al., CVPR 2023).",
     )
     add_run_flags(parser.add_argument_group("run").add_argument)
     add_data_flags(parser.add_argument_group("data").add_argument)
@@ -75,7 +81,9 @@ def create_parser():
 
 def add_run_flags(add):
     """What to run, where it writes, how it can be repeated."""
-    add("-d", "--dataset", choices=DATASETS, default="synthetic", help="what to train on")
+    add(
+        "-d", "--dataset", choices=DATASETS, default="synthetic", help="what to train or measure on"
+    )
     text = (
         "first part of the run directory's name; for --eval_only the default names the checkpoint"
     )
@@ -125,6 +133,11 @@ def add_data_flags(add):
     )
     add("--filelist_dir", type=Path, metavar="DIR", help=text)
     add("--frost_dir", type=Path, metavar="DIR", help=f"for -c frost: {FROST_DIR_HELP}")
+    text = (
+        "with --eval_only: folder with {corruption}.npy and labels.npy of the published CIFAR-10-C "
+        "or CIFAR-100-C, to be measured instead of images of this program's making"
+    )
+    add("--published", type=Path, metavar="DIR", help=text)
     text = "processes that make missing corrupted images; 0 or 1: this one alone"
     cores = len(os.sched_getaffinity(0))
     add("--num_workers", type=COUNT, default=cores, metavar="N", help=text)
@@ -181,19 +194,20 @@ def add_evaluation_flags(add):
     add("--show_progress", help="draw progress bars on a terminal", **switch)
 
 
-def parse(argv):
+def parse(argv, prog="main.py"):
     """The command line as settings; ends the program on bad usage."""
-    parser = create_parser()
+    parser = create_parser(prog)
     args, given = parser.parse_args(argv), given_flags(argv)
     if args.eval_only:
         check_evaluation(parser, args, given)
-        parser.set_defaults(**checkpoint_settings(args.checkpoint))
+        parser.set_defaults(**checkpoint_settings(args.checkpoint, args.published))
         args = parser.parse_args(argv)
     elif args.checkpoint is not None:
         parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
     resolve_method(parser, args, given)
     resolve_corruption(parser, args)
     resolve_dataset(parser, args)
+    check_published(parser, args)
     return args
 
 
@@ -213,7 +227,7 @@ def check_evaluation(parser, args, given):
         parser.error(f"--{name} does not go with --eval_only: leave it out")
 
 
-def checkpoint_settings(path):
+def checkpoint_settings(path, published=None):
     """The data and model settings of the run that wrote the checkpoint."""
     from sharpdro import checkpoint
 
@@ -221,7 +235,8 @@ def checkpoint_settings(path):
     # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
-    desc = f"{trained.get('desc')}_{method}{stage}_{path.stem}"
+    images = "_published" if published else ""
+    desc = f"{trained.get('desc')}_{method}{stage}_{path.stem}{images}"
     return {"desc": desc, **{k: v for k, v in trained.items() if k in FROM_CHECKPOINT}}
 
 
@@ -266,6 +281,23 @@ def check_filelist_dir(parser, args, spec):
         parser.error(f"--filelist_dir {args.filelist_dir} is not a folder")
     if not find_lists(args.filelist_dir):
         parser.error(f"--filelist_dir {args.filelist_dir} holds no lists, see --help")
+
+
+def check_published(parser, args):
+    """Refuse published images where they would not be used, do not fit or are not there."""
+    if args.published is None:
+        return
+    if not args.eval_only:
+        parser.error("--published needs --eval_only: a network is trained on images made here")
+    if args.frost_dir is not None:
+        parser.error("--frost_dir does not go with --published: leave one of them out")
+    side = DATASETS[args.dataset].side
+    if side != SIDE:
+        parser.error(
+            f"--published images are {SIDE}×{SIDE}, those of -d {args.dataset} {side}×{side}: "
+            f"leave it out"
+        )
+    check_files(args.published, args.corruption)
 
 
 def default_of(name):

@@ -61,7 +61,7 @@ NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
-    *("--filelist_dir", "--pretrained"),
+    *("--filelist_dir", "--pretrained", "--published"),
 }
 
 
@@ -134,6 +134,7 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("-n 501", "-n 501 is too large: class 0 has 500 images"),
         ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
         ("--frost_dir x", "--frost_dir goes with frost alone: leave it out"),
+        ("--published x", "--published needs --eval_only"),
         ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
     ],
 )
