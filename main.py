@@ -25,6 +25,7 @@ with hold_interrupts():  # NumPy and SciPy start threads
         parse,
     )
     from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
+    from sharpdro.tensorboard import convert_tables, event_file, require_tensorboardx
 
 # More corruptions than this are counted in the name of an evaluation's directory.
 MAX_NAMED = 3
@@ -119,21 +120,29 @@ def check_pretrained(args):
     load_pretrained(build_network(args)[0], args.pretrained)
 
 
-def open_log(args, last_part):
-    """The run's directory; refuses to touch what another run left there."""
+def log_of(args, last_part):
+    """The run's directory."""
     from sharpdro.run_log import RunLog, run_name
 
     names = args.corruption if args.eval_only else [args.corruption]
     called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
     name = run_name(args.desc, args.dataset, called, last_part, args.seed)
-    log = RunLog(args.log_dir / name)
+    return RunLog(args.log_dir / name)
+
+
+def check_free(args, log):
+    """Refuse to touch what another run left there."""
     log.check_writable()
-    if not log.exists():
-        return log
-    if not args.resume:
+    if log.exists() and not args.resume:
         raise RunError(
             f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
         )
+
+
+def open_log(args, last_part):
+    """The run's directory, if it may be written."""
+    log = log_of(args, last_part)
+    check_free(args, log)
     return log
 
 
@@ -203,6 +212,29 @@ def count_steps(args, num_images):
     return steps
 
 
+def events(args, plan, log):
+    """Where the rows of a run's tables go besides, as a context."""
+    if not args.tensorboard:
+        return contextlib.nullcontext(lambda table, rows: None)
+    return event_file(log.events, plan.steps_per_epoch)
+
+
+def step_settings(args, method):
+    """The settings of a method's training step."""
+    return {key: getattr(args, key) for key in METHODS[method].step_settings}
+
+
+def create_step(args, network, method, settings, groups, num_groups):
+    """A method's training step, with its optimizer; `groups` are those of the training images."""
+    from sharpdro.optimizer import create_sgd
+    from sharpdro.train_step import create_train_step
+
+    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
+    if "group_adjustment" in settings:
+        settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
+    return create_train_step(method, network, optimizer, num_groups, **settings)
+
+
 def train_network(args, plan, log, data, method, sampler, settings, num_inferred=None):
     """Train one network from scratch, or go on with what the log's folder has of it.
 
@@ -213,36 +245,44 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
     """
     from dataset.pipeline import training_batches
     from sharpdro.evaluate import Evaluator, for_each_severity
-    from sharpdro.optimizer import create_sgd
     from sharpdro.pretrained import load_pretrained
     from sharpdro.run_log import LAST_CHECKPOINT
-    from sharpdro.train_step import create_train_step
     from sharpdro.trainer import Trainer
 
     network, normalize = build_network(args)
     if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
         log.say(load_pretrained(network, args.pretrained))
-    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     measure = Evaluator(network, normalize)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = num_inferred or args.num_severity + 1
-    if "group_adjustment" in settings:
-        sizes = np.bincount(data.train.groups, minlength=num_groups)
-        settings = {**settings, "group_sizes": sizes}
-    Trainer(
-        plan,
-        create_train_step(method, network, optimizer, num_groups, **settings),
-        normalize,
-        batches=lambda epoch: training_batches(
-            data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
-        ),
-        evaluate=lambda split: for_each_severity(measure, split, sets[split], **evaluating(args)),
-        log=log,
-        settings=recorded(args),
-        num_severities=args.num_severity + 1,
-        are_groups_inferred=num_inferred is not None,
-    ).train()
+    with events(args, plan, log) as on_rows:
+        Trainer(
+            plan,
+            create_step(args, network, method, settings, data.train.groups, num_groups),
+            normalize,
+            batches=lambda epoch: training_batches(
+                data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
+            ),
+            evaluate=lambda split: for_each_severity(
+                measure, split, sets[split], **evaluating(args)
+            ),
+            log=log,
+            settings=recorded(args),
+            num_severities=args.num_severity + 1,
+            are_groups_inferred=num_inferred is not None,
+            on_rows=on_rows,
+        ).train()
     return measure
+
+
+def first_stage_of(args):
+    """What comes before the method's training; None: nothing."""
+    from sharpdro.first_stage import FIRST_STAGES
+
+    if args.method not in FIRST_STAGES:
+        return None
+    settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
+    return FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
 
 
 def run_first_stage(args, plan, log, data):
@@ -253,10 +293,9 @@ def run_first_stage(args, plan, log, data):
     """
     from dataset.pipeline import every_row
     from sharpdro.evaluate import for_each_severity
-    from sharpdro.first_stage import FIRST_STAGES, learn_from_first_stage
+    from sharpdro.first_stage import learn_from_first_stage
 
-    settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
-    stage = FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
+    stage = first_stage_of(args)
     part = log.stage(FIRST_STAGE_FOLDER)
     only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
     plan = replace(plan, total_epoch=stage.epochs, **only_last)
@@ -269,6 +308,8 @@ def run_first_stage(args, plan, log, data):
         (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
         return logits
 
+    if args.tensorboard and (part.folder / stage.file).exists():  # nothing will be trained
+        convert_tables(part.folder, part.events)
     train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
     log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
     return train, stage.num_inferred
@@ -277,11 +318,17 @@ def run_first_stage(args, plan, log, data):
 def train(args):
     """Train by one method."""
     name = variant(args.method, args.distribution_agnostic)
+    if args.tensorboard:
+        require_tensorboardx()
     log = open_log(args, name)
     lists = settle_lists(args, log)
     if log.exists():
         check_resumable(args, log)
     if log.is_finished():
+        if args.tensorboard:
+            stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
+            for part in (*stages, log):
+                convert_tables(part.folder, part.events)
         print(f"finished already: {log.folder}")
         return
     expected = count_images(args)
@@ -301,15 +348,107 @@ def train(args):
         log.say(describe_data(log.folder, device, data))
         if lists:
             log.say(f"which photograph belongs where is said by the lists in {lists}")
+        if args.tensorboard:
+            log.say(f"for TensorBoard: tensorboard --logdir {log.events}")
         plan, num_inferred = make_plan(args, steps), None
         if METHODS[name].stage_settings:
             chosen, num_inferred = run_first_stage(args, plan, log, data)
             data = replace(data, train=chosen)
-        settings = {key: getattr(args, key) for key in METHODS[name].step_settings}
+        settings = step_settings(args, name)
         for key, value in settings.items():
             if key.endswith("_warmup") and value >= steps * args.total_epoch:
                 log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
         train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
+
+
+def dry_run(args):
+    """Tell what training would do and what stands in its way; write nothing."""
+    from sharpdro.dry_run import Report, describe_progress
+
+    report = Report(partial(print, flush=True))
+    log = log_of(args, variant(args.method, args.distribution_agnostic))
+    if args.tensorboard:
+        report.attempt(require_tensorboardx)
+    report.attempt(check_free, args, log)
+    report.attempt(log.check_unlocked)
+    lists = report.attempt(settle_lists, args, log)
+    is_resumed = args.resume and log.exists()
+    if is_resumed:
+        report.attempt(check_resumable, args, log)
+        if report.attempt(log.is_finished):
+            report.say("run", f"{log.folder}: finished already, nothing would be done")
+            report.close()
+            return
+    device = report.attempt(select_device, args.device_target)
+    if device is None:
+        select_device("auto")
+    if args.pretrained and not is_resumed:
+        report.attempt(check_pretrained, args)
+    stage = first_stage_of(args)
+    done = describe_progress(report, log, is_resumed, stage and stage.file)
+    report.say("device", device or f"no {args.device_target} here")
+    sizes = describe_images(args, report, lists)
+    steps = sizes and report.attempt(count_steps, args, sum(sizes.per_severity))
+    describe_network(args, report)
+    if steps:
+        describe_length(args, report, device, steps, sizes, stage, *done)
+    report.close()
+
+
+def describe_images(args, report, lists):
+    """Tell what there is of the data and how they would be shared out; returns their sizes."""
+    from sharpdro.dry_run import describe_data, describe_split
+
+    spec = DATASETS[args.dataset]
+    if spec.class_names:
+        report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
+    with interruptible():
+        clean = describe_data(
+            report, spec, args.data_dir, args.corruption, args.num_severity, args.frost_dir
+        )
+        return describe_split(
+            report,
+            clean,
+            spec=spec,
+            data_dir=args.data_dir,
+            filelist_dir=lists,
+            num_per_class=None if lists else args.num_per_class or spec.num_per_class,
+            num_severity=args.num_severity,
+            seed=args.seed,
+            num_val=args.num_val,
+            num_test=args.num_test,
+        )
+
+
+def describe_network(args, report):
+    """Tell what would be trained, and how."""
+    shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
+    number = sum(p.size for p in build_network(args)[0].trainable_params())
+    report.say("model", f"{args.model}{shape}: {number:,} parameters")
+    name = variant(args.method, args.distribution_agnostic)
+    passes = METHODS[name].passes
+    report.say("method", f"{name}: {passes} pass{'es' if passes > 1 else ''} per step")
+
+
+def describe_length(args, report, device, steps, sizes, stage, last, first):
+    """Tell what is left to train, and on a device try it out to tell how long it would take."""
+    from sharpdro.dry_run import describe_steps, describe_time
+    from sharpdro.time_estimate import stages_left
+
+    def create(method, num_groups):
+        network, normalize = build_network(args)
+        settings, groups = step_settings(args, method), np.arange(num_groups)
+        step = create_step(args, network, method, settings, groups, num_groups)
+        return network, normalize, step
+
+    name = variant(args.method, args.distribution_agnostic)
+    eval_batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
+    plan = make_plan(args, steps)
+    stages = stages_left(plan, sizes, eval_batch, last, first, name, stage, create)
+    describe_steps(report, stages, steps)
+    if device:
+        spec, augmented = DATASETS[args.dataset], args.augment_data
+        describe_time(report, stages, steps, spec, args.batch_size, eval_batch, augmented)
 
 
 def check_classes(args, trained):
@@ -398,7 +537,8 @@ def main(argv=None):
 
     def work():
         args = parse(argv)
-        evaluate(args) if args.eval_only else train(args)
+        what = evaluate if args.eval_only else dry_run if args.dry_run else train
+        what(args)
 
     return run_program("main.py", work, CONTINUE)
 

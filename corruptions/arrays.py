@@ -107,7 +107,11 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
 
 
 def missing_recipes(
-    folder: Path, sources: dict[str, Source], recipes: list[Recipe], any_seed: bool = False
+    folder: Path,
+    sources: dict[str, Source],
+    recipes: list[Recipe],
+    any_seed: bool = False,
+    restore_labels: bool = True,
 ) -> list[Recipe]:
     """The recipes whose arrays are not there yet; checks those that are.
 
@@ -116,6 +120,7 @@ def missing_recipes(
         sources: by split.
         recipes: what is wanted.
         any_seed: arrays made with another seed are as good.
+        restore_labels: write labels.npy where it got lost.
 
     Raises:
         DataError: an array does not fit the clean images, see `open_array`, or was made by this
@@ -138,7 +143,11 @@ def missing_recipes(
             refused.append((path, differences[0]))
         elif entry and source.labels is not None:
             # Made from these images: the labels are known, should their file have got lost.
-            _write_labels(path.with_name("labels.npy"), source.labels)
+            labels = path.with_name("labels.npy")
+            if restore_labels:
+                _write_labels(labels, source.labels)
+            elif not labels.exists():
+                source = Source(source.images)
         open_array(folder, recipe, source)
     _refuse(refused)
     return missing

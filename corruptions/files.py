@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whoever else is writing them."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -14,19 +15,44 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def free_bytes(folder: Path) -> int:
+    """How much can be written into a folder, which need not be there yet."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
 def check_space(folder: Path, needed: int) -> None:
     """See that a folder, which need not be there yet, has room for arrays.
 
     Raises:
         OSError: fewer than `needed` bytes are free.
     """
-    parents = folder.absolute(), *folder.absolute().parents
-    free = shutil.disk_usage(next(path for path in parents if path.exists())).free
+    free = free_bytes(folder)
     if free < needed:
         raise OSError(
             f"{folder}: the arrays take {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free: "
             f"make room, or use another folder"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """See that a folder can be made and written, without making it.
+
+    Raises:
+        OSError: it cannot.
+    """
+    existing = _existing(folder)
+    if not existing.is_dir():
+        problem = "not a directory, nothing can be written there: use another folder"
+        raise NotADirectoryError(errno.ENOTDIR, problem, str(existing))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        problem = "no permission to write there: use another folder"
+        raise PermissionError(errno.EACCES, problem, str(existing))
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    parents = folder.absolute(), *folder.absolute().parents
+    return next(path for path in parents if path.exists())
 
 
 def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None = None) -> None:

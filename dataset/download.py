@@ -38,12 +38,22 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     if folder.is_dir():
         return
     path = folder.parent / archive.file_name
-    if path.exists():
-        _check(path, archive)
-    else:
+    if not has_archive(archive, folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _download(archive, path, show_progress)
     _unpack(path, folder, files)
+
+
+def has_archive(archive: Archive, folder: Path) -> bool:
+    """Whether the archive lies beside the `folder` that is to be unpacked from it.
+
+    Raises:
+        DataError: it does, but with another checksum.
+    """
+    path = folder.parent / archive.file_name
+    if path.exists():
+        _check(path, archive)
+    return path.exists()
 
 
 def _download(archive: Archive, path: Path, show_progress: bool) -> None:

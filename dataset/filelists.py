@@ -64,20 +64,39 @@ def read_training_lists(
         DataError: a list is missing, empty or not such a list; it names files that are not there,
             unknown classes, other labels, or files that are listed already.
     """
-    parts = severity_parts(num_severity)
-    missing = [part for part in [*parts, VALIDATION] if part not in lists]
+    parts = _needed_parts(lists, num_severity)
+    listed = {}
+    rows = _Rows(spec, data_dir, "train")
+    chosen = [rows.read(lists[part], listed) for part in parts]
+    for part, rows in ((parts[0], np.concatenate(chosen[:-1])), (VALIDATION, chosen[-1])):
+        _require_some(rows, lists[part])
+    return chosen[:-1], chosen[-1]
+
+
+def _needed_parts(lists: dict[str, Path], num_severity: int) -> list[str]:
+    parts = [*severity_parts(num_severity), VALIDATION]
+    missing = [part for part in parts if part not in lists]
     if missing:
         folder = next(iter(lists.values())).parent
         raise DataError(
             f"{folder} lacks {list_name(missing[0])}: add it, or take the other lists away to have "
             f"the photographs shared out anew"
         )
-    listed = {}
-    rows = _Rows(spec, data_dir, "train")
-    chosen = [rows.read(lists[part], listed) for part in [*parts, VALIDATION]]
-    for part, rows in ((parts[0], np.concatenate(chosen[:-1])), (VALIDATION, chosen[-1])):
-        _require_some(rows, lists[part])
-    return chosen[:-1], chosen[-1]
+    return parts
+
+
+def count_listed(lists: dict[str, Path], num_severity: int) -> dict[str, int]:
+    """How many photographs each list names, whether they are there or not.
+
+    Args:
+        lists: see `find_lists`.
+        num_severity: S.
+
+    Raises:
+        DataError: a list of training images is missing.
+    """
+    parts = [*_needed_parts(lists, num_severity), *({TEST} & lists.keys())]
+    return {part: sum(bool(line.strip()) for line in _lines(lists[part])) for part in parts}
 
 
 def read_test_list(lists: dict[str, Path], spec: DatasetSpec, data_dir: Path) -> np.ndarray | None:

@@ -58,18 +58,18 @@ def read_imagenet30(
         DataError: there are no photographs (of a class), or other ones than were decoded.
         OSError: a file cannot be read or written.
     """
-    found = {split: _find_split(spec, data_dir, split) for split in splits}
+    found = {split: find_split(spec, data_dir, split) for split in splits}
     for split, photographs in found.items():
-        array = _decoded_array(spec, data_dir, split)
+        array = decoded_array(spec, data_dir, split)
         if not array.exists():
             what = f"{split} photographs in {data_dir / spec.clean_folder}"
             _decode_split(photographs, array, spec.side, what, num_workers, show_progress, report)
-    return {split: _open_split(spec, data_dir, split, found[split]) for split in splits}
+    return {split: open_split(spec, data_dir, split, found[split]) for split in splits}
 
 
 def read_names(spec: DatasetSpec, data_dir: Path, split: str) -> tuple[list[str], set[str]]:
     """The class/file of each row of a split that was read; and of what could not be decoded."""
-    records = _read_records(_files_of(_decoded_array(spec, data_dir, split)))
+    records = _read_records(_files_of(decoded_array(spec, data_dir, split)))
     names = [name for name, _, *reason in records if not reason]
     return names, {name for name, _, *reason in records if reason}
 
@@ -163,7 +163,8 @@ def _source_folder(spec: DatasetSpec, data_dir: Path, split: str) -> Path | None
     return found[0] if found else None
 
 
-def _decoded_array(spec: DatasetSpec, data_dir: Path, split: str) -> Path:
+def decoded_array(spec: DatasetSpec, data_dir: Path, split: str) -> Path:
+    """Where the photographs of a split lie once they are decoded."""
     return data_dir / f"{spec.clean_folder}-{spec.side}" / f"{split}.npy"
 
 
@@ -172,12 +173,12 @@ def _files_of(array: Path) -> Path:
     return array.with_name(f"{array.stem}_files.tsv")
 
 
-def _find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
+def find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
     """The photographs; None where there are none, but decoded ones are."""
     folder = _source_folder(spec, data_dir, split)
     if folder is not None:
         return find_photographs(folder, spec.class_names)
-    if not _decoded_array(spec, data_dir, split).exists():
+    if not decoded_array(spec, data_dir, split).exists():
         raise DataError(
             f"{data_dir / spec.clean_folder / split} is missing: ImageNet-30 cannot be fetched by "
             f"this program; put its photographs there, a folder for each of the "
@@ -186,8 +187,11 @@ def _find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path
     return None
 
 
-def _open_split(spec, data_dir, split, photographs):
-    array = _decoded_array(spec, data_dir, split)
+def open_split(
+    spec: DatasetSpec, data_dir: Path, split: str, photographs: dict[str, Path] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A decoded split, memory-mapped, and its labels; `photographs` must be what was decoded."""
+    array = decoded_array(spec, data_dir, split)
     records = _read_records(_files_of(array))
     if photographs is not None:
         _check_unchanged(photographs, records, array)
@@ -199,10 +203,11 @@ def _open_split(spec, data_dir, split, photographs):
             f"{array} holds {images.dtype} {images.shape}, expected uint8 {shape}: delete it to "
             f"have it made anew"
         )
-    return images, _labels(names, spec, array)
+    return images, labels_of(names, spec, array)
 
 
-def _labels(names: list[str], spec: DatasetSpec, array: Path) -> np.ndarray:
+def labels_of(names: list[str], spec: DatasetSpec, array: Path) -> np.ndarray:
+    """The labels, int32 (N,), of the class/file of each row of an array."""
     index = {name: i for i, name in enumerate(spec.class_names)}
     try:
         labels = np.array([index[name.split("/")[0]] for name in names], np.int32)

@@ -6,7 +6,7 @@ those made here is drawn from a fixed seed, whatever the seed of the run: runs w
 are then measured on the same images. Arrays that are there are used, also of other seeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,20 +173,10 @@ def prepare_dataset(
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     splits = read_clean(spec, data_dir, **making)
     labels = splits["train"][1]
-    test = _listed_test(spec, data_dir, filelist_dir, splits)
-    if num_per_class is None:
-        found = filelists.find_lists(filelist_dir)
-        per_severity, validation = filelists.read_training_lists(
-            found, spec, data_dir, num_severity
-        )
-    else:
-        per_severity, validation = split_by_severity(
-            labels,
-            num_per_class,
-            num_severity,
-            np.random.default_rng([seed, 0]),
-            class_names=spec.class_names,
-        )
+    test = listed_test(spec, data_dir, filelist_dir, len(splits["test"][1]))
+    per_severity, validation = share_out(
+        spec, data_dir, labels, filelist_dir, num_per_class, num_severity, seed
+    )
     lists = {}
     if spec.class_names:
         lists = filelists.list_texts(spec, data_dir, per_severity, validation, test)
@@ -225,8 +215,8 @@ def prepare_test_sets(
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     splits = read_clean(spec, data_dir, **making, splits=("test",))
-    test = _listed_test(spec, data_dir, filelist_dir, splits)
     images, labels = splits["test"]
+    test = listed_test(spec, data_dir, filelist_dir, len(labels))
     if published_dir is None:
         found, _ = _corrupted_arrays(
             spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
@@ -240,12 +230,39 @@ def prepare_test_sets(
     return {name: _test_set(arrays[name], labels, test, num_test) for name in corruptions}
 
 
-def _listed_test(spec, data_dir, filelist_dir, splits) -> np.ndarray:
-    """The test images that count: those of a list, if there is one, or else all."""
+def share_out(
+    spec: DatasetSpec,
+    data_dir: Path,
+    labels: np.ndarray,
+    filelist_dir: Path | None,
+    num_per_class: int | None,
+    num_severity: int,
+    seed: int,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Which training image gets which severity, and which are for validation.
+
+    Args:
+        labels: of the training images, (N,).
+        others: as for `prepare_dataset`, whose errors it raises.
+
+    Returns:
+        What `dataset.poisson.split_by_severity` returns.
+    """
+    if num_per_class is None:
+        found = filelists.find_lists(filelist_dir)
+        return filelists.read_training_lists(found, spec, data_dir, num_severity)
+    rng = np.random.default_rng([seed, 0])
+    return split_by_severity(labels, num_per_class, num_severity, rng, class_names=spec.class_names)
+
+
+def listed_test(
+    spec: DatasetSpec, data_dir: Path, filelist_dir: Path | None, num_test: int
+) -> np.ndarray:
+    """The test images that count: those of a list, if there is one, or else all `num_test`."""
     listed = None
     if spec.class_names and filelist_dir is not None:
         listed = filelists.read_test_list(filelists.find_lists(filelist_dir), spec, data_dir)
-    return np.arange(len(splits["test"][1])) if listed is None else listed
+    return np.arange(num_test) if listed is None else listed
 
 
 def _test_set(arrays, labels, chosen, num_test) -> EvaluationSet:
@@ -275,7 +292,29 @@ def _corrupted_arrays(spec, data_dir, splits, corruptions, num_severity, frost_d
     """
     folder = data_dir / spec.corrupted_folder
     sources = {split: Source(images, labels) for split, (images, labels) in splits.items()}
-    recipes = [
+    recipes = create_recipes(spec, splits, corruptions, num_severity, frost_dir)
+    # All that is there is checked before anything is made.
+    missing = missing_recipes(folder, sources, recipes, any_seed=True)
+    if missing:
+        make_arrays(folder, sources, missing, **making)
+    arrays = {
+        (split, name): [source.images]
+        + [open_array(folder, r, source) for r in recipes if (r.split, r.name) == (split, name)]
+        for split, source in sources.items()
+        for name in corruptions
+    }
+    return arrays, count_foreign(spec, folder, recipes)
+
+
+def create_recipes(
+    spec: DatasetSpec,
+    splits: Iterable[str],
+    corruptions: list[str],
+    num_severity: int,
+    frost_dir: Path | None,
+) -> list[Recipe]:
+    """How the corrupted arrays are made; arguments as for `prepare_dataset`."""
+    return [
         Recipe(
             name,
             severity,
@@ -289,20 +328,18 @@ def _corrupted_arrays(spec, data_dir, splits, corruptions, num_severity, frost_d
         for name in corruptions
         for severity in range(1, num_severity + 1)
     ]
-    # All that is there is checked before anything is made.
-    missing = missing_recipes(folder, sources, recipes, any_seed=True)
-    if missing:
-        make_arrays(folder, sources, missing, **making)
-    arrays = {
-        (split, name): [source.images]
-        + [open_array(folder, r, source) for r in recipes if (r.split, r.name) == (split, name)]
-        for split, source in sources.items()
-        for name in corruptions
-    }
+
+
+def count_foreign(spec: DatasetSpec, folder: Path, recipes: list[Recipe]) -> int:
+    """How many of the arrays were not made by this program.
+
+    Raises:
+        DataError: there are some, of a dataset whose order nothing tells.
+    """
     foreign = num_foreign(folder, recipes)
     if foreign and spec.class_names:
         raise DataError(
             f"{foreign} arrays in {folder} were not made by this program (not in manifest.json), "
             f"so nothing tells in which order of the photographs they are: move them away"
         )
-    return arrays, foreign
+    return foreign

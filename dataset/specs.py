@@ -29,6 +29,7 @@ class DatasetSpec:
         jpeg_quality: of the JPEG file that corrupted images go through, as published; None: none.
         num_per_class: default number of training images per class.
         model, depth, widen_factor: default network; the latter two are a wideresnet's.
+        num_train, num_test: number of images that it is said to have.
         class_names: folders of the classes, in label order, where a dataset is made of folders.
     """
 
@@ -46,6 +47,8 @@ class DatasetSpec:
     model: str
     depth: int
     widen_factor: int
+    num_train: int
+    num_test: int
     class_names: tuple[str, ...] = ()
 
 
@@ -66,6 +69,8 @@ SYNTHETIC = DatasetSpec(
     model="wideresnet",
     depth=10,
     widen_factor=1,
+    num_train=5_000,
+    num_test=1_000,
 )
 
 CIFAR10 = DatasetSpec(
@@ -88,6 +93,8 @@ CIFAR10 = DatasetSpec(
     model="wideresnet",
     depth=28,
     widen_factor=2,
+    num_train=50_000,
+    num_test=10_000,
 )
 
 CIFAR100 = DatasetSpec(
@@ -110,6 +117,8 @@ CIFAR100 = DatasetSpec(
     model="wideresnet",
     depth=28,
     widen_factor=2,
+    num_train=50_000,
+    num_test=10_000,
 )
 
 IMAGENET30 = DatasetSpec(
@@ -127,6 +136,8 @@ IMAGENET30 = DatasetSpec(
     model="resnet50",
     depth=28,
     widen_factor=2,
+    num_train=39_000,
+    num_test=3_000,
     class_names=(
         *("acorn", "airliner", "ambulance", "american_alligator", "banjo"),
         *("barn", "bikini", "digital_clock", "dragonfly", "dumbbell"),

@@ -14,6 +14,7 @@ import mindspore as ms
 from mindspore import Parameter, nn
 
 from sharpdro.errors import RunError
+from sharpdro.run_log import LAST_CHECKPOINT, epochs_of
 
 _EPOCH, _SETTINGS = "finished_epoch", "settings_json"
 
@@ -67,6 +68,27 @@ def load(path: Path) -> Checkpoint:
             f"checkpoint {path} is damaged or was not written by this program ({reason})"
         ) from error
     return Checkpoint(content, epoch, settings)
+
+
+def load_last(folder: Path) -> Checkpoint | None:
+    """The checkpoint of a run's last finished epoch; None where no epoch was finished.
+
+    Raises:
+        RunError: the run cannot go on, because a file is missing or damaged.
+    """
+    path = folder / LAST_CHECKPOINT
+    tables = [folder / name for name in ("train.csv", "val.csv", "test.csv")]
+    if not path.exists():
+        if any(epoch > 1 for table in tables for epoch in epochs_of(table)):
+            raise RunError(
+                f"{path} is missing, so the run cannot be resumed: choose another --desc, "
+                f"or delete {folder} to start again"
+            )
+        return None
+    for table in tables:
+        if not table.exists():
+            raise RunError(f"{table} is missing: restore it, or choose another --desc")
+    return load(path)
 
 
 def restore(cell: nn.Cell, checkpoint: Checkpoint, path: Path) -> None:

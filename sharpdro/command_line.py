@@ -25,6 +25,7 @@ FREE_ON_RESUME = {
         "device_target",
         "save_step",
     ),
+    *("tensorboard", "dry_run"),
     "filelist_dir",  # what the lists say is compared with what they said
 }
 # What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
@@ -103,6 +104,11 @@ def add_run_flags(add):
     )
     add("--eval_only", action="store_true", help=text)
     add("--checkpoint", type=Path, metavar="FILE", help="the .ckpt file for --eval_only")
+    text = (
+        "instead of training tell what there is, what would be made and how long it would take, "
+        "and name all that is wrong; nothing is written"
+    )
+    add("--dry_run", action="store_true", help=text)
 
 
 def add_data_flags(add):
@@ -187,6 +193,11 @@ def add_evaluation_flags(add):
     text = "validation accuracy that picks the best epoch: worst severity, mean, or severity 0"
     add("--best_metric", choices=("worst", "mean", "clean"), default="worst", help=text)
     add("--log_train", type=POSITIVE, default=100, metavar="N", help="steps per line of train.csv")
+    text = (
+        "also write the tables as event files for TensorBoard, into the run's tensorboard/ "
+        "(pip install -r requirements-tensorboard.txt)"
+    )
+    add("--tensorboard", action="store_true", help=text)
     text = "epochs per numbered checkpoint; 0: none"
     add("--save_step", type=COUNT, default=0, metavar="N", help=text)
     add("--save_last", help="keep last.ckpt, without which a run cannot be resumed", **switch)

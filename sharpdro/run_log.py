@@ -2,7 +2,6 @@
 
 import csv
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from corruptions.files import check_writable
 from sharpdro.errors import RunError
 
 SUMMARY = "summary.json"
@@ -41,6 +41,8 @@ class Table:
             stays byte by byte.
         columns: names.
         keep: tells which whole lines are kept, see `until_epoch`; none unless given.
+        on_rows: called with the rows that are kept, and with those that are added, as {column:
+            cell}.
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class Table:
         path: Path,
         columns: list[str],
         keep: Callable[[str], bool] = lambda line: False,
+        on_rows: Callable[[list[dict[str, str]]], object] = lambda rows: None,
     ):
         self.path = path
         self._columns = columns
+        self._on_rows = on_rows
         kept = self._kept_lines(keep) if path.exists() else []
         write_atomically(path, "".join([",".join(columns) + "\n", *kept]))
+        self._tell([line.rstrip("\n").split(",") for line in kept])
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
         with open(self.path, encoding="utf-8", newline="") as file:
@@ -64,12 +69,15 @@ class Table:
 
     def append(self, rows: list[dict]) -> None:
         """Add rows, by column name, and see them to disk."""
+        cells = [[format_value(row[column]) for column in self._columns] for row in rows]
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for row in rows:
-                writer.writerow([format_value(row[column]) for column in self._columns])
+            csv.writer(file, lineterminator="\n").writerows(cells)
             file.flush()
             os.fsync(file.fileno())
+        self._tell(cells)
+
+    def _tell(self, cells: list[list[str]]) -> None:
+        self._on_rows([dict(zip(self._columns, row)) for row in cells])
 
 
 def epoch_of(line: str) -> int:
@@ -106,14 +114,15 @@ class RunLog:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.events = folder / "tensorboard"
         self._text = folder / "log.txt"
         self._lock = None
 
     def stage(self, name: str) -> "RunLog":
-        """A folder for one stage of the run; what is said goes to the run's own log.txt."""
+        """A folder for one stage of the run; its texts and events go to the run's own places."""
         part = RunLog(self.folder / name)
         part.folder.mkdir(exist_ok=True)
-        part._text = self._text
+        part.events, part._text = self.events / name, self._text
         return part
 
     @property
@@ -140,13 +149,7 @@ class RunLog:
         Raises:
             OSError: it cannot.
         """
-        existing = self.folder
-        while not existing.exists():
-            existing = existing.parent
-        if not existing.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(existing))
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no permission to write here", str(existing))
+        check_writable(self.folder)
 
     def open(self, settings: dict, environment: dict) -> None:
         """Make the directory, or take up the one that is there, and record what is about to be.
@@ -157,6 +160,26 @@ class RunLog:
             RunError: another process is at work in it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        content = {"settings": settings, "environment": environment}
+        if self.settings_path.exists():
+            content = self._read()
+            content.setdefault("resumed", []).append(environment)
+        write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
+
+    def check_unlocked(self) -> None:
+        """See that no other process is at work in the directory, if it exists.
+
+        Raises:
+            RunError: one is.
+        """
+        if self.folder.is_dir():
+            try:
+                self._take_lock()
+            finally:
+                self.close()
+
+    def _take_lock(self) -> None:
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,11 +188,6 @@ class RunLog:
                 f"another process is at work in {self.folder}: wait for it, or choose another "
                 f"--desc"
             ) from None
-        content = {"settings": settings, "environment": environment}
-        if self.settings_path.exists():
-            content = self._read()
-            content.setdefault("resumed", []).append(environment)
-        write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
         """Let other processes work in the directory."""

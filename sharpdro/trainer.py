@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mindspore as ms
@@ -20,7 +21,6 @@ from sharpdro.run_log import (
     LAST_CHECKPOINT,
     RunLog,
     Table,
-    epochs_of,
     until_epoch,
 )
 from sharpdro.scores import Score
@@ -88,6 +88,8 @@ class Trainer:
         settings: of the run, to go into checkpoints.
         num_severities: number of severities, by which losses and the like are written down.
         are_groups_inferred: whether the step's groups are others than the severities.
+        on_rows: called with the name of a table and the rows that it begins with, or that are
+            added, see `Table`.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Trainer:
         settings: dict,
         num_severities: int,
         are_groups_inferred: bool = False,
+        on_rows: Callable[[str, list[dict]], object] = lambda table, rows: None,
     ):
         self._plan = plan
         self._step = step
@@ -109,6 +112,7 @@ class Trainer:
         self._evaluate = evaluate
         self._log = log
         self._settings = settings
+        self._on_rows = on_rows
         num_weights = step.num_groups if step.uses_group_weights else 0
         weights = weight_columns(num_weights, are_groups_inferred)
         self._columns = train_columns(num_severities, weights, step.has_scores)
@@ -124,11 +128,10 @@ class Trainer:
             RunError: the loss is no longer a finite number.
         """
         finished = self._resume()
-        keep = until_epoch(finished)
-        self._train_table = Table(self._path("train.csv"), self._columns, keep)
+        self._train_table = self._table("train.csv", self._columns, finished)
         self._tables = {
-            "validation": Table(self._path("val.csv"), EVALUATION_COLUMNS, keep),
-            "test": Table(self._path("test.csv"), EVALUATION_COLUMNS, keep),
+            "validation": self._table("val.csv", EVALUATION_COLUMNS, finished),
+            "test": self._table("test.csv", EVALUATION_COLUMNS, finished),
         }
         if finished < self._plan.total_epoch:
             parameters = sum(p.size for p in self._step.parameters)
@@ -149,22 +152,15 @@ class Trainer:
             self._save(epoch)
         return self._summarize()
 
+    def _table(self, name: str, columns: list[str], finished: int) -> Table:
+        return Table(self._path(name), columns, until_epoch(finished), partial(self._on_rows, name))
+
     def _resume(self) -> int:
         """Restore the last finished epoch, if there is one; returns its number."""
-        path = self._path(LAST_CHECKPOINT)
-        tables = [self._path(name) for name in ("train.csv", "val.csv", "test.csv")]
-        if not path.exists():
-            if any(epoch > 1 for table in tables for epoch in epochs_of(table)):
-                raise RunError(
-                    f"{path} is missing, so the run cannot be resumed: choose another --desc, "
-                    f"or delete {self._log.folder} to start again"
-                )
+        stored = checkpoint.load_last(self._log.folder)
+        if stored is None:
             return 0
-        for table in tables:
-            if not table.exists():
-                raise RunError(f"{table} is missing: restore it, or choose another --desc")
-        stored = checkpoint.load(path)
-        checkpoint.restore(self._step, stored, path)
+        checkpoint.restore(self._step, stored, self._path(LAST_CHECKPOINT))
         done = stored.epoch == self._plan.total_epoch
         self._log.say("finished already" if done else f"going on after epoch {stored.epoch}")
         return stored.epoch

@@ -65,3 +65,11 @@ def begun_second_epoch(table):
 
 def without_speed(path):
     return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(path)]
+
+
+def tree(folder):
+    """All that is in a folder: paths, times and bytes."""
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+    }

@@ -1,0 +1,212 @@
+"""What is there of a dataset, and what a run would make, looked up without writing anything."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from corruptions.arrays import Source, array_path, missing_recipes
+from corruptions.errors import DataError
+from corruptions.frost_photographs import read_photographs
+from dataset import filelists
+from dataset.download import has_archive
+from dataset.imagenet30 import FOLDERS, decoded_array, find_split, labels_of, open_split
+from dataset.prepare_dataset import (
+    count_foreign,
+    create_recipes,
+    listed_test,
+    read_clean,
+    share_out,
+)
+from dataset.specs import DatasetSpec
+
+SPLITS = ("train", "test")
+
+
+@dataclass
+class CleanImages:
+    """A dataset's clean images, as far as they are there.
+
+    Args:
+        labels: of each split, int32 (N,); of what is missing, made up from the dataset's size.
+        found: the splits that can be read.
+        lines: what is there and what is not.
+        num_bytes: what a run would write before it can read them.
+        nominal: splits whose number of images is what the dataset is said to have.
+        problems: what stands in the way.
+    """
+
+    labels: dict[str, np.ndarray]
+    found: dict[str, Source] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    num_bytes: int = 0
+    nominal: set[str] = field(default_factory=lambda: set(SPLITS))
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, split: str, labels: np.ndarray, images: np.ndarray | None = None) -> None:
+        """Real labels of a split, and its images where these can be read."""
+        self.labels[split] = labels
+        self.nominal.discard(split)
+        if images is not None:
+            self.found[split] = Source(images, labels)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of images: to train on at each severity, and at every severity to be measured on."""
+
+    per_severity: list[int]
+    validation: int
+    test: int
+
+
+def image_bytes(spec: DatasetSpec, num_images: int) -> int:
+    """What so many images take."""
+    return num_images * spec.side * spec.side * 3
+
+
+def survey_clean(spec: DatasetSpec, data_dir: Path) -> CleanImages:
+    """Look for a dataset's clean images, and read those that are there.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    clean = CleanImages(
+        {
+            split: np.arange(count, dtype=np.int32) % spec.num_classes
+            for split, count in (("train", spec.num_train), ("test", spec.num_test))
+        }
+    )
+    for survey in _surveys(spec):
+        try:
+            survey(spec, data_dir, clean)
+        except DataError as error:
+            clean.problems.append(str(error))
+    return clean
+
+
+def _surveys(spec):
+    if spec.class_names:
+        return [_photographs_of(split) for split in FOLDERS]
+    return [_survey_archive if spec.archive else _survey_drawn]
+
+
+def _survey_drawn(spec, data_dir, clean):
+    for split, (images, labels) in read_clean(spec, data_dir).items():
+        clean.add(split, labels, images)
+    clean.lines.append("drawn by this program, nothing to fetch")
+
+
+def _survey_archive(spec, data_dir, clean):
+    folder, archive = data_dir / spec.clean_folder, spec.archive
+    if folder.is_dir():
+        clean.lines.append(f"found in {folder}")
+        for split, (images, labels) in read_clean(spec, data_dir).items():
+            clean.add(split, labels, images)
+        return
+    clean.lines.append(f"not there: {folder}")
+    clean.num_bytes += image_bytes(spec, spec.num_train + spec.num_test)
+    path = data_dir / archive.file_name
+    if has_archive(archive, folder):
+        clean.lines.append(f"would be unpacked from {path}")
+    else:
+        size = f"{archive.num_bytes / 1e6:,.0f} MB"
+        clean.lines.append(f"would be downloaded from {archive.url} ({size})")
+        clean.num_bytes += archive.num_bytes
+
+
+def _photographs_of(split):
+    def survey(spec, data_dir, clean):
+        array = decoded_array(spec, data_dir, split)
+        photographs = find_split(spec, data_dir, split)
+        if array.exists():
+            images, labels = open_split(spec, data_dir, split, photographs)
+            clean.add(split, labels, images)
+            clean.lines.append(f"{len(labels):,} {split} images found in {array}")
+            return
+        clean.add(split, labels_of(list(photographs), spec, array))
+        num_bytes = image_bytes(spec, len(photographs))
+        clean.num_bytes += num_bytes
+        clean.lines.append(
+            f"{len(photographs):,} {split} photographs found, which would be decoded into {array} "
+            f"({num_bytes / 1e6:,.0f} MB)"
+        )
+
+    return survey
+
+
+def survey_arrays(
+    spec: DatasetSpec,
+    data_dir: Path,
+    clean: CleanImages,
+    corruption: str,
+    num_severity: int,
+    frost_dir: Path | None,
+) -> tuple[int, int, int]:
+    """Look for the corrupted arrays, and check those whose clean images are there.
+
+    Returns:
+        How many are there, how many would be made, and the bytes of these.
+
+    Raises:
+        DataError: an array that is there does not fit.
+        OSError: a photograph of frost is missing.
+    """
+    folder = data_dir / spec.corrupted_folder
+    if frost_dir is not None:
+        read_photographs(frost_dir)
+    recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
+    known = [recipe for recipe in recipes if recipe.split in clean.found]
+    missing = missing_recipes(folder, clean.found, known, any_seed=True, restore_labels=False)
+    missing += [
+        recipe
+        for recipe in recipes
+        if recipe.split not in clean.found and not array_path(folder, recipe).exists()
+    ]
+    there = [recipe for recipe in recipes if recipe not in missing]
+    count_foreign(spec, folder, there)
+    images = sum(len(clean.labels[recipe.split]) for recipe in missing)
+    return len(there), len(missing), image_bytes(spec, images)
+
+
+def survey_split(
+    spec: DatasetSpec,
+    data_dir: Path,
+    clean: CleanImages,
+    filelist_dir: Path | None,
+    num_per_class: int | None,
+    num_severity: int,
+    seed: int,
+    num_val: int,
+    num_test: int,
+) -> Sizes:
+    """How many images would be trained and measured on; arguments as for `prepare_dataset`.
+
+    Where photographs are not decoded yet, all that the lists name are taken to be there.
+
+    Raises:
+        DataError: the images are too few, or the lists do not fit.
+    """
+    if filelist_dir is not None and clean.found.keys() != set(SPLITS):
+        listed = filelists.count_listed(filelists.find_lists(filelist_dir), num_severity)
+        parts = filelists.severity_parts(num_severity)
+        per_severity = [listed[part] for part in parts]
+        validation = listed[filelists.VALIDATION]
+        test = listed.get(filelists.TEST, len(clean.labels["test"]))
+    else:
+        shares, rest = share_out(
+            spec,
+            data_dir,
+            clean.labels["train"],
+            filelist_dir,
+            num_per_class,
+            num_severity,
+            seed,
+        )
+        per_severity, validation = [len(share) for share in shares], len(rest)
+        test = len(listed_test(spec, data_dir, filelist_dir, len(clean.labels["test"])))
+    return Sizes(
+        per_severity,
+        min(validation, num_val or validation),
+        min(test, num_test or test),
+    )
