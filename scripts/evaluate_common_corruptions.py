@@ -14,7 +14,6 @@ from sharpdro.interrupts import hold_interrupts
 from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy starts threads
-    import main as program
     from sharpdro import command_line
     from sharpdro.command_line import FROM_CHECKPOINT, OWN_IN_EVALUATION
     from sharpdro.common_corruptions import (
@@ -27,6 +26,7 @@ with hold_interrupts():  # NumPy starts threads
         text_table,
     )
     from sharpdro.errors import RunError
+    from sharpdro.jobs.evaluation import begin_evaluation, evaluate
     from sharpdro.run_log import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
@@ -102,7 +102,7 @@ def check_together(evaluations):
                 f"{first.checkpoint} is of {first.dataset}, {settings.checkpoint} of "
                 f"{settings.dataset}: name the dataset to measure both on with -d"
             )
-        log, _, _ = program.begin_evaluation(settings)
+        log, _, _ = begin_evaluation(settings)
         other = folders.setdefault(log.folder, settings.checkpoint)
         if other != settings.checkpoint:
             raise RunError(
@@ -121,7 +121,7 @@ def measure(args):
 
     select_device(args.device_target)
     check_together(evaluations)
-    folders = [program.evaluate(settings) for settings in evaluations]
+    folders = [evaluate(settings) for settings in evaluations]
     return evaluations, [read_measurements(folder / "test.csv") for folder in folders]
 
 

@@ -15,7 +15,7 @@ import main
 from dataset.specs import SYNTHETIC
 from dataset.survey import Sizes
 from models.layers import Normalize
-from sharpdro import checkpoint, dry_run, time_estimate
+from sharpdro import checkpoint, findings, time_estimate
 from sharpdro.optimizer import create_sgd
 from sharpdro.run_log import RunLog
 from sharpdro.time_estimate import (
@@ -44,8 +44,8 @@ def stopwatch(monkeypatch):
         asked.append((network, batch_size))
         return Speed(10.0, 0.5, 5)
 
-    monkeypatch.setattr(dry_run, "time_training", training)
-    monkeypatch.setattr(dry_run, "time_evaluation", evaluation)
+    monkeypatch.setattr(findings, "time_training", training)
+    monkeypatch.setattr(findings, "time_evaluation", evaluation)
     return asked
 
 

@@ -1,0 +1,79 @@
+"""What the jobs share: directories of runs, the network, how images are gone through."""
+
+from functools import partial
+from pathlib import Path
+
+from dataset.specs import DATASETS
+from sharpdro.command_line import FREE_ON_RESUME, default_of
+from sharpdro.errors import RunError
+
+# More corruptions than this are counted in the name of an evaluation's directory.
+MAX_NAMED = 3
+
+
+def recorded(args):
+    """All settings as JSON can hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(args).items())}
+
+
+def making(args):
+    """How images that are missing are made."""
+    return {
+        "frost_dir": args.frost_dir,
+        "num_workers": args.num_workers,
+        "show_progress": args.show_progress,
+        "report": partial(print, flush=True),
+    }
+
+
+def evaluating(args):
+    """How sets of images are gone through."""
+    return {"batch_size": args.eval_batch_size, "show_progress": args.show_progress}
+
+
+def build_network(args):
+    """The network with seeded initial weights, and the normalisation in front of it."""
+    import mindspore as ms
+
+    from sharpdro.networks import create_network
+
+    ms.set_seed(args.seed)
+    return create_network(args.model, DATASETS[args.dataset], args.depth, args.widen_factor)
+
+
+def log_of(args, last_part):
+    """The run's directory."""
+    from sharpdro.run_log import RunLog, run_name
+
+    names = args.corruption if args.eval_only else [args.corruption]
+    called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
+    name = run_name(args.desc, args.dataset, called, last_part, args.seed)
+    return RunLog(args.log_dir / name)
+
+
+def check_free(args, log):
+    """Refuse to touch what another run left there."""
+    log.check_writable()
+    if log.exists() and not args.resume:
+        raise RunError(
+            f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
+        )
+
+
+def open_log(args, last_part):
+    """The run's directory, if it may be written."""
+    log = log_of(args, last_part)
+    check_free(args, log)
+    return log
+
+
+def check_same(log, now):
+    """Refuse to go on with a run of other settings."""
+    before = log.read_settings()
+    for key in sorted(now.keys() - FREE_ON_RESUME):
+        earlier = before.get(key, default_of(key))
+        if now[key] != earlier:
+            raise RunError(
+                f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
+                f"give the same, or choose another --desc"
+            )

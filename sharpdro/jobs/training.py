@@ -1,0 +1,268 @@
+"""The job of training: one run, from its settings to its tables."""
+
+import contextlib
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.specs import DATASETS
+from sharpdro.device import select_device
+from sharpdro.errors import RunError
+from sharpdro.interrupts import interruptible
+from sharpdro.jobs.shared import build_network, check_same, evaluating, making, open_log, recorded
+from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
+from sharpdro.tensorboard import convert_tables, event_file, require_tensorboardx
+
+
+def settle_lists(args, log):
+    """Where the lists lie that say which image belongs where; None without any.
+
+    A run that is taken up goes by the lists that it has kept, and by its own -n.
+    """
+    spec = DATASETS[args.dataset]
+    if not spec.class_names:
+        return None
+    kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
+    if log.exists() and find_lists(kept):
+        if args.num_per_class is None:
+            args.num_per_class = log.read_settings()["num_per_class"]
+        return kept
+    if not find_lists(folder):
+        args.num_per_class = args.num_per_class or spec.num_per_class
+        return None
+    if args.num_per_class is not None:
+        raise RunError(
+            f"-n does not go with the lists in {folder}: leave it out, or move them away"
+        )
+    return folder
+
+
+def read_data(args, lists):
+    """The data that the settings ask for."""
+    from dataset.prepare_dataset import prepare_dataset
+
+    with interruptible():
+        return prepare_dataset(
+            DATASETS[args.dataset],
+            args.data_dir,
+            args.corruption,
+            None if lists else args.num_per_class,
+            args.num_severity,
+            args.seed,
+            num_val=args.num_val,
+            num_test=args.num_test,
+            filelist_dir=lists,
+            **making(args),
+        )
+
+
+def check_pretrained(args):
+    """Refuse weights that do not fit before anything long starts."""
+    from sharpdro.pretrained import load_pretrained
+
+    load_pretrained(build_network(args)[0], args.pretrained)
+
+
+def check_resumable(args, log):
+    """Refuse to go on with a run that is another one."""
+    check_same(log, recorded(args))
+    if not args.save_last:
+        raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
+
+
+def make_plan(args, steps):
+    """How long to train and what to keep."""
+    from sharpdro.schedule import learning_rate_at
+    from sharpdro.trainer import Plan
+
+    return Plan(
+        total_epoch=args.total_epoch,
+        steps_per_epoch=steps,
+        learning_rate=partial(
+            learning_rate_at,
+            total_epoch=args.total_epoch,
+            base=args.lr,
+            use_schedule=args.scheduler,
+        ),
+        log_train=args.log_train,
+        eval_every=args.eval_every,
+        best_metric=args.best_metric,
+        save_step=args.save_step,
+        save_last=args.save_last,
+        save_best=args.save_best,
+        show_progress=args.show_progress,
+    )
+
+
+def count_images(args):
+    """The number of training images, before they are read; None where lists say which they are."""
+    from dataset.poisson import severity_counts
+
+    if args.num_per_class is None:
+        return None
+    per_class = severity_counts(args.num_per_class, args.num_severity).sum()
+    return DATASETS[args.dataset].num_classes * int(per_class)
+
+
+def count_steps(args, num_images):
+    """Full batches in the training set."""
+    from dataset.pipeline import steps_per_epoch
+
+    steps = steps_per_epoch(num_images, args.batch_size)
+    if steps == 0:
+        raise RunError(
+            f"-b {args.batch_size} is more than the {num_images} training images: lower -b"
+            + (" or raise -n" if args.num_per_class else "")
+        )
+    return steps
+
+
+def events(args, plan, log):
+    """Where the rows of a run's tables go besides, as a context."""
+    if not args.tensorboard:
+        return contextlib.nullcontext(lambda table, rows: None)
+    return event_file(log.events, plan.steps_per_epoch)
+
+
+def step_settings(args, method):
+    """The settings of a method's training step."""
+    return {key: getattr(args, key) for key in METHODS[method].step_settings}
+
+
+def create_step(args, network, method, settings, groups, num_groups):
+    """A method's training step, with its optimizer; `groups` are those of the training images."""
+    from sharpdro.optimizer import create_sgd
+    from sharpdro.train_step import create_train_step
+
+    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
+    if "group_adjustment" in settings:
+        settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
+    return create_train_step(method, network, optimizer, num_groups, **settings)
+
+
+def train_network(args, plan, log, data, method, sampler, settings, num_inferred=None):
+    """Train one network from scratch, or go on with what the log's folder has of it.
+
+    Its groups are the severities, unless a number of inferred ones is given.
+
+    Returns:
+        The network's evaluator.
+    """
+    from dataset.pipeline import training_batches
+    from sharpdro.evaluate import Evaluator, for_each_severity
+    from sharpdro.pretrained import load_pretrained
+    from sharpdro.run_log import LAST_CHECKPOINT
+    from sharpdro.trainer import Trainer
+
+    network, normalize = build_network(args)
+    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
+        log.say(load_pretrained(network, args.pretrained))
+    measure = Evaluator(network, normalize)
+    sets = {"validation": data.validation, "test": data.test}
+    num_groups = num_inferred or args.num_severity + 1
+    with events(args, plan, log) as on_rows:
+        Trainer(
+            plan,
+            create_step(args, network, method, settings, data.train.groups, num_groups),
+            normalize,
+            batches=lambda epoch: training_batches(
+                data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
+            ),
+            evaluate=lambda split: for_each_severity(
+                measure, split, sets[split], **evaluating(args)
+            ),
+            log=log,
+            settings=recorded(args),
+            num_severities=args.num_severity + 1,
+            are_groups_inferred=num_inferred is not None,
+            on_rows=on_rows,
+        ).train()
+    return measure
+
+
+def first_stage_of(args):
+    """What comes before the method's training; None: nothing."""
+    from sharpdro.first_stage import FIRST_STAGES
+
+    if args.method not in FIRST_STAGES:
+        return None
+    settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
+    return FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
+
+
+def run_first_stage(args, plan, log, data):
+    """Train by ERM and learn from it what the second stage is to train on.
+
+    Returns:
+        The second stage's training set, and the number of groups if they are inferred ones.
+    """
+    from dataset.pipeline import every_row
+    from sharpdro.evaluate import for_each_severity
+    from sharpdro.first_stage import learn_from_first_stage
+
+    stage = first_stage_of(args)
+    part = log.stage(FIRST_STAGE_FOLDER)
+    only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
+    plan = replace(plan, total_epoch=stage.epochs, **only_last)
+    sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
+
+    def predict():
+        log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
+        measure = train_network(args, plan, part, data, "erm", sampler, {})
+        every = every_row(data.train)
+        (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
+        return logits
+
+    if args.tensorboard and (part.folder / stage.file).exists():  # nothing will be trained
+        convert_tables(part.folder, part.events)
+    train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
+    log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
+    return train, stage.num_inferred
+
+
+def train(args):
+    """Train by one method."""
+    name = variant(args.method, args.distribution_agnostic)
+    if args.tensorboard:
+        require_tensorboardx()
+    log = open_log(args, name)
+    lists = settle_lists(args, log)
+    if log.exists():
+        check_resumable(args, log)
+    if log.is_finished():
+        if args.tensorboard:
+            stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
+            for part in (*stages, log):
+                convert_tables(part.folder, part.events)
+        print(f"finished already: {log.folder}")
+        return
+    expected = count_images(args)
+    if expected is not None:
+        count_steps(args, expected)  # refused at once where there is no step
+    device = select_device(args.device_target)
+    if args.pretrained and not log.exists():
+        check_pretrained(args)
+    data = read_data(args, lists)
+    steps = count_steps(args, len(data.train.labels))
+
+    from sharpdro.environment import describe_data, describe_environment
+
+    log.open(recorded(args), describe_environment(device))
+    with contextlib.closing(log):
+        log.keep(FILELIST_DIR.name, data.lists)
+        log.say(describe_data(log.folder, device, data))
+        if lists:
+            log.say(f"which photograph belongs where is said by the lists in {lists}")
+        if args.tensorboard:
+            log.say(f"for TensorBoard: tensorboard --logdir {log.events}")
+        plan, num_inferred = make_plan(args, steps), None
+        if METHODS[name].stage_settings:
+            chosen, num_inferred = run_first_stage(args, plan, log, data)
+            data = replace(data, train=chosen)
+        settings = step_settings(args, name)
+        for key, value in settings.items():
+            if key.endswith("_warmup") and value >= steps * args.total_epoch:
+                log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
+        train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
