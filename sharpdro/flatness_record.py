@@ -1,0 +1,165 @@
+"""What was measured of checkpoints' flatness: kept as it is found, and written as tables."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from sharpdro.errors import RunError
+from sharpdro.run_log import format_value, write_atomically
+
+RECORD = "measurements.json"
+COLUMNS = {
+    "flatness.csv": [
+        *("checkpoint", "epoch", "dataset", "corruption", "severity", "num_images"),
+        *("loss", "sharpness", "gradient_norm"),
+        *("eigenvalue", "eigenvalue_converged", "eigenvalue_residual", "iterations"),
+    ],
+    "eigenvalues.csv": [
+        *("checkpoint", "severity", "iteration", "shift", "eigenvalue", "change", "residual"),
+    ],
+    "surface.csv": ["checkpoint", "severity", "alpha", "beta", "loss"],
+}
+
+
+class Record:
+    """The measurements in a folder, by checkpoint, severity and quantity.
+
+    Quantities are `slope` and `eigenvalue`, dicts, and `surface`, a list of rows of losses that
+    grows; what is put there stays, and is in the tables at once.
+
+    Args:
+        folder: where measurements.json and the tables lie.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._path = folder / RECORD
+        self._content = {"settings": {}, "checkpoints": {}, "results": {}}
+        if self._path.exists():
+            self._content = self._read()
+
+    def _read(self) -> dict:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            return {key: dict(content[key]) for key in self._content}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self._path} cannot be read ({error}): delete it, or choose another --output"
+            ) from error
+
+    def check_same(self, settings: dict, checkpoints: dict[str, dict]) -> None:
+        """Refuse to mix measurements of different kinds.
+
+        Args:
+            settings: of all measurements, by flag.
+            checkpoints: by name, what was measured of each and with what; new names may come.
+
+        Raises:
+            RunError: the folder holds measurements made otherwise.
+        """
+        if not self._content["results"]:
+            return
+        advice = "give the same, or choose another --output"
+        for key, value in settings.items():
+            earlier = self._content["settings"].get(key)
+            if value != earlier:
+                raise RunError(
+                    f"--{key} is {value}, but {self.folder} was measured with {earlier}: {advice}"
+                )
+        for name, facts in checkpoints.items():
+            earlier = self._content["checkpoints"].get(name, facts)
+            for key, value in facts.items():
+                if earlier.get(key) != value:
+                    raise RunError(
+                        f"checkpoint {name}: {key} is {value}, but {self.folder} was measured with "
+                        f"{earlier.get(key)}: {advice}"
+                    )
+
+    def start(self, settings: dict, checkpoints: dict[str, dict]) -> None:
+        """Note what is about to be measured, after `check_same`."""
+        self._content["settings"] = settings
+        self._content["checkpoints"].update(checkpoints)
+        self._write()
+
+    def get(self, name: str, severity: int, quantity: str):
+        """What was measured, or None."""
+        return self._content["results"].get(name, {}).get(str(severity), {}).get(quantity)
+
+    def put(self, name: str, severity: int, quantity: str, value) -> None:
+        """Keep what was measured."""
+        of_checkpoint = self._content["results"].setdefault(name, {})
+        of_checkpoint.setdefault(str(severity), {})[quantity] = value
+        self._write()
+
+    def _write(self) -> None:
+        write_atomically(self._path, json.dumps(self._content) + "\n")
+        rows = {"flatness.csv": [], "eigenvalues.csv": [], "surface.csv": []}
+        for name, severity, found in self._found():
+            labels = {"checkpoint": name, "severity": severity}
+            rows["flatness.csv"].append({**labels, **self._summary(name, found)})
+            rows["eigenvalues.csv"] += [{**labels, **step} for step in eigenvalue_rows(found)]
+            rows["surface.csv"] += [{**labels, **point} for point in self._points(found)]
+        for file, columns in COLUMNS.items():
+            text = io.StringIO()
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([format_value(row.get(c)) for c in columns] for row in rows[file])
+            write_atomically(self.folder / file, text.getvalue())
+
+    def _found(self) -> Iterator[tuple[str, int, dict]]:
+        for name, by_severity in self._content["results"].items():
+            for severity in sorted(by_severity, key=int):
+                yield name, int(severity), by_severity[severity]
+
+    def _summary(self, name, found) -> dict:
+        row = {**self._content["checkpoints"][name], **found.get("slope", {})}
+        if "eigenvalue" in found:
+            top = found["eigenvalue"]
+            row["eigenvalue"] = top["value"]
+            row["eigenvalue_converged"] = "yes" if top["converged"] else "no"
+            row["eigenvalue_residual"] = top["residual"]
+            row["iterations"] = len(top["steps"])
+        return row
+
+    def _points(self, found) -> Iterator[dict]:
+        grid, span = self._content["settings"]["grid"], self._content["settings"]["span"]
+        along = np.linspace(-span, span, grid).tolist()
+        for alpha, row in zip(along, found.get("surface", [])):
+            yield from ({"alpha": alpha, "beta": b, "loss": loss} for b, loss in zip(along, row))
+
+
+def eigenvalue_rows(found: dict) -> list[dict]:
+    """The steps of power iteration, numbered; a second run, with a shift, goes on counting."""
+    steps = found.get("eigenvalue", {}).get("steps", [])
+    return [
+        {**step, "iteration": number, "eigenvalue": step["value"]}
+        for number, step in enumerate(steps, 1)
+    ]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other processes from measuring into it.
+
+    Raises:
+        RunError: one is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process is at work in {folder}: wait for it, or choose another --output"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
