@@ -21,14 +21,15 @@ from sharpdro.program import run_program
 with hold_interrupts():  # NumPy starts threads
     from corruptions import CORRUPTIONS, MAX_SEVERITY
     from corruptions.command_line import Parser
-    from dataset.filelists import FILELIST_DIR, find_lists
     from dataset.prepare_dataset import prepare_test_sets
-    from sharpdro import flatness_pictures
+    from sharpdro import drawing
     from sharpdro.command_line import HelpFormatter
     from sharpdro.flag_types import COUNT, POSITIVE, number
-    from sharpdro.flatness import offsets
-    from sharpdro.flatness_record import COLUMNS, Record, locked
-    from sharpdro.flatness_report import curves_of, flatness_tables, short_names, surfaces_of
+    from sharpdro.flatness import pictures
+    from sharpdro.flatness.geometry import offsets
+    from sharpdro.flatness.record import COLUMNS, Record, locked
+    from sharpdro.flatness.tables import curves_of, flatness_tables, short_names, surfaces_of
+    from sharpdro.jobs.evaluation import lists_of_run
     from sharpdro.run_log import RunLog
 
 CONTINUE = "the same command goes on with what is not measured yet"
@@ -110,7 +111,7 @@ class Subject:
     trained: object
     corruption: str
     severities: range
-    lists: Path
+    lists: Path | None
     facts: dict
 
 
@@ -128,14 +129,13 @@ def load(path, args):
             raise RunError(
                 f"--surface_severities {severity}: {path} is measured up to {num_severity} only"
             )
-    kept = [place / FILELIST_DIR.name for place in (folder, folder.parent)]
     facts = {"epoch": trained.epoch, "dataset": trained.spec.name, "corruption": corruption}
     return Subject(
         f"{folder.name}/{path.stem}",
         trained,
         corruption,
         range(num_severity + 1),
-        next(filter(find_lists, kept), FILELIST_DIR),
+        lists_of_run(trained.spec.name, path),
         {**facts, "crc32": zlib.crc32(path.read_bytes())},
     )
 
@@ -161,7 +161,7 @@ def read_images(args, subject):
             [subject.corruption],
             subject.severities[-1],
             num_test=args.num_images,
-            filelist_dir=subject.lists if spec.class_names else None,
+            filelist_dir=subject.lists,
             num_workers=len(os.sched_getaffinity(0)),
             show_progress=True,
             report=partial(print, flush=True),
@@ -179,7 +179,7 @@ def open_record(args, subjects):
 
 def plan_for(args, subject):
     """What to measure of one network."""
-    from sharpdro.flatness_measurement import Plan
+    from sharpdro.flatness.measurement import Plan
 
     chosen = subject.severities if args.surface_severities is None else args.surface_severities
     return Plan(
@@ -196,8 +196,8 @@ def plan_for(args, subject):
 
 def measure(args, subject, title, images, record):
     """Measure one network at every severity."""
-    from sharpdro.flatness_measurement import Measurement
-    from sharpdro.network_loss import NetworkLoss
+    from sharpdro.flatness.measurement import Measurement
+    from sharpdro.flatness.network_loss import NetworkLoss
 
     trained = subject.trained
     function = NetworkLoss(trained.network, trained.normalize, images, batch_size=args.batch_size)
@@ -211,14 +211,14 @@ def report(args, subjects, titles, record):
     shown = record, titles, {subject.name: subject.severities for subject in subjects}
     print(flatness_tables(*shown))
     print(f"tables in {args.output}: {', '.join(COLUMNS)}")
-    if not flatness_pictures.can_draw():
-        print(flatness_pictures.NO_PICTURES)
+    if not drawing.can_draw():
+        print(drawing.NO_PICTURES)
         return
-    flatness_pictures.draw_curves(args.output / CURVES, curves_of(*shown), args.rho)
+    pictures.draw_curves(args.output / CURVES, curves_of(*shown), args.rho)
     drawn, surfaces = [CURVES], surfaces_of(*shown, args.grid)
     if surfaces:
         along = offsets(args.span, args.grid)
-        flatness_pictures.draw_surfaces(args.output / SURFACE, surfaces, along)
+        pictures.draw_surfaces(args.output / SURFACE, surfaces, along)
         drawn.append(SURFACE)
     print(f"pictures there: {', '.join(drawn)}")
 

@@ -12,14 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from corruptions.command_line import Parser
+from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
 from sharpdro.report.runs import experiments_of, read_runs
 from sharpdro.report.tables import make_overviews, make_tables
 from sharpdro.run_log import write_atomically
-
-PLOTS = "no pictures, they need matplotlib: pip install -r requirements-plots.txt"
 
 
 def create_parser():
@@ -56,22 +55,21 @@ def write(output, tables, overviews, runs, remarks, epoch):
     """Write everything; the page comes last."""
     output.mkdir(parents=True, exist_ok=True)
     drawn = [{} for _ in tables]
-    if pictures.has_matplotlib():
+    if can_draw():
         drawn = [pictures.draw_pictures(table, epoch) for table in tables]
     for table, figures in zip(tables, drawn):
         for name, figure in figures.items():
-            path = output / f"{'_'.join(map(str, table.key))}_{name}.png"
-            path.write_bytes(pictures.as_image(figure, "png"))
+            save_png(figure, output / f"{'_'.join(map(str, table.key))}_{name}.png")
     markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
     write_atomically(output / "tables.md", "\n".join(markdown))
     write_atomically(output / "tables.csv", formats.as_csv(tables))
     write_atomically(output / "tables.tex", "\n".join(map(formats.as_latex, tables)))
     notes = [f"Test accuracy in percent at the {epoch} epoch, ± standard deviation over seeds."]
-    notes += remarks + ([] if any(drawn) else [PLOTS])
-    images = [{n: pictures.as_image(f, "svg") for n, f in figures.items()} for figures in drawn]
+    notes += remarks + ([] if any(drawn) else [NO_PICTURES])
+    images = [{n: as_svg(f) for n, f in figures.items()} for figures in drawn]
     text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs)
     write_atomically(output / "report.html", text)
-    print(f"\nwritten to {output}" + ("" if any(drawn) else f" ({PLOTS})"))
+    print(f"\nwritten to {output}" + ("" if any(drawn) else f" ({NO_PICTURES})"))
 
 
 def main(argv=None):

@@ -41,6 +41,13 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+def evaluated_rows(folder):
+    """Rows of the test.csv of an evaluation on one corruption, as a run's own have them."""
+    return [
+        {k: v for k, v in row.items() if k != "corruption"} for row in rows(folder / "test.csv")
+    ]
+
+
 def weights(folder, name="last.ckpt"):
     import mindspore as ms  # not before sharpdro has set the environment
 

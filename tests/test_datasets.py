@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 import pytest
 from fake_imagenet30 import write_imagenet30
-from running import rows, same_weights, weights
+from running import evaluated_rows, rows, same_weights, weights
 from test_pretrained import torch_file
 
 import main
 from dataset.specs import DATASETS
 from sharpdro import command_line
+from sharpdro.jobs import evaluation, training
 
 SMALL = ("-m", "wideresnet", "--depth", "10", "--widen_factor", "1", "-b", "50", "--lr", "0.05")
 FAST = ("--num_severity", "2", "--num_val", "40", "--num_test", "60", "--method", "erm")
@@ -54,8 +55,8 @@ def no_lists(tmp_path_factory):
     """What somebody has put into the project's own folder does not matter here."""
     folder = tmp_path_factory.mktemp("project") / "imagenet30_filelist"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "FILELIST_DIR", folder)
-        patch.setattr(command_line, "FILELIST_DIR", folder)
+        for module in (command_line, evaluation, training):
+            patch.setattr(module, "FILELIST_DIR", folder)
         yield
 
 
@@ -102,7 +103,7 @@ def test_eval_only(trained, data_dir, tmp_path):
     assert main.main([*own, "--log_dir", str(tmp_path)]) == 0
     (copy,) = tmp_path.iterdir()
     last = rows(folder / "test.csv")[-5:]
-    assert rows(copy / "test.csv") == last
+    assert evaluated_rows(copy) == last
 
 
 def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
@@ -124,7 +125,7 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
 
     assert "-n does not go with the lists in" in refused(capsys, *named, *N, "--desc", "x")
     # A run that is taken up goes by its own lists, whatever became of the others.
-    before = (second / "test.csv").read_bytes()
+    before = rows(second / "test.csv")
     (lists / "imagenet30_test.txt").write_text("tank/n00000027_1.JPEG 27\n")
     for folder, command in ((second, named), (first, (*named[:4], *N, *SMALL, *FAST, *own))):
         (folder / "summary.json").unlink()
@@ -137,7 +138,7 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
     evaluate += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path / "c")]
     assert main.main([*evaluate]) == 0
     (evaluated,) = (tmp_path / "c").iterdir()
-    assert (evaluated / "test.csv").read_bytes() == before
+    assert evaluated_rows(evaluated) == before
     assert main.main([*evaluate, "--filelist_dir", str(lists), "--desc", "other"]) == 0
     (evaluated,) = (tmp_path / "c").glob("other*")
     assert rows(evaluated / "test.csv")[0]["count"] == "1"

@@ -8,7 +8,7 @@ from oracle import NAMES, SLOPE, losses, windows
 
 from dataset.prepare_dataset import EvaluationSet
 from models.layers import Normalize
-from sharpdro.flatness import (
+from sharpdro.flatness.geometry import (
     filter_normalized,
     flat,
     hessian_product,
@@ -19,7 +19,7 @@ from sharpdro.flatness import (
     surface_row,
     top_eigenvalue,
 )
-from sharpdro.network_loss import NetworkLoss
+from sharpdro.flatness.network_loss import NetworkLoss
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 

@@ -12,13 +12,13 @@ from running import rows
 
 from dataset.prepare_dataset import prepare_test_sets
 from dataset.specs import DATASETS
-from sharpdro import checkpoint, flatness_pictures
+from sharpdro import checkpoint, drawing
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Evaluator, for_each_severity
-from sharpdro.flatness_pictures import contour_levels, draw_curves, draw_surfaces, two_digits
-from sharpdro.flatness_record import Record, locked
-from sharpdro.flatness_report import short_names
-from sharpdro.network_loss import NetworkLoss
+from sharpdro.flatness.network_loss import NetworkLoss
+from sharpdro.flatness.pictures import contour_levels, draw_curves, draw_surfaces, two_digits
+from sharpdro.flatness.record import Record, locked
+from sharpdro.flatness.tables import short_names
 from sharpdro.networks import create_network, load_trained
 
 SPEC = importlib.util.spec_from_file_location(
@@ -119,14 +119,14 @@ def test_nothing_is_measured_twice(call, measured, capsys, monkeypatch):
 
     monkeypatch.setattr(NetworkLoss, "loss", refuse)
     monkeypatch.setattr(NetworkLoss, "gradient", refuse)
-    monkeypatch.setattr(flatness_pictures, "can_draw", lambda: False)
+    monkeypatch.setattr(drawing, "can_draw", lambda: False)
     capsys.readouterr()
     assert call(measured, "--surface_severities", "1", "--batch_size", "3") == 0
     assert contents(measured) == before
     out = capsys.readouterr().out
     assert "top Hessian eigenvalue at severity" in out and "erm_seed0" in out
     assert "pip install -r requirements-plots.txt" in out and "pictures there" not in out
-    assert (flatness_pictures.Path(__file__).parents[1] / "requirements-plots.txt").exists()
+    assert (Path(__file__).resolve().parents[1] / "requirements-plots.txt").exists()
 
 
 def test_interrupted_goes_on_to_the_same_end(call, measured, tmp_path, capsys, monkeypatch):

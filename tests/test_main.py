@@ -11,6 +11,7 @@ from running import (
     ERM,
     NAME,
     TINY,
+    evaluated_rows,
     rows,
     same_weights,
     weights,
@@ -223,9 +224,10 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert main.main([*own, "--desc", "all"]) == 0
     (folder,) = tmp_path.iterdir()
     assert folder.name == "all_dsetcifar10_corrgaussian_noise_eval_seed0"
-    measured = rows(folder / "test.csv")
-    assert {row.pop("corruption") for row in measured} == {"gaussian_noise"}
-    assert measured == [row for row in rows(trained / "test.csv") if row["epoch"] == "2"]
+    assert {row["corruption"] for row in rows(folder / "test.csv")} == {"gaussian_noise"}
+    assert evaluated_rows(folder) == [
+        row for row in rows(trained / "test.csv") if row["epoch"] == "2"
+    ]
     assert "test accuracy in percent per severity" in capsys.readouterr().out
 
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0

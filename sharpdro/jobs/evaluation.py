@@ -12,13 +12,13 @@ from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import check_same, evaluating, making, open_log, recorded
 
 
-def lists_for_evaluation(args):
-    """Where the list of test images lies: with the checkpoint's run, unless another is named."""
-    if not DATASETS[args.dataset].class_names:
+def lists_of_run(dataset, checkpoint):
+    """Where the list of test images lies: with the checkpoint's run, or in the project's folder."""
+    if not DATASETS[dataset].class_names:
         return None
-    run = args.checkpoint.resolve().parent
+    run = checkpoint.resolve().parent
     kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]
-    return args.filelist_dir or next(filter(find_lists, kept), FILELIST_DIR)
+    return next(filter(find_lists, kept), FILELIST_DIR)
 
 
 def check_classes(args, trained):
@@ -64,7 +64,7 @@ def evaluate(args):
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
-            filelist_dir=lists_for_evaluation(args),
+            filelist_dir=args.filelist_dir or lists_of_run(args.dataset, args.checkpoint),
             published_dir=args.published,
             **making(args),
         )

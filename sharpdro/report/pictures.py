@@ -1,30 +1,17 @@
-"""Pictures of what runs left, with matplotlib, which is optional."""
+"""Pictures of what runs left."""
 
 import csv
-import io
 import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from sharpdro.drawing import MARKERS, new_figure, style
 from sharpdro.report.runs import Experiment
 from sharpdro.report.tables import Row, Table
 
-# Okabe & Ito's colours (jfly.uni-koeln.de/color), which the colour-blind can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX*<>"
 _PANEL = (3.4, 2.5)  # inches
 _PER_ROW = 3
-
-
-def has_matplotlib() -> bool:
-    """Whether pictures can be drawn here."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def draw_pictures(table: Table, epoch: str) -> dict:
@@ -45,13 +32,9 @@ def draw_pictures(table: Table, epoch: str) -> dict:
 
 def _figure(num_panels: int, **shared):
     """A figure with that many panels, not known to pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = min(num_panels, _PER_ROW)
     down = math.ceil(num_panels / _PER_ROW)
-    figure = Figure((_PANEL[0] * across, _PANEL[1] * down), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_PANEL[0] * across, _PANEL[1] * down)
     panels = list(figure.subplots(down, across, squeeze=False, **shared).flat)
     for panel in panels[num_panels:]:
         panel.remove()
@@ -64,17 +47,15 @@ def _severities(table_columns) -> list[str]:
 
 def draw_accuracy(table: Table, epoch: str):
     """Test accuracy over severity, a line per row, bars of one standard deviation."""
-    figure, (panel,) = _figure(1)
-    figure.set_size_inches(8, 4)
+    figure = new_figure(8, 4)
+    panel = figure.subplots()
     severities = _severities(table.columns)
     for number, row in enumerate(table.rows):
         panel.errorbar(
             np.arange(len(severities)) + 0.03 * (number - (len(table.rows) - 1) / 2),
             [row.means[s] for s in severities],
             [row.stds[s] for s in severities] if row.stds else None,
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
-            linestyle=":" if row.state else ("-", "--", "-.")[number // len(COLOURS) % 3],
+            **{**style(number), **({"linestyle": ":"} if row.state else {})},
             capsize=3,
             markersize=5,
             label=row.first_cells[0],
@@ -161,14 +142,3 @@ def _read(path: Path) -> list[dict[str, str]]:
         return []
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(line for line in file if line.endswith("\n")))
-
-
-def as_image(figure, kind: str) -> bytes:
-    """A figure as the bytes of a file: png, of 128 colours to be small, or svg."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=110)
-    if kind == "svg":
-        return stream.getvalue()
-    small = io.BytesIO()
-    Image.open(stream).convert("RGB").quantize(128).save(small, "png", optimize=True)
-    return small.getvalue()

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
-from sharpdro import flatness
-from sharpdro.flatness_record import Record
-from sharpdro.network_loss import NetworkLoss
+from sharpdro.flatness import geometry
+from sharpdro.flatness.network_loss import NetworkLoss
+from sharpdro.flatness.record import Record
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Measurement:
         self._name, self._title, self._record, self._plan = name, title, record, plan
         self._function = function
         parameters = function.parameters()
-        self._theta = flatness.flat(parameters)
+        self._theta = geometry.flat(parameters)
         rng = np.random.default_rng([plan.seed, 0])
         self._directions = tuple(
-            flatness.flat(flatness.filter_normalized(parameters, rng)) for _ in range(2)
+            geometry.flat(geometry.filter_normalized(parameters, rng)) for _ in range(2)
         )
 
     def at(self, severity: int) -> None:
@@ -78,7 +78,7 @@ class Measurement:
     def _slope(self, severity):
         f = self._function
         with self._bar(severity, "slope", 3):
-            found = flatness.slope(f.loss, f.gradient, self._theta, self._plan.rho)
+            found = geometry.slope(f.loss, f.gradient, self._theta, self._plan.rho)
         kept = {"num_images": f.num_images, **asdict(found)}
         self._record.put(self._name, severity, "slope", kept)
         self._say(
@@ -91,9 +91,9 @@ class Measurement:
         gradient, plan = self._function.gradient, self._plan
         with self._bar(severity, "eigenvalue", 1 + 2 * plan.iterations):
             rng = np.random.default_rng([plan.seed, 1])
-            start = flatness.start_vector(gradient(self._theta), rng)
-            product = flatness.hessian_product(gradient, self._theta)
-            top = flatness.top_eigenvalue(product, start, plan.iterations, plan.tolerance)
+            start = geometry.start_vector(gradient(self._theta), rng)
+            product = geometry.hessian_product(gradient, self._theta)
+            top = geometry.top_eigenvalue(product, start, plan.iterations, plan.tolerance)
         kept = {"value": top.value, "residual": top.residual, "converged": top.is_converged}
         kept["steps"] = [asdict(step) for step in top.steps]
         self._record.put(self._name, severity, "eigenvalue", kept)
@@ -107,12 +107,12 @@ class Measurement:
     def _surface(self, severity):
         """Row by row, each of which is kept."""
         rows = list(self._record.get(self._name, severity, "surface") or [])
-        along = flatness.offsets(self._plan.span, self._plan.grid)
+        along = geometry.offsets(self._plan.span, self._plan.grid)
         remaining = along[len(rows) :]
         with self._bar(severity, "surface", len(remaining) * len(along)):
             for first in remaining:
                 loss = self._function.loss
-                row = flatness.surface_row(loss, self._theta, self._directions, first, along)
+                row = geometry.surface_row(loss, self._theta, self._directions, first, along)
                 rows.append(row)
                 self._record.put(self._name, severity, "surface", rows)
         if len(remaining):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sharpdro.flatness_record import Record
+from sharpdro.flatness.record import Record
 
 # Quantity as the record files it, its value there, title, format.
 _CURVES = {

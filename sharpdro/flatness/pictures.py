@@ -1,63 +1,20 @@
 """Pictures of checkpoints' flatness, with matplotlib where it is installed."""
 
-import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from sharpdro.drawing import new_figure, save_png, style
 from sharpdro.errors import RunError
 
-# Okabe & Ito's colours, told apart by the colour-blind, too; then the same again, dashed.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vP*"
 QUANTITIES = {
     "sharpness": "sharpness (nats)",
     "gradient_norm": "gradient norm",
     "eigenvalue": "top Hessian eigenvalue",
 }
-NO_PICTURES = (
-    "no pictures, as matplotlib is not installed: pip install -r requirements-plots.txt, "
-    "and the same command draws them without measuring again"
-)
 LEVELS = 13
-NUM_COLOURS = 128
-DPI = 100
-
-
-def can_draw() -> bool:
-    """Whether matplotlib is there."""
-    return importlib.util.find_spec("matplotlib") is not None
-
-
-def new_figure(width: float, height: float):
-    """A figure of its own, in inches, which leaves pyplot and its settings alone."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save(figure, path: Path) -> None:
-    """Write a PNG file, small by its few colours, that appears only once it is complete."""
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
-    partial = path.with_name(f".{path.name}.partial")
-    picture.quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(partial, "PNG", optimize=True)
-    partial.replace(path)
-
-
-def style(number: int) -> dict:
-    """Colour, marker and dashes of a line."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": "-" if number < len(COLOURS) else "--",
-    }
 
 
 def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho: float) -> None:
@@ -83,7 +40,7 @@ def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho:
     handles, labels = panels[0].get_legend_handles_labels()
     columns = min(len(labels), 4)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-    save(figure, path)
+    save_png(figure, path)
 
 
 def contour_levels(surfaces: Sequence[np.ndarray]) -> np.ndarray:
@@ -133,7 +90,7 @@ def draw_surfaces(
     figure.supxlabel("α across, β upwards")
     bar = figure.colorbar(filled, ax=panels, label="loss (nats)", ticks=levels[::2])
     bar.ax.set_yticklabels([two_digits(level) for level in levels[::2]])
-    save(figure, path)
+    save_png(figure, path)
 
 
 def draw_contours(panel, along, losses, levels):

@@ -1,0 +1,61 @@
+"""What all pictures share, with matplotlib, which is optional."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+# Okabe & Ito's colours (jfly.uni-koeln.de/color), which the colour-blind can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX*<>"
+NO_PICTURES = (
+    "no pictures, as matplotlib is not installed: pip install -r requirements-plots.txt, then the "
+    "same command again"
+)
+_DPI = 100
+_NUM_COLOURS = 128
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is there."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def new_figure(width: float, height: float):
+    """A figure of its own, in inches, which leaves pyplot and its settings alone."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style(number: int) -> dict:
+    """Colour, marker and dashes of a line."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": ("-", "--", "-.")[number // len(COLOURS) % 3],
+    }
+
+
+def as_svg(figure) -> bytes:
+    """A figure as the bytes of an SVG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg")
+    return stream.getvalue()
+
+
+def save_png(figure, path: Path) -> None:
+    """Write a PNG file, small by its few colours, that appears only once it is complete."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    picture = Image.open(stream).convert("RGB")
+    partial = path.with_name(f".{path.name}.partial")
+    picture.quantize(_NUM_COLOURS, dither=Image.Dither.NONE).save(partial, "png", optimize=True)
+    partial.replace(path)
