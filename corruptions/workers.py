@@ -57,6 +57,7 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield pool
     except BrokenExecutor as error:
+        _stop_writing(pool)
         raise OSError(
             "a process that works on images was killed, perhaps for want of memory: "
             "start again, with a lower --num_workers"
@@ -65,6 +66,16 @@ def worker_pool(num_workers: int) -> Iterator[Executor | None]:
         _restore(environment)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stop_writing(pool: ProcessPoolExecutor) -> None:
+    """Free the thread that writes jobs to workers that are dead; `shutdown` would wait for it.
+
+    Python does so itself from 3.11.5 and 3.12 on (cpython issue 94777).
+    """
+    queue = getattr(pool, "_call_queue", None)
+    if queue is not None:
+        queue._reader.close()
 
 
 def in_order(pool: Executor | None, function: Callable, jobs: Iterable[tuple]) -> Iterator:

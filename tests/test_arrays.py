@@ -29,7 +29,7 @@ from corruptions.errors import DataError
 from corruptions.files import _remove_abandoned, complete, exclusive_partial
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
-from corruptions.workers import worker_pool
+from corruptions.workers import in_order, worker_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe("gaussian_noise", 2, "cifar", 0, "train")
@@ -207,6 +207,14 @@ def test_killed_worker_is_reported(tmp_path, source):
             process.kill()
         write_array(tmp_path, RECIPE, source, pool)
     assert files(tmp_path) == ["train/2/labels.npy"]
+
+
+def test_more_than_a_pipe_holds_for_dead_workers():
+    """Python 3.11.4 and earlier would wait for ever for it to be read."""
+    with pytest.raises(OSError, match="was killed"), worker_pool(2) as pool:
+        for process in list(pool._processes.values()):
+            process.kill()
+        list(in_order(pool, np.sum, ((np.zeros(10**6),) for _ in range(8))))
 
 
 @contextlib.contextmanager
