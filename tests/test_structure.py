@@ -85,7 +85,7 @@ def test_lists_of_names_agree():
     flags = {a.dest: a for a in command_line.create_parser()._actions}
     assert flags["best_metric"].choices == BEST_METRICS
     for name, method in methods.METHODS.items():
-        step = inspect.signature(train_step._STEPS[name]).parameters
+        step = inspect.signature(train_step._STEPS[name].__init__).parameters
         own = {k: p.default for k, p in step.items() if p.default is not p.empty}
         own.pop("group_sizes", None)
         # jtt and eiil show the settings of the step of their last stage.
