@@ -1,6 +1,7 @@
 """The command line: flags, their bounds and defaults, and what does not go together."""
 
 import argparse
+import functools
 import os
 from pathlib import Path
 
@@ -311,6 +312,7 @@ def check_published(parser, args):
     check_files(args.published, args.corruption)
 
 
+@functools.cache
 def default_of(name):
     """A setting's default, for runs from before there was such a setting."""
     return create_parser().get_default(name)

@@ -127,6 +127,13 @@ def test_the_same_run_twice_counts_once(capsys, tmp_path):
     assert errors == f"left out, the same settings and seed as {folder}: {copy}\n"
 
 
+def test_many_seeds_are_counted(capsys, tmp_path):
+    for seed in range(6):
+        write_run(tmp_path, 0.5, seed=seed)
+    assert rows_of(run_report(capsys, tmp_path)[0])["erm"][0] == "6 seeds"
+    assert read_csv(tmp_path)[0]["seeds"] == "0 1 2 3 4 5"
+
+
 def test_several_log_directories(capsys, tmp_path):
     write_run(tmp_path / "a", 0.5)
     write_run(tmp_path / "b", 0.7, seed=1)

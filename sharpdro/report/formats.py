@@ -95,7 +95,7 @@ def as_csv(tables: list[Table]) -> str:
     writer.writerow(CSV_COLUMNS)
     for table in tables:
         for row in table.rows:
-            _, seeds = row.first_cells
+            seeds = " ".join(map(str, row.experiment.seeds))
             about = [row.experiment.method, row.label, row.state or "finished", seeds]
             for column in table.columns:
                 std = f"{row.stds[column]:.6g}" if row.stds else ""

@@ -39,7 +39,8 @@ class Row:
     def first_cells(self) -> list[str]:
         """What is run, and the seeds."""
         label = f"{self.label} ({self.state})" if self.state else self.label
-        return [label, " ".join(map(str, self.experiment.seeds))]
+        seeds = self.experiment.seeds
+        return [label, " ".join(map(str, seeds)) if len(seeds) <= 5 else f"{len(seeds)} seeds"]
 
     def cell(self, column: str, plus_minus: str = "±") -> str:
         """A number as it is printed, with one decimal."""
