@@ -118,6 +118,19 @@ def test_other_seeds_and_places_are(capsys, tmp_path):
     assert list(rows) == ["sam"] and rows["sam"][0] == "0 1"
 
 
+def test_lists_that_were_given_are_compared(capsys, tmp_path):
+    """Those that a run has drawn itself differ with its seed."""
+    for seed, text in ((0, "a"), (1, "a"), (2, "b")):
+        for n in (None, 20):
+            folder = write_run(tmp_path, 0.5, seed=seed, num_per_class=n, desc=str(n))
+            (folder / "imagenet30_filelist").mkdir()
+            (folder / "imagenet30_filelist" / "imagenet30_val.txt").write_text(text)
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert sorted((cells[0], "lists=" in label) for label, cells in rows.items()) == [
+        *(("0 1", True), ("0 1 2", False), ("2", True))
+    ]
+
+
 def test_the_same_run_twice_counts_once(capsys, tmp_path):
     folder = write_run(tmp_path, 0.5)
     copy = tmp_path / "zcopy"

@@ -1,10 +1,12 @@
 """Reading run directories, and sorting them into experiments that may be averaged."""
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset.filelists import FILELIST_DIR
 from sharpdro.command_line import FREE_ON_RESUME, default_of
 from sharpdro.methods import METHOD_SETTINGS, METHODS, variant
 from sharpdro.run_log import SUMMARY, epochs_of
@@ -82,6 +84,10 @@ def read_run(folder: Path) -> Run:
     settings = content["settings"]
     method = variant(settings["method"], settings.get("distribution_agnostic", False))
     METHODS[method], int(settings["seed"])  # an unknown method, or no number
+    lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
+    if lists and settings.get("num_per_class") is None:  # what they say is a setting, too
+        content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
+        settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
     path, summary = folder / SUMMARY, {}
     if path.exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
