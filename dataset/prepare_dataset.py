@@ -6,6 +6,7 @@ those made here is drawn from a fixed seed, whatever the seed of the run: runs w
 are then measured on the same images. Arrays that are there are used, also of other seeds.
 """
 
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,14 @@ class EvaluationSet:
     arrays: list[np.ndarray]
     indices: np.ndarray
     labels: np.ndarray
+
+    def checksum(self) -> str:
+        """CRC-32 of the images that count, at all severities, and of their labels, in hex."""
+        value = zlib.crc32(np.ascontiguousarray(self.labels))
+        for array in self.arrays:
+            for start in range(0, len(self.indices), 1000):
+                value = zlib.crc32(array[self.indices[start : start + 1000]], value)
+        return f"{value:08x}"
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What is there of a dataset, and what a run would make, looked up without writing anything."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,29 +143,40 @@ def survey_arrays(
     corruption: str,
     num_severity: int,
     frost_dir: Path | None,
+    refuse: Callable[[str], object],
 ) -> tuple[int, int, int]:
     """Look for the corrupted arrays, and check those whose clean images are there.
+
+    `refuse` is called with what is wrong with an array that is there.
 
     Returns:
         How many are there, how many would be made, and the bytes of these.
 
     Raises:
-        DataError: an array that is there does not fit.
         OSError: a photograph of frost is missing.
     """
     folder = data_dir / spec.corrupted_folder
     if frost_dir is not None:
         read_photographs(frost_dir)
     recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
-    known = [recipe for recipe in recipes if recipe.split in clean.found]
-    missing = missing_recipes(folder, clean.found, known, any_seed=True, restore_labels=False)
+    how = {"any_seed": True, "restore_labels": False}
+    missing = []
+    for recipe in recipes:
+        if recipe.split in clean.found:
+            try:
+                missing += missing_recipes(folder, clean.found, [recipe], **how)
+            except DataError as error:
+                refuse(str(error))
     missing += [
         recipe
         for recipe in recipes
         if recipe.split not in clean.found and not array_path(folder, recipe).exists()
     ]
     there = [recipe for recipe in recipes if recipe not in missing]
-    count_foreign(spec, folder, there)
+    try:
+        count_foreign(spec, folder, there)
+    except DataError as error:
+        refuse(str(error))
     images = sum(len(clean.labels[recipe.split]) for recipe in missing)
     return len(there), len(missing), image_bytes(spec, images)
 

@@ -41,7 +41,7 @@ def create_parser():
 
 def settle_output(parser, args):
     """Fill in format, file and number of images; refuse what cannot be written."""
-    suffix = args.output.suffix.lower().removeprefix(".") if args.output else ""
+    suffix = args.output.suffix.removeprefix(".") if args.output else ""
     if args.output and suffix not in FORMATS:
         parser.error(f"-o {args.output} must end in .{' or .'.join(FORMATS)}")
     args.format = args.format or suffix or FORMATS[0]

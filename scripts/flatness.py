@@ -230,6 +230,8 @@ def measure_all(args):
     RunLog(args.output).check_writable()
     open_record(args, subjects)  # refused at once, before images are made
     images = [read_images(args, subject) for subject in subjects]
+    for subject, chosen in zip(subjects, images):
+        subject.facts["images_crc32"] = chosen.checksum()
     titles = short_names([subject.name for subject in subjects])
     with locked(args.output):
         record, settings, facts = open_record(args, subjects)

@@ -1,7 +1,8 @@
 # Sourced by the sweeps: `train_grid FLAGS…` trains once for every combination of the values in
 # DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other. Runs that are
 # finished are skipped, those that were cut off go on: stop it and start it again as you like.
-# A run that fails does not stop the others; failed ones are named at the end.
+# A run that fails does not stop the others; failed ones are named at the end. Relative paths in
+# FLAGS are meant from the project's folder.
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt
 
 refuse() {
@@ -36,6 +37,10 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     done
 }
 
+name_failed() {
+    if [ ${#failed[@]} -gt 0 ]; then printf 'failed: %s\n' "${failed[@]}" >&2; fi
+}
+
 train_grid() {
     check_grid "$@"
     local failed=() code flags desc dataset corruption severity method seed
@@ -50,12 +55,13 @@ train_grid() {
             echo "== ${flags[*]}"
             python main.py "${flags[@]}" --resume "$@"
             code=$?
-            if [ $code -eq 130 ] || [ $code -eq 143 ]; then exit $code; fi # Ctrl-C, SIGTERM
+            if [ $code -eq 130 ] || [ $code -eq 143 ]; then # Ctrl-C, SIGTERM
+                name_failed
+                exit $code
+            fi
             if [ $code -ne 0 ]; then failed+=("${flags[*]} (exit code $code)"); fi
         done; done
     done; done; done
-    if [ ${#failed[@]} -gt 0 ]; then
-        printf 'failed: %s\n' "${failed[@]}" >&2
-        exit 1
-    fi
+    name_failed
+    if [ ${#failed[@]} -gt 0 ]; then exit 1; fi
 }

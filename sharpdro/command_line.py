@@ -212,10 +212,11 @@ def parse(argv, prog="main.py"):
     args, given = parser.parse_args(argv), given_flags(argv)
     if args.eval_only:
         check_evaluation(parser, args, given)
-        parser.set_defaults(**checkpoint_settings(args.checkpoint, args.published))
+        parser.set_defaults(**checkpoint_settings(args, given))
         args = parser.parse_args(argv)
     elif args.checkpoint is not None:
         parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
+    check_folders(parser, args)
     resolve_method(parser, args, given)
     resolve_corruption(parser, args)
     resolve_dataset(parser, args)
@@ -231,6 +232,14 @@ def given_flags(argv):
     return {name for name, value in values.items() if value is not not_given}
 
 
+def check_folders(parser, args):
+    """Refuse files where folders are meant."""
+    for name in ("data_dir", "log_dir"):
+        path = getattr(args, name)
+        if path.exists() and not path.is_dir():
+            parser.error(f"--{name} {path} is not a folder: name one")
+
+
 def check_evaluation(parser, args, given):
     """Refuse --eval_only without a checkpoint, or with flags that would do nothing."""
     if args.checkpoint is None:
@@ -239,16 +248,20 @@ def check_evaluation(parser, args, given):
         parser.error(f"--{name} does not go with --eval_only: leave it out")
 
 
-def checkpoint_settings(path, published=None):
+def checkpoint_settings(args, given):
     """The data and model settings of the run that wrote the checkpoint."""
     from sharpdro import checkpoint
 
+    path = args.checkpoint
     trained = checkpoint.load(path).settings
+    measured = {"dataset": args.dataset, "corruption": "+".join(args.corruption)}
     # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
-    images = "_published" if published else ""
-    desc = f"{trained.get('desc')}_{method}{stage}_{path.stem}{images}"
+    others = (key for key in measured if key in given and measured[key] != trained.get(key))
+    trained_on = "".join(f"_{trained.get(key)}" for key in others)
+    images = "_published" if args.published else ""
+    desc = f"{trained.get('desc')}{trained_on}_{method}{stage}_{path.stem}{images}"
     return {"desc": desc, **{k: v for k, v in trained.items() if k in FROM_CHECKPOINT}}
 
 

@@ -84,7 +84,7 @@ def export_network(
     shape = [None, *batches[0].shape[1:]]
     images = Tensor(batches[0]) if batch_size else Tensor(shape=shape, dtype=ms.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        written = _write(cell, images, Path(folder) / path.name, file_format)
+        written = _write(cell, images, Path(folder) / f"network.{file_format}", file_format)
         check_interrupts()
         check = _check(written, file_format, batches, expected)
         check_interrupts()

@@ -125,7 +125,7 @@ def describe_data(
     report.say("dataset", f"{spec.name}: {lines[0]}", *lines[1:])
     num_bytes = clean.num_bytes
     arrays = report.attempt(
-        survey_arrays, spec, data_dir, clean, corruption, num_severity, frost_dir
+        survey_arrays, spec, data_dir, clean, corruption, num_severity, frost_dir, report.add
     )
     if arrays is None:
         report.say("corruption", f"{corruption}: not as it should be")
@@ -154,6 +154,9 @@ def describe_split(report: Report, clean: CleanImages, **settings) -> Sizes | No
     counts = " ".join(map(str, sizes.per_severity))
     total, last = sum(sizes.per_severity), len(sizes.per_severity) - 1
     report.say("training", f"{counts} = {total:,} images at severity 0 … {last}{unsure}")
+    empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
+    if empty:
+        report.say("", f"none at severity {' '.join(empty)}: a larger -n would give some")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
     report.say("evaluation", f"{evaluated} at every severity{unsure}")
     return sizes

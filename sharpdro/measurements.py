@@ -4,18 +4,21 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+from sharpdro.errors import RunError
 from sharpdro.run_log import EVALUATION_COLUMNS, Table
 from sharpdro.scores import Score
 from sharpdro.summary import evaluation_rows, numbers_of
 
-COLUMNS = [EVALUATION_COLUMNS[0], "corruption", *EVALUATION_COLUMNS[1:]]
+IMAGES = "images_crc32"
+COLUMNS = [EVALUATION_COLUMNS[0], "corruption", *EVALUATION_COLUMNS[1:], IMAGES]
 
 
 def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     """The finished corruptions of a table of COLUMNS.
 
     Returns:
-        {corruption: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}; empty without a file.
+        {corruption: {"0" … "S", "mean", "worst": {loss, accuracy, count, images_crc32}}}; empty
+        without a file.
     """
     found: dict[str, dict[str, dict]] = {}
     if not path.exists():
@@ -23,7 +26,9 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     with open(path, encoding="utf-8", newline="") as file:
         whole = [line for line in file if line.endswith("\n")]
     for row in csv.DictReader(whole):
-        found.setdefault(row["corruption"], {})[row["severity"]] = numbers_of(row)
+        if IMAGES in row:  # else of an earlier version, which is measured again
+            kept = {**numbers_of(row), IMAGES: row[IMAGES]}
+            found.setdefault(row["corruption"], {})[row["severity"]] = kept
     return {name: scores for name, scores in found.items() if "worst" in scores}
 
 
@@ -32,6 +37,7 @@ def measure_corruptions(
     epoch: int,
     corruptions: list[str],
     measure: Callable[[str], list[Score]],
+    checksums: dict[str, str],
 ) -> dict[str, dict[str, dict]]:
     """Measure corruption after corruption, but for those that the table has already.
 
@@ -40,15 +46,26 @@ def measure_corruptions(
         epoch: of the checkpoint.
         corruptions: names.
         measure: the scores of a corruption at severities 0 … S.
+        checksums: of a corruption's images.
 
     Returns:
         As `read_measurements`, for these corruptions.
+
+    Raises:
+        RunError: a corruption was measured on other images.
     """
     done = read_measurements(path)
+    for name in done.keys() & checksums.keys():
+        if done[name]["worst"][IMAGES] != checksums[name]:
+            raise RunError(
+                f"{path} was measured on other images of {name} than those that are there now: "
+                f"choose another --desc, or delete {path.parent}"
+            )
     table = Table(path, COLUMNS, keep=lambda line: line.split(",")[1] in done)
     for name in corruptions:
         if name not in done:
             rows = evaluation_rows(epoch, measure(name))
-            table.append([{**row, "corruption": name} for row in rows])
+            own = {"corruption": name, IMAGES: checksums[name]}
+            table.append([{**row, **own} for row in rows])
     found = read_measurements(path)
     return {name: found[name] for name in corruptions}

@@ -131,7 +131,9 @@ class RunLog:
 
     def exists(self) -> bool:
         """Whether there is something that a new run would overwrite."""
-        return self.folder.is_dir() and any(self.folder.iterdir())
+        if not self.folder.is_dir():
+            return False
+        return any(not path.name.endswith(".partial") for path in self.folder.iterdir())
 
     def is_finished(self) -> bool:
         """Whether summary.json says that the run has come to its end."""

@@ -44,7 +44,8 @@ def rows(path):
 def evaluated_rows(folder):
     """Rows of the test.csv of an evaluation on one corruption, as a run's own have them."""
     return [
-        {k: v for k, v in row.items() if k != "corruption"} for row in rows(folder / "test.csv")
+        {k: v for k, v in row.items() if k not in ("corruption", "images_crc32")}
+        for row in rows(folder / "test.csv")
     ]
 
 

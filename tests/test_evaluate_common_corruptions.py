@@ -54,7 +54,7 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     checkpoints = [folder / "known.ckpt", folder / "constant.ckpt"]
     assert code_of([*checkpoints, *flags, "-o", tmp_path / "table"]) == 0
     first, second = table_of(tmp_path / "table")
-    assert first["name"] == "run_erm_known_published seed 0"
+    assert first["name"] == "run_gaussian_noise_erm_known_published seed 0"
     assert first["checkpoint"] == str(checkpoints[0]) and float(first["clean"]) == 0
     for name in STANDARD:
         assert float(first[name]) == pytest.approx(EXPECTED[name], rel=1e-4)
@@ -62,7 +62,11 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     assert float(first["mCE"]) == pytest.approx(25, rel=1e-4)
     assert "rel. mCE" not in first
     for name in STANDARD:
-        log = folder / "logs" / "run_erm_known_published_dsetcifar10_corr15corruptions_eval_seed0"
+        log = (
+            folder
+            / "logs"
+            / "run_gaussian_noise_erm_known_published_dsetcifar10_corr15corruptions_eval_seed0"
+        )
         for row in rows(log / "test.csv"):
             if row["corruption"] == name and row["severity"] in "12345":
                 wrong = num_wrong(name, int(row["severity"]))
@@ -74,7 +78,9 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
         (tmp_path / "table.md")
         .read_text()
         .splitlines()[3]
-        .startswith("| run_erm_known_published seed 0 | **0.0** | **25.0** | **7.5** |")
+        .startswith(
+            "| run_gaussian_noise_erm_known_published seed 0 | **0.0** | **25.0** | **7.5** |"
+        )
     )
 
     def never(*_):
@@ -129,7 +135,10 @@ def test_desc_starts_anew_beside(made, tmp_path):
     flags = [*flags, "--log_dir", tmp_path / "logs", "--desc", "again"]
     assert code_of([folder / "known.ckpt", *flags]) == 0
     (log,) = (tmp_path / "logs").iterdir()
-    assert log.name == "again_run_erm_known_published_dsetcifar10_corr15corruptions_eval_seed0"
+    assert (
+        log.name
+        == "again_run_gaussian_noise_erm_known_published_dsetcifar10_corr15corruptions_eval_seed0"
+    )
 
 
 def test_what_cannot_stand_in_one_table(made, tmp_path, capsys):
@@ -143,6 +152,10 @@ def test_what_cannot_stand_in_one_table(made, tmp_path, capsys):
     assert f"{known} and {other} would both be measured in" in capsys.readouterr().err
     foreign = tmp_path / "foreign.ckpt"
     trained = load_trained(known)
+    checkpoint.save(other, trained.network, 1, {**SETTINGS, "corruption": "snow"})
+    args = common.create_parser().parse_args([str(known), *flags, *logs])
+    names = {common.settings_of(args, path).desc for path in (known, other)}
+    assert len(names) == 2  # a network trained with another corruption is another row
     checkpoint.save(foreign, trained.network, 1, {**SETTINGS, "dataset": "synthetic"})
     flags = ["--data_dir", folder / "data", *logs]
     assert code_of([known, foreign, *flags]) == 2

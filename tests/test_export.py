@@ -89,7 +89,7 @@ def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
 
 @pytest.mark.parametrize(("name", "side"), [("wideresnet", 32), ("resnet18", 64)])
 def test_mindir_takes_any_number_of_images(checkpoints, tmp_path, capsys, name, side):
-    path, file = checkpoints / f"{name}.ckpt", tmp_path / "network.mindir"
+    path, file = checkpoints / f"{name}.ckpt", tmp_path / "ein Nètz.mindir"
     assert export.main([str(path), "-o", str(file)]) == 0
     assert list(tmp_path.iterdir()) == [file] and file.stat().st_mode & 0o600 == 0o600
     graph = nn.GraphCell(ms.load(str(file)))
@@ -184,6 +184,7 @@ def test_what_mindspore_refuses_is_told_in_one_line(checkpoints, tmp_path, capsy
         ("{new}/other.ckpt", "other.ckpt is damaged or was not written by this program"),
         ("{good} -o {new}/a/b.onnx", "there is no folder {new}/a: make it first"),
         ("{good} -o {new}/a.pt", "must end in .mindir or .onnx"),
+        ("{good} -o {new}/a.MINDIR", "must end in .mindir or .onnx"),
         ("{good} -o {new}/a", "must end in .mindir or .onnx"),
         ("{good} -o {new}/folder.onnx", "folder.onnx is a folder: name a file"),
         ("{good} -o {new}/a.onnx --format mindir", "does not go with --format mindir"),

@@ -15,11 +15,12 @@ from sharpdro.flatness.geometry import (
     offsets,
     power_iteration,
     slope,
-    start_vector,
     surface_row,
     top_eigenvalue,
 )
+from sharpdro.flatness.measurement import Measurement, Plan
 from sharpdro.flatness.network_loss import NetworkLoss
+from sharpdro.flatness.record import Record
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -108,14 +109,39 @@ def test_flat_function_has_eigenvalue_zero():
     assert (top.value, top.residual, top.is_converged, len(top.steps)) == (0, 0, True, 1)
 
 
-def test_start_is_half_gradient_half_random():
-    uphill = np.zeros(1000)
-    uphill[3] = -7
-    start = start_vector(uphill, np.random.default_rng(0))
-    assert start[3] == pytest.approx(-1, abs=0.15)
-    rest = np.delete(start, 3)
-    assert np.linalg.norm(rest) == pytest.approx(1, abs=0.01) and np.all(rest != 0)
-    assert np.linalg.norm(start_vector(np.zeros(9), np.random.default_rng(0))) == pytest.approx(1)
+class Quadratic:
+    """½ θᵀDθ with diagonal D, at a θ where the gradient lies along the second eigenvector."""
+
+    num_images = num_steps = 1
+
+    def __init__(self, spectrum):
+        self.spectrum = spectrum
+
+    def parameters(self):
+        return [np.eye(1, len(self.spectrum), 1)[0]]
+
+    def loss(self, theta):
+        return float(theta @ (self.spectrum * theta)) / 2
+
+    def gradient(self, theta):
+        return self.spectrum * theta
+
+
+def test_finds_the_top_eigenvalue_where_the_gradient_lies_along_another(tmp_path):
+    """Power iteration that begins with the gradient comes to rest at the other one."""
+    spectrum = np.random.default_rng(3).normal(0, 0.005, 20_000)
+    spectrum[:2] = 1, 0.7
+    function = Quadratic(spectrum)
+    (theta,) = function.parameters()
+    start = function.gradient(theta) + 1e-5  # a little of everything
+    lost = power_iteration(hessian_product(function.gradient, theta), start, 50, 1e-3)
+    assert lost.is_converged and lost.value == pytest.approx(0.7, rel=1e-3)
+    plan = Plan(0.05, True, 50, 1e-3, frozenset(), 3, 1.0, 0)
+    record = Record(tmp_path)
+    record.start({"grid": 3, "span": 1.0}, {"quadratic": {}})
+    Measurement("quadratic", "quadratic", function, record, plan).at(0)
+    found = record.get("quadratic", 0, "eigenvalue")
+    assert found["converged"] and found["value"] == pytest.approx(1, rel=1e-2)
 
 
 def test_slope_by_hand():
@@ -242,7 +268,7 @@ def test_sharpness_of_a_network(small):
 def test_top_eigenvalue_of_a_network(small):
     _, function, (expected, _) = small
     function.severity, theta = 0, expected.theta()
-    start = start_vector(function.gradient(theta), np.random.default_rng(5))
+    start = np.random.default_rng(5).normal(size=len(theta))
     product = hessian_product(function.gradient, theta)
     top = top_eigenvalue(product, start, 60, 1e-4)
     assert top.is_converged

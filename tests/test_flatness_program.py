@@ -195,6 +195,18 @@ def test_another_network_of_the_same_name_is_refused(call, networks, measured, t
     assert "two checkpoints are called run_erm_seed0/best" in error
 
 
+def test_other_images_are_refused(call, data_dir, measured, tmp_path, capsys):
+    shutil.copytree(data_dir, tmp_path / "data")
+    before = contents(measured)
+    own = ("--surface_severities", "1", "--data_dir", str(tmp_path / "data"))
+    assert call(measured, *own) == 0  # the same ones elsewhere
+    (path,) = tmp_path.glob("data/*-C/test/1/gaussian_noise.npy")
+    np.save(path, 255 - np.load(path))
+    capsys.readouterr()
+    error = error_of(capsys, call(measured, *own))
+    assert "images_crc32 is" in error and contents(measured) == before
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

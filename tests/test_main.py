@@ -1,6 +1,7 @@
 """main.py as its users call it, on a tiny folder in CIFAR-10's format."""
 
 import json
+import shutil
 
 import fake_cifar
 import numpy as np
@@ -22,7 +23,7 @@ from corruptions.frost_photographs import PUBLISHED
 from dataset.cifar import read_cifar
 from dataset.specs import CIFAR10, SYNTHETIC
 from dataset.synthetic import read_synthetic
-from sharpdro import evaluate, train_step
+from sharpdro import checkpoint, evaluate, train_step
 from sharpdro.command_line import create_parser
 from sharpdro.errors import RunError
 from sharpdro.methods import METHOD_SETTINGS, METHODS
@@ -231,7 +232,8 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert "test accuracy in percent per severity" in capsys.readouterr().out
 
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
-    other = tmp_path / "run_sharpdro_last_dsetcifar10_corrjpeg_compression_eval_seed0"
+    name = "run_gaussian_noise_sharpdro_last_dsetcifar10_corrjpeg_compression_eval_seed0"
+    other = tmp_path / name
     settings = json.loads((other / "settings.json").read_text())["settings"]
     assert settings["num_test"] == 11 and settings["trained_with"]["num_test"] == 5
     assert "lr" not in settings and settings["trained_with"]["lr"] == 0.05
@@ -255,7 +257,8 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate.Evaluator, "__call__", counting)
     assert main.main(own) == 130
     (folder,) = tmp_path.iterdir()
-    assert folder.name == "run_sharpdro_best_dsetcifar10_corrgaussian_noise+fog_eval_seed0"
+    name = "run_gaussian_noise_sharpdro_best_dsetcifar10_corrgaussian_noise+fog_eval_seed0"
+    assert folder.name == name
     names = [row["corruption"] for row in rows(folder / "test.csv")]
     assert names == ["gaussian_noise"] * 5
     with open(folder / "test.csv", "a") as file:
@@ -271,6 +274,31 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     assert "fog" in capsys.readouterr().out
     assert main.main([*own, "--num_test", "3"]) == 2
     assert "--num_test is 3, but" in capsys.readouterr().err
+
+
+def test_eval_only_is_not_resumed_with_another_network_or_other_images(run, tmp_path, capsys):
+    path, data = tmp_path / "best.ckpt", tmp_path / "data"
+    shutil.copy(run() / "best.ckpt", path)
+    shutil.copytree(run.data_dir, data)
+    own = ["--eval_only", "--checkpoint", str(path), "--log_dir", str(tmp_path / "logs")]
+    own += ["--data_dir", str(data), "--resume"]
+    assert main.main(own) == 0
+    (folder,) = (tmp_path / "logs").iterdir()
+    before = (folder / "test.csv").read_bytes()
+    assert main.main(own) == 0 and (folder / "test.csv").read_bytes() == before
+    capsys.readouterr()
+
+    images = data / "CIFAR-10-C" / "test" / "1" / "gaussian_noise.npy"
+    np.save(images, 255 - np.load(images))
+    assert main.main(own) == 2
+    assert "was measured on other images of gaussian_noise" in capsys.readouterr().err
+    trained = load_trained(path)
+    weight = trained.network.classifier.weight
+    weight.set_data(weight * 0)  # trained anew, say: everything else is the same
+    checkpoint.save(path, trained.network, trained.epoch, trained.settings)
+    assert main.main(own) == 2
+    assert f"was measured with another file {path}" in capsys.readouterr().err
+    assert (folder / "test.csv").read_bytes() == before
 
 
 def test_eval_only_on_another_dataset(run, tmp_path, capsys):

@@ -44,7 +44,7 @@ def test_each_severity_is_its_block(made, tmp_path):
             assert found[name, str(severity)] == pytest.approx(expected, abs=1e-6)
         assert (name, "5") not in found
     (log,) = tmp_path.iterdir()
-    assert log.name.startswith("run_erm_known_published_dset")
+    assert log.name.startswith("run_gaussian_noise_erm_known_published_dset")
     assert not (folder / "data" / "CIFAR-10-C").exists()  # nothing is made
 
 
@@ -67,7 +67,7 @@ def test_another_folder_is_another_evaluation(made, tmp_path, capsys):
     known_network.write_published(other, images, labels)
     assert main.main([*flags, "--published", str(other)]) == 2
     assert f"--published is {other}, but" in capsys.readouterr().err
-    desc = ("--desc", "run_erm_known_published")
+    desc = ("--desc", "run_gaussian_noise_erm_known_published")
     assert main.main([*flags, *desc]) == 2
     assert "--published is None, but" in capsys.readouterr().err
 

@@ -45,6 +45,30 @@ def test_resuming_a_finished_run_changes_nothing(run, capsys):
     assert capsys.readouterr().out == f"finished already: {folder}\n"
 
 
+def test_finished_run_that_kept_nothing_to_resume_is_finished_all_the_same(run, tmp_path, capsys):
+    """So that a sweep skips it."""
+    folder = tmp_path / run(*ERM).name
+    shutil.copytree(run(*ERM), folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["settings"]["save_last"] = False
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "last.ckpt").unlink()
+    own = (*ERM, "--no-save_last", "--log_dir", str(tmp_path), "--resume")
+    assert run.code(*own) == run.code(*own, "--dry_run") == 0
+    assert f"finished already: {folder}\n" in capsys.readouterr().out
+    (folder / "summary.json").unlink()
+    assert run.code(*own) == 2
+    assert "was run with --no-save_last and cannot be resumed" in capsys.readouterr().err
+
+
+def test_run_killed_before_it_wrote_anything_is_begun(run, tmp_path):
+    folder = tmp_path / run(*ERM).name
+    folder.mkdir()
+    (folder / ".settings.json.partial").write_text("{")
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(run(*ERM)))
+
+
 @pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
 def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
     folder = tmp_path / run(*ERM).name

@@ -18,8 +18,14 @@ from dataset.survey import Sizes, survey_arrays, survey_clean, survey_split
 from dataset.synthetic import read_synthetic
 
 
-def arrays(spec, data_dir, clean, severity=2, corruption="contrast"):
-    return survey_arrays(spec, data_dir, clean, corruption, severity, None)
+def arrays(spec, data_dir, clean, severity=2, corruption="contrast", problems=None):
+    """What there is; what is wrong goes to a list, or there must be none."""
+    found = []
+    result = survey_arrays(spec, data_dir, clean, corruption, severity, None, found.append)
+    assert problems is not None or not found
+    if problems is not None:
+        problems += found
+    return result
 
 
 def split(spec, data_dir, clean, n, severity=2, lists=None, num_val=0, num_test=0):
@@ -69,10 +75,14 @@ def test_what_does_not_fit_is_said(tmp_path):
     fake_cifar.write_cifar10(tmp_path)
     clean = survey_clean(CIFAR10, tmp_path)
     place = tmp_path / "CIFAR-10-C" / "test" / "1"
-    place.mkdir(parents=True)
-    np.save(place / "contrast.npy", np.zeros((3, 32, 32, 3), np.uint8))
-    with pytest.raises(DataError, match=r"holds uint8 \(3, 32, 32, 3\), expected"):
-        arrays(CIFAR10, tmp_path, clean)
+    other = tmp_path / "CIFAR-10-C" / "test" / "2"
+    for folder in (place, other):
+        folder.mkdir(parents=True)
+        np.save(folder / "contrast.npy", np.zeros((3, 32, 32, 3), np.uint8))
+    arrays(CIFAR10, tmp_path, clean, problems=(problems := []))
+    for problem, folder in zip(problems, (place, other), strict=True):
+        assert str(folder) in problem
+        assert re.search(r"holds uint8 \(3, 32, 32, 3\), expected", problem)
     with pytest.raises(DataError, match="-n 21 is too large: class 0 has 20 images"):
         split(CIFAR10, tmp_path, clean, 21)
     (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()

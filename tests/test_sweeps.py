@@ -39,7 +39,12 @@ def call(method, seed=0, dataset="cifar10", corruption="gaussian_noise", severit
 
 def test_goes_on_after_failures_but_not_after_ctrl_c(tmp_path):
     methods = "sam groupdro sharpdro_agnostic irm erm"
-    code, calls, _ = sweep(tmp_path, "methods", "-n", "5", METHODS=methods, SEEDS="3 4")
+    code, calls, errors = sweep(tmp_path, "methods", "-n", "5", METHODS=methods, SEEDS="3 4")
+    failed = ((call("sam", 3), 2), (call("groupdro", 3), 137))
+    assert errors.splitlines() == [
+        f"failed: {flags.removesuffix(' --resume')} (exit code {number})"
+        for flags, number in failed
+    ]
     assert code == 130 and calls == [
         f"{call('sam', 3)} -n 5",
         f"{call('groupdro', 3)} -n 5",

@@ -96,20 +96,6 @@ def hessian_product(
     return product
 
 
-def start_vector(uphill: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Where power iteration begins: half the gradient, half at random, float64 (P,).
-
-    The gradient of a trained network lies largely along the top eigenvectors (Gur-Ari et al.,
-    2018, arXiv 1812.04754), which saves iterations; the random half is orthogonal to none.
-
-    Args:
-        uphill: ∇L, (P,).
-        rng: source of randomness.
-    """
-    drawn = rng.standard_normal(uphill.shape)
-    return uphill / (np.linalg.norm(uphill) + 1e-12) + drawn / np.linalg.norm(drawn)
-
-
 def power_iteration(
     product: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
@@ -124,7 +110,9 @@ def power_iteration(
 
     Args:
         product: v ↦ Hv for unit vectors v.
-        start: a vector to begin with.
+        start: a vector to begin with. Drawn at random it is orthogonal to no eigenvector; the
+            gradient would save steps, but where it lies along another eigenvector than the top
+            one, the iteration comes to rest there and takes it for the top one.
         max_iterations: products at most, at least 1.
         tolerance: see above.
         shift: added to every eigenvalue.

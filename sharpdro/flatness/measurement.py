@@ -89,9 +89,9 @@ class Measurement:
 
     def _eigenvalue(self, severity):
         gradient, plan = self._function.gradient, self._plan
-        with self._bar(severity, "eigenvalue", 1 + 2 * plan.iterations):
+        with self._bar(severity, "eigenvalue", 2 * plan.iterations):
             rng = np.random.default_rng([plan.seed, 1])
-            start = geometry.start_vector(gradient(self._theta), rng)
+            start = rng.standard_normal(self._theta.shape)
             product = geometry.hessian_product(gradient, self._theta)
             top = geometry.top_eigenvalue(product, start, plan.iterations, plan.tolerance)
         kept = {"value": top.value, "residual": top.residual, "converged": top.is_converged}

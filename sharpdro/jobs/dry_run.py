@@ -7,7 +7,7 @@ import numpy as np
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import build_network, check_free, log_of
+from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
 from sharpdro.jobs.training import (
     check_pretrained,
     check_resumable,
@@ -35,11 +35,12 @@ def dry_run(args):
     lists = report.attempt(settle_lists, args, log)
     is_resumed = args.resume and log.exists()
     if is_resumed:
-        report.attempt(check_resumable, args, log)
+        report.attempt(check_same, log, recorded(args))
         if report.attempt(log.is_finished):
             report.say("run", f"{log.folder}: finished already, nothing would be done")
             report.close()
             return
+        report.attempt(check_resumable, args, log)
     device = report.attempt(select_device, args.device_target)
     if device is None:
         select_device("auto")

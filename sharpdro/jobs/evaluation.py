@@ -1,6 +1,7 @@
 """The job of --eval_only: one checkpoint on the test set."""
 
 import contextlib
+import zlib
 from dataclasses import replace
 
 from dataset.filelists import FILELIST_DIR, find_lists
@@ -10,6 +11,9 @@ from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import check_same, evaluating, making, open_log, recorded
+
+# Of the checkpoint's file, in the settings.
+CHECKSUM = "checkpoint_crc32"
 
 
 def lists_of_run(dataset, checkpoint):
@@ -44,9 +48,15 @@ def begin_evaluation(args):
     check_classes(args, trained)
     own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
     settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
+    checksum = f"{zlib.crc32(args.checkpoint.read_bytes()):08x}"
     if log.exists():
         check_same(log, settings)
-    return log, settings, trained
+        if log.read_settings().get(CHECKSUM) != checksum:
+            raise RunError(
+                f"{log.folder} was measured with another file {args.checkpoint} than the one that "
+                f"is there now: choose another --desc, or delete that folder"
+            )
+    return log, {**settings, CHECKSUM: checksum}, trained
 
 
 def evaluate(args):
@@ -95,7 +105,10 @@ def measure_all(args, log, trained, sets):
         clean.extend(scores[: 1 - len(clean)])
         return [*clean, *scores[-args.num_severity :]]
 
-    rows = measure_corruptions(log.folder / "test.csv", trained.epoch, args.corruption, measure)
+    checksums = {name: sets[name].checksum() for name in args.corruption}
+    rows = measure_corruptions(
+        log.folder / "test.csv", trained.epoch, args.corruption, measure, checksums
+    )
     log.say(
         f"test accuracy in percent per severity of {args.checkpoint} (epoch {trained.epoch})\n"
         f"{accuracy_table(rows)}\nwritten to {log.folder}"

@@ -66,8 +66,7 @@ def check_pretrained(args):
 
 
 def check_resumable(args, log):
-    """Refuse to go on with a run that is another one."""
-    check_same(log, recorded(args))
+    """Refuse to go on with a run that has kept nothing to go on from."""
     if not args.save_last:
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
 
@@ -230,7 +229,7 @@ def train(args):
     log = open_log(args, name)
     lists = settle_lists(args, log)
     if log.exists():
-        check_resumable(args, log)
+        check_same(log, recorded(args))
     if log.is_finished():
         if args.tensorboard:
             stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
@@ -238,6 +237,8 @@ def train(args):
                 convert_tables(part.folder, part.events)
         print(f"finished already: {log.folder}")
         return
+    if log.exists():
+        check_resumable(args, log)
     expected = count_images(args)
     if expected is not None:
         count_steps(args, expected)  # refused at once where there is no step
