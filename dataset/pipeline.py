@@ -52,22 +52,32 @@ def training_batches(
     rows = draw_rows(sampler, pool, train.groups, batch_size, rng)
     for chosen in islice(rows, steps_per_epoch(len(train.labels), batch_size)):
         images = train.images[chosen]
-        flipped = rng.random(batch_size) < 0.5
-        images[flipped] = images[flipped, :, ::-1]
+        mirror(images, rng.random(batch_size) < 0.5)
         if augment_data:
             images = random_crops(images, rng)
         yield Batch(images, train.labels[chosen], train.groups[chosen], train.severities[chosen])
 
 
+def mirror(images: np.ndarray, chosen: np.ndarray) -> None:
+    """Flip those of the images (N, H, W, C), contiguous, horizontally for which `chosen` (N,)."""
+    lines = images.reshape(*images.shape[:2], -1)
+    # A reversed slice of pixels copies byte by byte, which takes thrice as long.
+    backwards = np.arange(lines.shape[2]).reshape(images.shape[2:])[::-1].ravel()
+    lines[chosen] = np.take(lines[chosen], backwards, axis=2)
+
+
 def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Crops at random places of the reflect-padded images (padding side/8), same shape."""
-    count, side = images.shape[:2]
+    count, side, _, channels = images.shape
     padding = side // 8
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = np.pad(images, around, mode="reflect")
-    crops = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    lines = padded.reshape(*padded.shape[:2], -1)
+    # Windows of whole lines, so that each is copied in one go.
+    window = side, side * channels
+    crops = np.lib.stride_tricks.sliding_window_view(lines, window, axis=(1, 2))
     y, x = rng.integers(0, 2 * padding + 1, (2, count))
-    return np.ascontiguousarray(crops[np.arange(count), y, x].transpose(0, 2, 3, 1))
+    return crops[np.arange(count), y, channels * x].reshape(images.shape)
 
 
 def every_row(train: TrainingSet) -> EvaluationSet:
