@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Put together what runs left: test accuracy per severity, mean ± std over seeds, and pictures.
 
-Runs are averaged only if nothing but their seeds differ (and where and how they were run); settings
-in which the runs of a table differ stand beside the method where they are not the default. Runs
-that are not finished have lines of their own and take no part in averages. Prints the tables and
-writes report.html, which has everything, tables.md, tables.csv, tables.tex and the pictures.
+Runs are averaged only if nothing but their seeds differ (and where and how they were run). Beside
+the method stand its own settings, where they are not the default, and the others in which the runs
+of a table differ. Runs that are not finished have lines of their own and take no part in averages.
+Prints the tables and writes report.html, which has everything, tables.md, tables.csv, tables.tex
+and the pictures.
 """
 
 import sys
@@ -16,8 +17,10 @@ from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
-from sharpdro.report.runs import experiments_of, read_runs
-from sharpdro.report.tables import make_overviews, make_tables
+from sharpdro.report.experiments import experiments_of
+from sharpdro.report.overviews import make_overviews
+from sharpdro.report.runs import read_runs
+from sharpdro.report.tables import make_tables
 from sharpdro.run_log import write_atomically
 
 
@@ -44,32 +47,49 @@ def report(log_dirs, epoch, output):
         print(line, file=sys.stderr)
     if not experiments:
         raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")
-    tables, overviews = make_tables(experiments, epoch), None
+    tables = make_tables(experiments, epoch)
     overviews = make_overviews(tables)
     texts = [formats.as_text(table) for table in tables]
     print("\n\n".join(texts + [formats.overview_as_text(overview) for overview in overviews]))
-    write(output or log_dirs[0] / "report", tables, overviews, runs, remarks, epoch)
-
-
-def write(output, tables, overviews, runs, remarks, epoch):
-    """Write everything; the page comes last."""
-    output.mkdir(parents=True, exist_ok=True)
-    drawn = [{} for _ in tables]
+    output = output or log_dirs[0] / "report"
+    write_tables(output, tables, overviews)
+    notes = [f"Test accuracy in percent at the {epoch} epoch, ± standard deviation over seeds."]
+    notes += remarks
+    images = [{} for _ in tables]
     if can_draw():
-        drawn = [pictures.draw_pictures(table, epoch) for table in tables]
-    for table, figures in zip(tables, drawn):
-        for name, figure in figures.items():
-            save_png(figure, output / f"{'_'.join(map(str, table.key))}_{name}.png")
+        images = [draw(output, table, epoch, notes) for table in tables]
+    else:
+        notes.append(NO_PICTURES)
+    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs)
+    write_atomically(output / "report.html", text)
+    print(f"\nwritten to {output}" + ("" if can_draw() else f" ({NO_PICTURES})"))
+
+
+def write_tables(output, tables, overviews):
+    """Write all but the pictures and the page."""
+    output.mkdir(parents=True, exist_ok=True)
     markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
     write_atomically(output / "tables.md", "\n".join(markdown))
     write_atomically(output / "tables.csv", formats.as_csv(tables))
     write_atomically(output / "tables.tex", "\n".join(map(formats.as_latex, tables)))
-    notes = [f"Test accuracy in percent at the {epoch} epoch, ± standard deviation over seeds."]
-    notes += remarks + ([] if any(drawn) else [NO_PICTURES])
-    images = [{n: as_svg(f) for n, f in figures.items()} for figures in drawn]
-    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs)
-    write_atomically(output / "report.html", text)
-    print(f"\nwritten to {output}" + ("" if any(drawn) else f" ({NO_PICTURES})"))
+
+
+def draw(output, table, epoch, notes):
+    """Write a table's pictures; returns them as SVG, by name. Adds to the notes what failed."""
+    images = {}
+    for name, make in pictures.pictures_of(table, epoch).items():
+        path = output / f"{'_'.join(map(str, table.key))}_{name}.png"
+        try:
+            figure = make()
+            save_png(figure, path)
+            images[name] = as_svg(figure)
+        except OSError:  # there is no use in going on where nothing can be written
+            raise
+        except Exception as error:  # whatever matplotlib says: the page matters more
+            path.unlink(missing_ok=True)  # that of an earlier report
+            notes.append(f"not drawn: {path.name} ({error!r})")
+            print(notes[-1], file=sys.stderr)
+    return images
 
 
 def main(argv=None):

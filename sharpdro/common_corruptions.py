@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from corruptions import MAX_SEVERITY
+from sharpdro.markdown import table_lines
 
 GROUPS = {
     "Noise": {"gaussian_noise": "Gauss.", "shot_noise": "Shot", "impulse_noise": "Impulse"},
@@ -131,9 +132,8 @@ def markdown_table(rows: dict[str, Row]) -> str:
     groups = [group if i == 0 else "" for group, names in GROUPS.items() for i in range(len(names))]
     above = ["", *[""] * (len(columns) - len(COLUMNS)), *groups]
     titles = ["", *(COLUMNS.get(column, column) for column in columns)]
-    lines = [above, ["---", *["---:"] * len(columns)], titles]
-    lines += [[title, *texts] for title, texts in cells.items()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    lines = table_lines(above, [titles, *([title, *texts] for title, texts in cells.items())], 1)
+    return "\n".join([*lines, ""])
 
 
 def csv_table(rows: dict[str, Row], further: dict[str, list[str]]) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 
 import pytest
 
@@ -103,6 +104,15 @@ def test_markdown():
     assert cells[2][:4] == ["", "clean", "mCE", "Gauss."]
     assert cells[3][:4] == ["first", "10.0", "**20.0**", "**20.0**"]
     assert cells[4][:4] == ["second", "**9.0**", "30.0", "30.0"]
+
+
+def test_names_that_would_break_markdown():
+    """A name is a run's --desc, in which all but a few characters may be."""
+    lines = markdown_table({"a|b": table_row(NETWORK), "c\\|d": table_row(NETWORK)}).splitlines()
+    assert lines[3].startswith(r"| a\|b | **10.0** |")
+    assert lines[4].startswith(r"| c\\\|d | **10.0** |")
+    # What is left of a line without its escaped characters has a | for each side of each cell.
+    assert {re.sub(r"\\.", "", line).count("|") for line in lines} == {18 + 1}
 
 
 def test_csv():

@@ -13,8 +13,10 @@ from running import rows
 from dataset.prepare_dataset import prepare_test_sets
 from dataset.specs import DATASETS
 from sharpdro import checkpoint, drawing
+from sharpdro.drawing import save_png
 from sharpdro.errors import RunError
 from sharpdro.evaluate import Evaluator, for_each_severity
+from sharpdro.flatness import pictures
 from sharpdro.flatness.network_loss import NetworkLoss
 from sharpdro.flatness.pictures import contour_levels, draw_curves, draw_surfaces, two_digits
 from sharpdro.flatness.record import Record, locked
@@ -279,3 +281,29 @@ def test_pictures_of_what_is_not_complete(tmp_path):
         with Image.open(tmp_path / name) as picture:
             assert picture.format == "PNG" and min(picture.size) > 200
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.png", "s.png"]
+
+
+def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
+    """No formulas between dollars; none is hidden for its underscore or missing in one panel."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.text import Text
+
+    figures = []
+
+    def keep(figure, path):
+        save_png(figure, path)
+        figures.append(figure)
+
+    monkeypatch.setattr(pictures, "save_png", keep)
+    curves = {"sharpness": {r"$\foo$": {0: 1.0}}, "eigenvalue": {"_b": {0: 2.0}, "c": {0: 1.0}}}
+    draw_curves(tmp_path / "c.png", curves, 0.05)
+    level = {0: np.full((3, 3), 0.5)}
+    draw_surfaces(tmp_path / "s.png", {r"$\foo$": level, "_b": level}, np.array([-1.0, 0, 1]))
+    found = [{t.get_text(): t.get_parse_math() for t in f.findobj(Text)} for f in figures]
+    assert {name: found[0].get(name) for name in (r"$\foo$", "_b", "c")} == {
+        **{r"$\foo$": False, "_b": False, "c": False}
+    }
+    assert found[1][r"$\foo$"] is False and found[1]["_b"] is False
+    (legend,) = figures[0].legends
+    colours = {t.get_text(): line.get_color() for t, line in zip(legend.texts, legend.get_lines())}
+    assert len(set(colours.values())) == 3

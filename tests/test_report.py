@@ -1,16 +1,22 @@
 """scripts/report.py on directories made by hand."""
 
 import csv
+import html
 import html.parser
 import importlib.util
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+
+from sharpdro import command_line
+from sharpdro.methods import METHOD_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("report", ROOT / "scripts" / "report.py")
@@ -21,14 +27,15 @@ EPOCHS = (1, 2)
 
 
 def write_run(log_dir, accuracy, finished=True, commit="a" * 40, **settings):
-    """A run of two severities: `accuracy` at 0, half of it at 1; 0.01 at the last epoch."""
+    """A run of few severities: `accuracy` at 0, half of it above; 0.01 at the last epoch."""
     log_dir.mkdir(exist_ok=True)
     settings = {"method": "erm", "seed": 0, "desc": "run", "num_severity": 1, **settings}
     folder = log_dir / f"run{len(list(log_dir.iterdir()))}"
     folder.mkdir()
     content = {"settings": settings, "environment": {"git_commit": commit}}
     (folder / "settings.json").write_text(json.dumps(content))
-    values = {"0": accuracy, "1": accuracy / 2, "mean": 0.75 * accuracy, "worst": accuracy / 2}
+    values = {"0": accuracy, **{str(s + 1): accuracy / 2 for s in range(settings["num_severity"])}}
+    values |= {"mean": 0.75 * accuracy, "worst": accuracy / 2}
     best = {"epoch": 1, "test": {k: {"accuracy": v} for k, v in values.items()}}
     last = {"epoch": 2, "test": {k: {"accuracy": 0.01} for k in values}}
     summary = {"finished": finished, "total_epoch": 200, "best": best, "last": last}
@@ -37,7 +44,7 @@ def write_run(log_dir, accuracy, finished=True, commit="a" * 40, **settings):
     (folder / "val.csv").write_text(
         "epoch,severity,loss,accuracy,count\n" + "\n".join(lines) + "\n"
     )
-    if settings["method"] in ("sharpdro", "groupdro"):
+    if settings["method"] in ("sharpdro", "groupdro", "eiil"):
         lines = [
             f"{e},{step},{1 - e * step / 10},{e * step / 10}" for e in EPOCHS for step in (1, 2)
         ]
@@ -63,6 +70,14 @@ def rows_of(lines):
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
     return rows
+
+
+def tables_of(log_dir):
+    """The tables of runs with which nothing is wrong, without the program around them."""
+    runs, remarks = report.read_runs([log_dir])
+    experiments, more = report.experiments_of(runs)
+    assert not remarks + more
+    return report.make_tables(experiments, "best")
 
 
 def read_csv(log_dir):
@@ -174,6 +189,15 @@ def test_best_in_bold_in_every_format(capsys, tmp_path):
     assert page.count("<b>60.0</b>") == 2 and "<b>90.0</b>" not in page
 
 
+def test_numbers_that_look_alike_are_marked_alike(capsys, tmp_path):
+    for method, accuracy in (("erm", 0.66604), ("sam", 0.66596), ("irm", 0.66549)):
+        write_run(tmp_path, accuracy, method=method)
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert [rows[method][1] for method in ("erm", "sam", "irm")] == ["66.6*", "66.6*", "66.5"]
+    best = [row["is_best"] for row in read_csv(tmp_path) if row["severity"] == "0"]
+    assert best == ["1", "1", "0"]
+
+
 def test_unfinished_runs_stand_alone(capsys, tmp_path):
     write_run(tmp_path, 0.5)
     write_run(tmp_path, 0.9, seed=1, finished=False)
@@ -202,25 +226,312 @@ def test_what_cannot_be_read_is_named_and_left_out(capsys, tmp_path):
     ]
 
 
+def overview_of(lines, title):
+    """The cells of an overview, line by line."""
+    start = lines.index(title)
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("seeds"))
+    return [re.split("  +", line) for line in lines[start + 1 : end + 1]]
+
+
 def test_a_table_for_each_corruption_and_one_over_all(capsys, tmp_path):
-    write_run(tmp_path, 0.5, corruption="fog")
+    for seed in (0, 1):
+        write_run(tmp_path, 0.5, corruption="fog", seed=seed)
     write_run(tmp_path, 0.6, corruption="fog", method="sam")
-    write_run(tmp_path, 0.8, corruption="snow", lr=0.3)
+    write_run(tmp_path, 0.8, corruption="snow")
+    write_run(tmp_path, 0.9, corruption="snow", method="sam", finished=False)
     lines, _ = run_report(capsys, tmp_path)
     titles = [line for line in lines if line.endswith("severities 0 to 1")]
-    assert titles[:2] == [f"synthetic, {c}, severities 0 to 1" for c in ("fog", "snow")]
-    start = lines.index("worst over severities")
-    # snow was run with ERM alone, so that only ERM has an average.
-    assert [re.split("  +", line) for line in lines[start + 1 : start + 6]] == [
+    assert titles == [
+        "synthetic, fog, severities 0 to 1",
+        "synthetic, snow, severities 0 to 1",
+        "synthetic, mean over severities 0 to 1",
+        "synthetic, worst of severities 0 to 1",
+    ]
+    # On snow no run with SAM is finished, so that only ERM has an average.
+    assert overview_of(lines, titles[3]) == [
         ["", "erm", "sam"],
-        ["fog", "25.0", "30.0*"],
+        ["fog", "25.0 ± 0.0", "30.0*"],
         ["snow", "40.0", "–"],
         ["average", "32.5", "–"],
-        ["the lines differ also in lr"],
+        ["seeds", "1–2", "1"],
     ]
     markdown = (tmp_path / "report" / "tables.md").read_text()
-    assert "### worst over severities" in markdown and "| snow | 40.0 | – |" in markdown
+    assert f"### {titles[3]}" in markdown and "| snow | 40.0 | – |" in markdown
     assert "<th>sam</th>" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_settings_of_a_method_are_always_told(capsys, tmp_path):
+    """Also where it is the only row that has them; others where rows differ, or above all."""
+    write_run(tmp_path, 0.5, lr=0.3)
+    write_run(tmp_path, 0.6, lr=0.3, method="sharpdro", rho=0.5, step_size=0.01, is_adaptive=True)
+    lines, _ = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == ["erm", "sharpdro is_adaptive=True rho=0.5"]
+    assert lines[1] == "lr=0.3"
+    write_run(tmp_path / "b", 0.6, method="sam", rho=0.5)
+    lines, _ = run_report(capsys, tmp_path / "b")
+    assert list(rows_of(lines)) == ["sam rho=0.5"] and lines[1].startswith("method")
+
+
+def test_long_labels_leave_room_for_the_picture(tmp_path):
+    """matplotlib warns, and draws nothing, where a legend takes the whole width."""
+    pytest.importorskip("matplotlib")
+    for number in range(8):
+        desc = f"{number}" + "a long description " * 3 + "x" * 90
+        write_run(tmp_path, 0.5, desc=desc, method="groupdro", step_size=0.5, lr=1 / (3 + number))
+    (table,) = tables_of(tmp_path)
+    for draw in report.pictures.pictures_of(table, "best").values():
+        figure = draw()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure.draw_without_rendering()
+        inches = [panel.get_window_extent().width / figure.dpi for panel in figure.axes]
+        assert min(inches) > 1.5
+        for legend in figure.legends:
+            assert legend.get_window_extent().height < figure.bbox.height
+
+
+def test_overview_joins_by_settings_not_by_labels(capsys, tmp_path):
+    """Each of the two rhos is the only one in its table, and so is each learning rate."""
+    for corruption, rho, lr in (("fog", 0.05, 0.1), ("snow", 0.5, 0.2)):
+        write_run(tmp_path, 0.5, corruption=corruption, method="sam", rho=rho)
+        write_run(tmp_path, 0.5, corruption=corruption, lr=lr)
+        write_run(tmp_path, 0.5, corruption=corruption, method="vrex", vrex_beta=3.0)
+    cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
+    assert cells[0][1:] == ["erm", "erm lr=0.2", "sam", "sam rho=0.5", "vrex vrex_beta=3.0"]
+    assert cells[3] == ["average", "–", "–", "–", "–", "25.0"]
+
+
+def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
+    for dataset in ("cifar10", "cifar100"):
+        for corruption in ("fog", "snow"):
+            write_run(tmp_path, 0.5, dataset=dataset, corruption=corruption)
+    write_run(tmp_path, 0.9, dataset="cifar10", corruption="fog", num_severity=2)
+    lines, _ = run_report(capsys, tmp_path)
+    assert [line for line in lines if " over " in line] == [
+        f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
+    ]
+    assert [line.split()[1] for line in lines if line.startswith("average")] == [
+        *("37.5", "25.0", "37.5", "25.0")
+    ]
+
+
+def test_photographs_of_frost_belong_to_the_corruption(capsys, tmp_path):
+    """main.py takes --frost_dir for frost alone: it would part frost from all the others."""
+    write_run(tmp_path, 0.5, corruption="fog")
+    write_run(tmp_path, 0.7, corruption="frost", frost_dir="photos")
+    lines, _ = run_report(capsys, tmp_path)
+    title = "synthetic, worst of severities 0 to 1"
+    assert overview_of(lines, title)[3] == ["average", "30.0"]
+    assert "frost: frost_dir=photos" in lines
+    write_run(tmp_path, 0.9, corruption="frost")
+    cells = overview_of(run_report(capsys, tmp_path)[0], title)
+    assert cells[0][1:] == ["erm", "erm frost_dir=photos"] and cells[3][1:] == ["35.0", "–"]
+
+
+# In what runs that are averaged may differ: the seed, where and how they were run. The method and
+# its variant have tests of their own.
+FREE = {
+    *(
+        "seed",
+        "data_dir",
+        "log_dir",
+        "num_workers",
+        "device_target",
+        "show_progress",
+        "tensorboard",
+    ),
+    *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
+}
+FREE.add("eval_only")  # of runs that are no trainings
+
+
+def all_settings():
+    """What main.py records, by name: a method that has the setting, and its value."""
+    found = {}
+    for method in ("erm", "sam", "groupdro", "irm", "vrex", "jtt", "eiil"):
+        recorded = command_line.parse(["--method", method])
+        found = {**{name: (method, value) for name, value in vars(recorded).items()}, **found}
+    recorded = vars(command_line.parse(["--method", "sharpdro", "--distribution_agnostic"]))
+    return {"ood_score": ("sharpdro", recorded["ood_score"]), **found}
+
+
+SETTINGS = {name: found for name, found in all_settings().items() if name not in FREE}
+
+
+def write_two(folder, name, **others):
+    """Runs of two seeds that differ in one setting alone; `others` are those of the second."""
+    method, value = SETTINGS[name]
+    other = {"dataset": "cifar10", "corruption": "fog", "num_severity": 2}.get(name, "other")
+    if isinstance(value, bool):
+        other = not value
+    elif isinstance(value, (int, float)) and name != "num_severity":
+        other = value + 1
+    same = {"method": method, "distribution_agnostic": name == "ood_score"}
+    write_run(folder, 0.5, **same)
+    write_run(folder, 0.7, **same, **{"seed": 1, **others, name: other})
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_runs_that_differ_in_one_setting_are_not_averaged(tmp_path, name):
+    write_two(tmp_path, name)
+    tables = tables_of(tmp_path)
+    rows = [row for table in tables for row in table.rows]
+    assert len(rows) == 2 and not any(row.stds for row in rows)
+    if name in ("dataset", "corruption", "num_severity"):
+        assert len(tables) == 2
+    else:
+        assert len(tables) == 1 and any(f" {name}=" in row.label for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(SETTINGS.keys() - {"dataset", "corruption", "num_severity", "frost_dir"})
+)
+def test_nor_are_they_over_corruptions(tmp_path, name):
+    write_two(tmp_path, name, corruption="fog")
+    mean, worst = report.make_overviews(tables_of(tmp_path))
+    for overview in (mean, worst):
+        assert len(set(overview.heads)) == 3 and f" {name}=" in "".join(overview.heads)
+        assert overview.lines[-2] == ["average", "–", "–"]
+
+
+def test_settings_that_are_compared():
+    """So that the tests above cannot become empty."""
+    assert {"num_test", "lr", "rho", "jtt_epochs", "ood_score", "sampler"} < SETTINGS.keys()
+    assert SETTINGS.keys() > METHOD_SETTINGS and len(SETTINGS) > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("summary", lambda c: c.pop("total_epoch"), "'total_epoch' is missing"),
+        ("summary", lambda c: c["best"]["test"].pop("1"), "best epoch: severity 1 is missing"),
+        ("summary", lambda c: c["last"]["test"].update({"2": {}}), "there is no severity '2'"),
+        ("summary", lambda c: c["best"]["test"]["0"].update(accuracy="0.5"), "not supported"),
+        (
+            "summary",
+            lambda c: c["best"]["test"]["0"].update(accuracy=math.nan),
+            "best epoch: nan is no accuracy",
+        ),
+        ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
+        ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
+        ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),
+        ("settings", lambda c: c["settings"].update(method="x"), "unknown method x"),
+        (
+            "settings",
+            lambda c: c["settings"].update(corruption="../x"),
+            "unknown corruption '../x'",
+        ),
+        ("settings", lambda c: c["settings"].update(dataset=["x"]), "unhashable"),
+        ("settings", lambda c: c.update(settings=[]), "no attribute"),
+    ],
+)
+def test_a_broken_run_is_named_with_its_file(tmp_path, name, change, text):
+    folder = write_run(tmp_path, 0.5)
+    path = write_run(tmp_path, 0.7, seed=1, finished=False) / f"{name}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    runs, (remark,) = report.read_runs([tmp_path])
+    assert [run.folder for run in runs] == [folder]
+    assert remark.startswith(f"left out, cannot be read: {path}: ") and text in remark
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("val.csv", lambda t: t.replace("severity", "sev"), ": there is no column severity"),
+        ("val.csv", lambda t: t + "2,0\n", ", line 10: 2 cells instead of 5"),
+        (
+            "val.csv",
+            lambda t: t + "2,0,1,x,9\n",
+            ", line 10: could not convert string to float: 'x'",
+        ),
+        ("val.csv", lambda t: t + "2,7,1,1,9\n", ", line 10: there is no severity '7'"),
+        ("val.csv", lambda t: t.splitlines()[0] + "\n", ": no epoch is in it"),
+        ("val.csv", None, ": there is no such file"),
+        ("train.csv", lambda t: "x\n" + t, ": there is no column epoch"),
+        ("train.csv", lambda t: t + "\n", ", line 6: 2 cells instead of 4"),
+        ("train.csv", lambda t: t + "0,1,1\n", ", line 6: epochs and steps count from 1"),
+        ("train.csv", lambda t: t.replace("weight", "w"), ": there are no group weights"),
+        ("train.csv", None, ": there is no such file"),
+    ],
+)
+def test_broken_curves_cost_nothing_but_themselves(tmp_path, name, change, text):
+    """The results of a finished run, its other curves and those of the other run stay."""
+    paths = [write_run(tmp_path, 0.5, method="sharpdro", seed=s) / name for s in (0, 1)]
+    for number, path in enumerate(paths, 1):
+        path.unlink() if change is None else path.write_text(change(path.read_text()))
+        runs, remarks = report.read_runs([tmp_path])
+        assert remarks == [f"no curves from {path}{text}" for path in paths[:number]]
+        (table,) = report.make_tables(report.experiments_of(runs)[0], "best")
+        assert table.rows[0].first_cells == ["sharpdro", "0 1"]
+        drawn = {"accuracy", "curves", "weights"}
+        if number == 2:
+            drawn.remove({"val.csv": "curves", "train.csv": "weights"}[name])
+        assert report.pictures.pictures_of(table, "best").keys() == drawn
+
+
+def test_broken_curves_are_told(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = write_run(tmp_path, 0.5) / "val.csv"
+    path.write_text("epoch,sev,loss,accuracy,count\n1,0,1,1,9\n")
+    _, error = run_report(capsys, tmp_path)
+    assert error == f"no curves from {path}: there is no column severity\n"
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert html.escape(error.strip()) in page and Page(page).images == 1
+
+
+def test_a_broken_train_csv_of_a_run_on_its_way(capsys, tmp_path):
+    """It is then as far as its summary says."""
+    folder = write_run(tmp_path, 0.5, finished=False)
+    (folder / "train.csv").write_text("epoch,step\n3,1\nx\n")
+    lines, error = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == ["erm (unfinished, 2/200)"]
+    assert error == f"no curves from {folder}/train.csv, line 3: 1 cells instead of 2\n"
+
+
+def test_a_picture_that_fails_costs_nothing_else(capsys, monkeypatch, tmp_path):
+    """Tables are on disk before the first picture; a picture of an earlier report goes."""
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5)
+    run_report(capsys, tmp_path)
+
+    def fail(found):
+        assert (tmp_path / "report" / "tables.tex").exists()
+        raise ValueError("no & picture")
+
+    for path in (tmp_path / "report").glob("tables.*"):
+        path.unlink()
+    monkeypatch.setattr(report.pictures, "draw_curves", fail)
+    _, error = run_report(capsys, tmp_path)
+    assert error == (
+        "not drawn: synthetic_gaussian_noise_1_curves.png (ValueError('no & picture'))\n"
+    )
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert Page(page).images == 1 and html.escape(error.strip()) in page
+    assert [path.stem for path in (tmp_path / "report").glob("*.png")] == [
+        "synthetic_gaussian_noise_1_accuracy"
+    ]
+
+
+def texts_of(figure):
+    """What is to be read in a figure, and whether it is taken for formulas."""
+    from matplotlib.text import Text
+
+    return {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+
+
+def test_labels_are_drawn_as_they_are(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, desc=r"a_$\foo$")
+    _, error = run_report(capsys, tmp_path)
+    assert not error and len(list((tmp_path / "report").glob("*.png"))) == 2
+    found, _ = report.experiments_of(report.read_runs([tmp_path])[0])
+    (table,) = report.make_tables(found, "best")
+    figures = {n: draw() for n, draw in report.pictures.pictures_of(table, "best").items()}
+    assert texts_of(figures["accuracy"])[r"erm desc=a_$\foo$"] is False
+    assert texts_of(figures["curves"])[r"erm desc=a_$\foo$"] is False
 
 
 def test_commits_that_differ_are_told(capsys, tmp_path):
@@ -282,14 +593,15 @@ def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
 
 
 def test_curves_are_means_over_seeds(tmp_path):
-    from sharpdro.report import pictures, runs
+    from sharpdro.report import curves, runs
 
     for seed, accuracy in ((0, 0.4), (1, 0.8)):
         write_run(tmp_path, accuracy, seed=seed, method="groupdro")
-    (experiment,), _ = runs.experiments_of(runs.read_runs([tmp_path])[0])
-    times, values = pictures.learning_curves(experiment)["1"]
+    found, remarks = runs.read_runs([tmp_path])
+    assert not remarks
+    times, values = curves.mean_curves([run.validation for run in found])["1"]
     assert times == [1, 2] and values == pytest.approx([15, 30])
-    times, values = pictures.weight_curves(experiment)["1"]
+    times, values = curves.mean_curves([run.weights for run in found])["1"]
     assert times == [0.5, 1, 1.5, 2] and values == pytest.approx([0.1, 0.2, 0.2, 0.4])
 
 

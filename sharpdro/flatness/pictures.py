@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpdro.drawing import new_figure, save_png, style
+from sharpdro.drawing import add_legend, new_figure, save_png, style
 from sharpdro.errors import RunError
 
 QUANTITIES = {
@@ -27,9 +27,12 @@ def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho:
     """
     figure = new_figure(4.2 * len(curves), 3.6)
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
+    drawn = {}
     for panel, (quantity, lines) in zip(panels, curves.items()):
-        for number, (name, values) in enumerate(lines.items()):
-            panel.plot(list(values), list(values.values()), label=name, **style(number))
+        for name, values in lines.items():
+            look = style(names.index(name))
+            (drawn[name],) = panel.plot(list(values), list(values.values()), **look)
         title = QUANTITIES[quantity] + (f", ρ = {rho:g}" if quantity == "sharpness" else "")
         severities = sorted({s for values in lines.values() for s in values})
         panel.set(title=title, xlabel="severity", xticks=severities)
@@ -37,9 +40,9 @@ def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho:
         panel.set_ylim(min(0, low), high + 0.02 * (high - min(0, low)))
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    columns = min(len(labels), 4)
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    lines = [drawn[name] for name in names]
+    columns = min(len(names), 4)
+    add_legend(figure, lines, names, loc="outside lower center", ncols=columns, frameon=False)
     save_png(figure, path)
 
 
@@ -80,7 +83,7 @@ def draw_surfaces(
     for panel, severity in zip(panels[0], severities):
         panel.set_title(f"severity {severity}")
     for line, (name, row) in zip(panels, surfaces.items()):
-        line[0].set_ylabel(name, fontsize="small")
+        line[0].set_ylabel(name, fontsize="small", parse_math=False)
         for panel, severity in zip(line, severities):
             panel.set(box_aspect=1, xticks=along[[0, -1]], yticks=along[[0, -1]])
             if severity in row:

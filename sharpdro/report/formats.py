@@ -3,8 +3,10 @@
 import csv
 import io
 
-from sharpdro.report.runs import TABLE_SETTINGS
-from sharpdro.report.tables import Overview, Table
+from sharpdro.markdown import table_lines
+from sharpdro.report.experiments import TABLE_SETTINGS
+from sharpdro.report.overviews import Overview
+from sharpdro.report.tables import Table
 
 CSV_COLUMNS = [
     *TABLE_SETTINGS,
@@ -24,13 +26,18 @@ def as_text(table: Table) -> str:
     for row in table.rows:
         numbers = (f"{row.cell(c)}{'*' if c in row.best else ' '}" for c in table.columns)
         lines.append([*row.first_cells, *numbers])
-    return "\n".join([table.title, table.shared, *aligned(lines, 2), *table.remarks])
+    shared = [table.shared] if table.shared else []
+    return "\n".join([table.title, *shared, *aligned(lines, 2), *table.remarks])
 
 
 def overview_as_text(overview: Overview) -> str:
     """For a terminal."""
-    lines = aligned([overview.heads, *overview.lines], 1)
-    return "\n".join([f"{overview.column} over severities", *lines, overview.remark]).rstrip()
+    lines = [
+        [first, *(cell if cell.endswith("*") else f"{cell} " for cell in cells)]
+        for first, *cells in (overview.heads, *overview.lines)
+    ]
+    parts = [overview.title, overview.shared, *aligned(lines, 1), overview.remark]
+    return "\n".join(part for part in parts if part)
 
 
 def aligned(lines: list[list[str]], num_left: int) -> list[str]:
@@ -51,22 +58,16 @@ def as_markdown(table: Table) -> str:
     for row in table.rows:
         numbers = (f"**{row.cell(c)}**" if c in row.best else row.cell(c) for c in table.columns)
         rows.append([*row.first_cells, *numbers])
-    lines = _markdown(table.heads, rows, 2)
+    lines = table_lines(table.heads, rows, 2)
     parts = [f"### {table.title}", table.shared, "\n".join(lines), "\n\n".join(table.remarks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def overview_as_markdown(overview: Overview) -> str:
     """For a README; the best numbers have a star."""
-    lines = _markdown(overview.heads, overview.lines, 1)
-    parts = [f"### {overview.column} over severities", "\n".join(lines), overview.remark]
+    lines = table_lines(overview.heads, overview.lines, 1)
+    parts = [f"### {overview.title}", overview.shared, "\n".join(lines), overview.remark]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _markdown(heads, rows, num_left):
-    ruler = ["---"] * num_left + ["---:"] * (len(heads) - num_left)
-    lines = [heads, ruler, *rows]
-    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in x)} |" for x in lines]
 
 
 def as_latex(table: Table) -> str:

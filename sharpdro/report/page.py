@@ -3,8 +3,9 @@
 import base64
 import html
 
+from sharpdro.report.overviews import Overview
 from sharpdro.report.runs import Run
-from sharpdro.report.tables import Overview, Table
+from sharpdro.report.tables import Table
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8881; }
@@ -47,16 +48,15 @@ def make_page(
         notes: lines on what the numbers are, and on what is left out.
         tables: of `tables.make_tables`.
         pictures: for each table its pictures as SVG, by name.
-        overviews: of `tables.make_overviews`.
+        overviews: of `overviews.make_overviews`.
         runs: all that were read.
     """
     parts = [f"<h1>{_(title)}</h1>", _list(notes)]
     for overview in overviews:
-        parts.append(f"<h2>{_(overview.column)} over severities</h2>")
-        parts.append(_table(overview.heads, overview.lines, 1))
-        parts.append(f'<p class="shared">{_(overview.remark)}</p>')
+        parts += [f"<h2>{_(overview.title)}</h2>", _shared(overview.shared)]
+        parts += [_table(overview.heads, overview.lines, 1), _shared(overview.remark)]
     for table, drawn in zip(tables, pictures):
-        parts += [f"<h2>{_(table.title)}</h2>", f'<p class="shared">{_(table.shared)}</p>']
+        parts += [f"<h2>{_(table.title)}</h2>", _shared(table.shared)]
         parts += [_result_table(table), _list(table.remarks)]
         parts += [_figure(f"{table.title}: {CAPTIONS[n]}", svg) for n, svg in drawn.items()]
     parts += ["<h2>Runs</h2>", _run_table(runs)]
@@ -75,6 +75,10 @@ def _(text) -> str:
 
 def _list(lines: list[str]) -> str:
     return f"<ul>{''.join(f'<li>{_(line)}</li>' for line in lines)}</ul>" if lines else ""
+
+
+def _shared(text: str) -> str:
+    return f'<p class="shared">{_(text)}</p>' if text else ""
 
 
 def _table(heads, lines, num_text) -> str:

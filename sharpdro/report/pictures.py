@@ -1,40 +1,57 @@
 """Pictures of what runs left."""
 
-import csv
 import math
-from pathlib import Path
+import textwrap
+from collections.abc import Callable
 
 import numpy as np
 
-from sharpdro.drawing import MARKERS, new_figure, style
-from sharpdro.report.runs import Experiment
+from sharpdro.drawing import MARKERS, add_legend, new_figure, style
+from sharpdro.report.curves import mean_curves
 from sharpdro.report.tables import Row, Table
 
-_PANEL = (3.4, 2.5)  # inches
+_WIDTH, _HEIGHT = 3.4, 2.3  # inches, of a panel without its title
 _PER_ROW = 3
+_LABEL = 34  # characters
 
 
-def draw_pictures(table: Table, epoch: str) -> dict:
-    """All pictures of a table, by name; only those for which the runs have numbers.
+def pictures_of(table: Table, epoch: str) -> dict[str, Callable]:
+    """What draws the pictures of a table, by name; only those for which runs have numbers.
 
     Args:
         table: of `tables.make_tables`.
         epoch: best or last, as the table.
     """
-    curves = [(row, learning_curves(row.experiment)) for row in table.rows]
-    weights = [(row, weight_curves(row.experiment)) for row in table.rows]
-    weights = [(row, found) for row, found in weights if found]
-    pictures = {"accuracy": draw_accuracy(table, epoch), "curves": draw_curves(curves)}
+    curves = _found(table, lambda run: run.validation)
+    weights = _found(table, lambda run: run.weights)
+    pictures = {"accuracy": lambda: draw_accuracy(table, epoch)}
+    if curves:
+        pictures["curves"] = lambda: draw_curves(curves)
     if weights:
-        pictures["weights"] = draw_weights(weights)
+        pictures["weights"] = lambda: draw_weights(weights)
     return pictures
 
 
-def _figure(num_panels: int, **shared):
-    """A figure with that many panels, not known to pyplot."""
+def _found(table, of_run) -> list[tuple[Row, dict]]:
+    """Rows that have such curves, and their means over the runs."""
+    found = [(row, mean_curves([of_run(run) for run in row.experiment.runs])) for row in table.rows]
+    return [(row, curves) for row, curves in found if curves]
+
+
+def _wrapped(row: Row) -> str:
+    """Its label in lines that leave room for what is drawn."""
+    return "\n".join(textwrap.wrap(row.first_cells[0], _LABEL))
+
+
+def _height(text: str) -> float:
+    return 0.17 * (1 + text.count("\n"))  # inches, of small print
+
+
+def _figure(num_panels: int, height: float, **shared):
+    """A figure with that many panels of such a height, not known to pyplot."""
     across = min(num_panels, _PER_ROW)
     down = math.ceil(num_panels / _PER_ROW)
-    figure = new_figure(_PANEL[0] * across, _PANEL[1] * down)
+    figure = new_figure(_WIDTH * across, height * down)
     panels = list(figure.subplots(down, across, squeeze=False, **shared).flat)
     for panel in panels[num_panels:]:
         panel.remove()
@@ -47,10 +64,11 @@ def _severities(table_columns) -> list[str]:
 
 def draw_accuracy(table: Table, epoch: str):
     """Test accuracy over severity, a line per row, bars of one standard deviation."""
-    figure = new_figure(8, 4)
+    labels = [_wrapped(row) for row in table.rows]
+    figure = new_figure(8, max(4, 0.5 + sum(map(_height, labels))))
     panel = figure.subplots()
     severities = _severities(table.columns)
-    for number, row in enumerate(table.rows):
+    lines = [
         panel.errorbar(
             np.arange(len(severities)) + 0.03 * (number - (len(table.rows) - 1) / 2),
             [row.means[s] for s in severities],
@@ -58,12 +76,13 @@ def draw_accuracy(table: Table, epoch: str):
             **{**style(number), **({"linestyle": ":"} if row.state else {})},
             capsize=3,
             markersize=5,
-            label=row.first_cells[0],
         )
+        for number, row in enumerate(table.rows)
+    ]
     panel.set(xlabel="severity", ylabel=f"test accuracy in %, {epoch} epoch")
     panel.set_xticks(range(len(severities)), severities)
     panel.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small")
+    add_legend(figure, lines, labels, loc="outside right upper", fontsize="small")
     return figure
 
 
@@ -75,14 +94,16 @@ def _severity_colours(count: int):
 
 def _panels(found: list[tuple[Row, dict]], ylabel: str, what: str):
     """A panel per row: a line for each key of the curves, {key: (x, y)}."""
-    figure, panels = _figure(len(found), sharex=True, sharey=True)
+    titles = [_wrapped(row) for row, _ in found]
+    height = _HEIGHT + max(map(_height, titles))
+    figure, panels = _figure(len(found), height, sharex=True, sharey=True)
     keys = max((list(curves) for _, curves in found), key=len)
     colours = dict(zip(keys, _severity_colours(len(keys))))
-    for panel, (row, curves) in zip(panels, found):
+    for panel, title, (_, curves) in zip(panels, titles, found):
         for number, (key, (x, y)) in enumerate(curves.items()):
             marker = MARKERS[number % len(MARKERS)] if len(x) < 30 else None
             panel.plot(x, y, color=colours.get(key), label=key, marker=marker, markersize=3)
-        panel.set_title("\n".join(row.first_cells[0].split()), fontsize="small")
+        panel.set_title(title, fontsize="small", parse_math=False)
         panel.grid(alpha=0.3)
     for panel in panels[-_PER_ROW:]:  # also where there is none below
         panel.tick_params(labelbottom=True)
@@ -90,7 +111,7 @@ def _panels(found: list[tuple[Row, dict]], ylabel: str, what: str):
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
     lines, labels = max((p.get_legend_handles_labels() for p in panels), key=lambda x: len(x[1]))
-    figure.legend(lines, labels, title=what, loc="outside right center", fontsize="small")
+    add_legend(figure, lines, labels, title=what, loc="outside right center", fontsize="small")
     return figure
 
 
@@ -102,43 +123,3 @@ def draw_curves(found):
 def draw_weights(found):
     """Group weights over epochs, a panel per row that has them, a line per group."""
     return _panels(found, "group weight", "group")
-
-
-def learning_curves(experiment: Experiment) -> dict[str, tuple[list[float], list[float]]]:
-    """Validation accuracy in percent by severity: epochs and means over the runs."""
-    tables = [_read(run.folder / "val.csv") for run in experiment.runs]
-    curves = {}
-    for rows in tables:
-        for row in rows:
-            if row["severity"].isdigit():
-                points = curves.setdefault(row["severity"], {})
-                points.setdefault(int(row["epoch"]), []).append(100 * float(row["accuracy"]))
-    return {key: _mean_curve(points) for key, points in curves.items()}
-
-
-def weight_curves(experiment: Experiment) -> dict[str, tuple[list[float], list[float]]]:
-    """Group weights by group: time in epochs and means over the runs; empty without weights."""
-    curves = {}
-    for run in experiment.runs:
-        rows = _read(run.folder / "train.csv")
-        steps = max((int(row["step"]) for row in rows), default=1)
-        for row in rows:
-            time = int(row["epoch"]) - 1 + int(row["step"]) / steps
-            for column, value in row.items():
-                if column.startswith(("weight_", "inferred_weight_")) and value:
-                    key = column.replace("weight_", "").replace("inferred_", "inferred ")
-                    curves.setdefault(key, {}).setdefault(time, []).append(float(value))
-    return {key: _mean_curve(points) for key, points in curves.items()}
-
-
-def _mean_curve(points: dict[float, list[float]]) -> tuple[list[float], list[float]]:
-    times = sorted(points)
-    return times, [float(np.mean(points[time])) for time in times]
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    """The whole lines of a run's table; none where it is missing."""
-    if not path.exists():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(line for line in file if line.endswith("\n")))

@@ -1,21 +1,18 @@
-"""Reading run directories, and sorting them into experiments that may be averaged."""
+"""Reading run directories."""
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from corruptions import CORRUPTIONS, MAX_SEVERITY
 from dataset.filelists import FILELIST_DIR
-from sharpdro.command_line import FREE_ON_RESUME, default_of
-from sharpdro.methods import METHOD_SETTINGS, METHODS, variant
-from sharpdro.run_log import SUMMARY, epochs_of
-
-# Runs that differ in these go into different tables.
-TABLE_SETTINGS = ("dataset", "corruption", "num_severity")
-_NOT_COMPARED = FREE_ON_RESUME | {"seed", "method", "distribution_agnostic"}
-# SharpDRO comes last, after what it is compared with.
-METHOD_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))
+from dataset.specs import DATASETS
+from sharpdro.command_line import default_of
+from sharpdro.methods import METHODS, variant
+from sharpdro.report.curves import Curve, read_training, read_validation
+from sharpdro.run_log import SUMMARY
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,9 @@ class Run:
         commit: of the program that began it, "" where unknown.
         summary: content of summary.json; empty before the first evaluation.
         epoch: number of epochs that it got to.
+        validation: accuracy in percent over epochs, by severity; empty if that cannot be read.
+        weights: group weights over epochs, by group; empty if it has none.
+        remarks: on what could not be read.
     """
 
     folder: Path
@@ -37,6 +37,9 @@ class Run:
     commit: str
     summary: dict
     epoch: int
+    validation: dict[str, Curve] = field(default_factory=dict)
+    weights: dict[str, Curve] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def is_finished(self) -> bool:
@@ -51,124 +54,121 @@ class Run:
         return {name: row["accuracy"] for name, row in self.summary[epoch]["test"].items()}
 
 
-@dataclass
-class Experiment:
-    """Runs in which nothing differs but the seed; or a single run that is not finished.
-
-    Args:
-        method: key into `methods.METHODS`.
-        settings: what was compared, see `compared`.
-        runs: by seed.
-    """
-
-    method: str
-    settings: dict
-    runs: list[Run] = field(default_factory=list)
-
-    @property
-    def is_finished(self) -> bool:
-        return all(run.is_finished for run in self.runs)
-
-    @property
-    def seeds(self) -> list[int]:
-        return [run.seed for run in self.runs]
-
-
-def read_run(folder: Path) -> Run:
-    """One run directory.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError, OSError: it cannot be read.
-    """
-    content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    settings = content["settings"]
-    method = variant(settings["method"], settings.get("distribution_agnostic", False))
-    METHODS[method], int(settings["seed"])  # an unknown method, or no number
-    lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
-    if lists and settings.get("num_per_class") is None:  # what they say is a setting, too
-        content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
-        settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
-    path, summary = folder / SUMMARY, {}
-    if path.exists():
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        for epoch in ("best", "last"):
-            for row in summary[epoch]["test"].values():
-                float(row["accuracy"])
-        bool(summary["finished"])
-    commit = content.get("environment", {}).get("git_commit") or ""
-    return Run(folder, method, settings, commit, summary, _epoch_of(folder, summary))
-
-
-def _epoch_of(folder: Path, summary: dict) -> int:
-    """The run's last epoch: of its tables, which go further than its summary."""
-    return max([0, *epochs_of(folder / "train.csv"), summary.get("last", {}).get("epoch", 0)])
-
-
 def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
     """All training runs in some log directories, and what is to be said about the others."""
     runs, remarks, evaluations = [], [], 0
     for path in sorted(path for folder in log_dirs for path in folder.glob("*/settings.json")):
         try:
-            if json.loads(path.read_text(encoding="utf-8"))["settings"].get("eval_only"):
-                evaluations += 1
-                continue
-            runs.append(read_run(path.parent))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            remarks.append(f"left out, cannot be read: {path.parent} ({error!r})")
+            run = read_run(path.parent)
+        except (OSError, ValueError) as error:
+            remarks.append(f"left out, cannot be read: {error}")
+            continue
+        if run is None:
+            evaluations += 1
+        else:
+            runs.append(run)
+            remarks += run.remarks
     if evaluations:
         remarks.append(f"left out: {evaluations} directories of --eval_only")
     return runs, remarks
 
 
-def compared(run: Run, all_names: set[str]) -> dict:
-    """What must be equal for runs to be averaged; what a run does not name has its default."""
-    own = METHODS[run.method].settings
-    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | own.keys()
-    return {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
+def read_run(folder: Path) -> Run | None:
+    """One run directory; None for one of --eval_only.
+
+    Raises:
+        ValueError, OSError: settings.json or summary.json is not as main.py writes it.
+    """
+    content = _read_json(folder / "settings.json", _check_settings)
+    settings = content["settings"]
+    if settings.get("eval_only"):
+        return None
+    method = _method_of(settings)
+    num_severity = settings.get("num_severity", default_of("num_severity"))
+    lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
+    if lists and settings.get("num_per_class") is None:  # what they say is a setting, too
+        content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
+        settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
+    summary = {}
+    if (folder / SUMMARY).exists():
+        summary = _read_json(folder / SUMMARY, lambda c: _check_summary(c, num_severity))
+    commit = str((content.get("environment") or {}).get("git_commit") or "")
+    curves = _read_curves(folder, method, summary, num_severity)
+    return Run(folder, method, settings, commit, summary, *curves)
 
 
-def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
-    """Sort runs into experiments, baselines first; also remarks on runs that are left out."""
-    all_names = set(TABLE_SETTINGS).union(*(run.settings for run in runs))
-    found, remarks = {}, []
-    for run in sorted(runs, key=lambda run: (METHOD_ORDER.index(run.method), run.seed)):
-        settings = compared(run, all_names)
-        if not run.summary:
-            remarks.append(f"not evaluated yet: {run.folder} (epoch {run.epoch})")
-            continue
-        # Runs on their way are at different epochs: each stands for itself.
-        alone = None if run.is_finished else str(run.folder)
-        key = (run.method, json.dumps(settings, sort_keys=True), alone)
-        experiment = found.setdefault(key, Experiment(run.method, settings))
-        if run.seed in experiment.seeds:
-            twin = experiment.runs[experiment.seeds.index(run.seed)].folder
-            remarks.append(f"left out, the same settings and seed as {twin}: {run.folder}")
-            continue
-        experiment.runs.append(run)
-    return list(found.values()), remarks
+def _read_curves(folder, method, summary, num_severity):
+    """The last fields of a Run. What cannot be read is no reason to leave out its results."""
+    # Tables go further than the summary, which is written when an epoch has been evaluated.
+    epoch, validation, weights, remarks = 0, {}, {}, []
+    if summary:
+        epoch = summary["last"]["epoch"]
+        try:
+            validation = read_validation(folder / "val.csv", num_severity)
+        except (OSError, ValueError) as error:
+            remarks.append(f"no curves from {error}")
+    path, has_weights = folder / "train.csv", "step_size" in METHODS[method].settings
+    if path.exists() or (summary and has_weights):
+        try:
+            last, weights = read_training(path)
+            epoch = max(epoch, last)
+            if last and has_weights and not weights:
+                raise ValueError(f"{path}: there are no group weights")
+        except (OSError, ValueError) as error:
+            remarks.append(f"no curves from {error}")
+    return epoch, validation, weights, remarks
 
 
-def tables_of(experiments: list[Experiment]) -> dict[tuple, list[Experiment]]:
-    """The experiments of each table, by their values of TABLE_SETTINGS."""
-    tables = {}
-    for experiment in experiments:
-        key = tuple(experiment.settings.get(name) for name in TABLE_SETTINGS)
-        tables.setdefault(key, []).append(experiment)
-    return dict(sorted(tables.items(), key=lambda item: [str(value) for value in item[0]]))
+def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
+    """A JSON file that passes a check, or ValueError naming it."""
+    text = path.read_bytes()
+    try:
+        content = json.loads(text)
+        check(content)
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return content
 
 
-def varying_settings(experiments: list[Experiment]) -> list[str]:
-    """Names of the settings in which some of the experiments that have them differ."""
-    values = {}
-    for experiment in experiments:
-        for name, value in experiment.settings.items():
-            values.setdefault(name, set()).add(json.dumps(value))
-    return sorted(name for name, seen in values.items() if len(seen) > 1)
+def _method_of(settings: dict) -> str:
+    return variant(settings["method"], settings.get("distribution_agnostic", False))
 
 
-def common_settings(experiments: list[Experiment]) -> dict:
-    """Settings that all experiments share and that are not the defaults, but for the table's."""
-    first = experiments[0].settings
-    shared = set.intersection(*(set(e.settings) for e in experiments))
-    names = shared - set(varying_settings(experiments)) - set(TABLE_SETTINGS)
-    return {name: first[name] for name in sorted(names) if first[name] != default_of(name)}
+def _check_settings(content: dict) -> None:
+    settings = content["settings"]
+    (content.get("environment") or {}).get("git_commit")
+    if settings.get("eval_only"):
+        return
+    if _method_of(settings) not in METHODS:
+        raise ValueError(f"unknown method {_method_of(settings)}")
+    for name, known in (
+        *(("dataset", DATASETS), ("corruption", CORRUPTIONS)),
+        ("num_severity", range(1, MAX_SEVERITY + 1)),
+    ):
+        value = settings.get(name, default_of(name))
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}")
+    _require(settings, "seed", int)
+
+
+def _check_summary(summary: dict, num_severity: int) -> None:
+    expected = [*map(str, range(num_severity + 1)), "mean", "worst"]
+    for name in ("best", "last"):
+        _require(summary[name], "epoch", int)
+        rows = summary[name]["test"]
+        for row in expected:
+            if row not in rows:
+                raise ValueError(f"{name} epoch: severity {row} is missing")
+            if not 0 <= rows[row]["accuracy"] <= 1:
+                raise ValueError(f"{name} epoch: {rows[row]['accuracy']} is no accuracy")
+        for row in rows.keys() - set(expected):
+            raise ValueError(f"{name} epoch: there is no severity {row!r}")
+    _require(summary, "finished", bool)
+    _require(summary, "total_epoch", int)
+
+
+def _require(content: dict, name: str, kind: type) -> None:
+    if type(content[name]) is not kind:
+        raise ValueError(f"{name} is {content[name]!r}")

@@ -1,0 +1,103 @@
+"""Curves over training, as they lie in a run's val.csv and train.csv."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+# Values by time in epochs.
+Curve = dict[float, float]
+T = TypeVar("T")
+
+
+def read_table(
+    path: Path, columns: Iterable[str], convert: Callable[[dict[str, str]], T]
+) -> list[T]:
+    """The whole lines of a run's table; a last one that was cut off is passed over.
+
+    Args:
+        path: the file.
+        columns: those that it must have.
+        convert: makes of a line {column: cell} what is wanted; raises ValueError where it cannot.
+
+    Raises:
+        ValueError: the file is missing or not such a table; names file and line.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    heads, *lines = [line.split(",") for line in text.split("\n")[:-1]] or [[]]
+    for name in columns:
+        if name not in heads:
+            raise ValueError(f"{path}: there is no column {name}")
+    rows = []
+    for number, cells in enumerate(lines, 2):
+        if len(cells) != len(heads):
+            raise ValueError(f"{path}, line {number}: {len(cells)} cells instead of {len(heads)}")
+        try:
+            rows.append(convert(dict(zip(heads, cells))))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    return rows
+
+
+def read_validation(path: Path, num_severity: int) -> dict[str, Curve]:
+    """Validation accuracy in percent by severity, of a val.csv that has been begun.
+
+    Raises:
+        ValueError, OSError: see `read_table`.
+    """
+    curves = {str(severity): {} for severity in range(num_severity + 1)}
+    others = {"mean", "worst"}
+
+    def convert(row):
+        if row["severity"] not in curves.keys() | others:
+            raise ValueError(f"there is no severity {row['severity']!r}")
+        return row["severity"], int(row["epoch"]), 100 * float(row["accuracy"])
+
+    rows = read_table(path, ("epoch", "severity", "accuracy"), convert)
+    if not rows:
+        raise ValueError(f"{path}: no epoch is in it")
+    for severity, epoch, accuracy in rows:
+        if severity not in others:
+            curves[severity][epoch] = accuracy
+    return curves
+
+
+def read_training(path: Path) -> tuple[int, dict[str, Curve]]:
+    """The last epoch of a train.csv, and group weights by group; none where a method has none.
+
+    Raises:
+        ValueError, OSError: see `read_table`.
+    """
+
+    def convert(row):
+        epoch, step = int(row["epoch"]), int(row["step"])
+        if min(epoch, step) < 1:
+            raise ValueError("epochs and steps count from 1")
+        names = (name for name in row if name.startswith(("weight_", "inferred_weight_")))
+        return epoch, step, {name: float(row[name]) for name in names if row[name]}
+
+    rows = read_table(path, ("epoch", "step"), convert)
+    steps = max((step for _, step, _ in rows), default=1)
+    curves = {}
+    for epoch, step, weights in rows:
+        for name, weight in weights.items():
+            group = name.replace("weight_", "").replace("inferred_", "inferred ")
+            curves.setdefault(group, {})[epoch - 1 + step / steps] = weight
+    return max((epoch for epoch, _, _ in rows), default=0), curves
+
+
+def mean_curves(runs: list[dict[str, Curve]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Times and means over the runs that have a value there, by the runs' keys."""
+    points = {}
+    for curves in runs:
+        for key, curve in curves.items():
+            for time, value in curve.items():
+                points.setdefault(key, {}).setdefault(time, []).append(value)
+    return {
+        key: (sorted(found), [float(np.mean(found[time])) for time in sorted(found)])
+        for key, found in points.items()
+    }

@@ -1,0 +1,106 @@
+"""Sorting runs into experiments that may be averaged, and naming what tells these apart."""
+
+import json
+from dataclasses import dataclass, field
+
+from sharpdro.command_line import FREE_ON_RESUME, default_of
+from sharpdro.methods import METHOD_SETTINGS, METHODS
+from sharpdro.report.runs import Run
+
+# Runs that differ in these go into different tables.
+TABLE_SETTINGS = ("dataset", "corruption", "num_severity")
+_NOT_COMPARED = FREE_ON_RESUME | {"seed", "method", "distribution_agnostic"}
+# SharpDRO comes last, after what it is compared with.
+METHOD_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))
+
+
+@dataclass
+class Experiment:
+    """Runs in which nothing differs but the seed; or a single run that is not finished.
+
+    Args:
+        method: key into `methods.METHODS`.
+        settings: what was compared, see `compared`.
+        runs: by seed.
+    """
+
+    method: str
+    settings: dict
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def is_finished(self) -> bool:
+        return all(run.is_finished for run in self.runs)
+
+    @property
+    def seeds(self) -> list[int]:
+        return [run.seed for run in self.runs]
+
+
+def compared(run: Run, all_names: set[str]) -> dict:
+    """What must be equal for runs to be averaged; what a run does not name has its default."""
+    own = METHODS[run.method].settings
+    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | own.keys()
+    return {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
+
+
+def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
+    """Sort runs into experiments, baselines first; also remarks on runs that are left out."""
+    all_names = set(TABLE_SETTINGS).union(*(run.settings for run in runs))
+    found, remarks = {}, []
+    for run in sorted(runs, key=lambda run: (METHOD_ORDER.index(run.method), run.seed)):
+        settings = compared(run, all_names)
+        if not run.summary:
+            remarks.append(f"not evaluated yet: {run.folder} (epoch {run.epoch})")
+            continue
+        # Runs on their way are at different epochs: each stands for itself.
+        alone = None if run.is_finished else str(run.folder)
+        key = (run.method, json.dumps(settings, sort_keys=True), alone)
+        experiment = found.setdefault(key, Experiment(run.method, settings))
+        if run.seed in experiment.seeds:
+            twin = experiment.runs[experiment.seeds.index(run.seed)].folder
+            remarks.append(f"left out, the same settings and seed as {twin}: {run.folder}")
+            continue
+        experiment.runs.append(run)
+    return list(found.values()), remarks
+
+
+def tables_of(experiments: list[Experiment]) -> dict[tuple, list[Experiment]]:
+    """The experiments of each table, by their values of TABLE_SETTINGS."""
+    tables = {}
+    for experiment in experiments:
+        key = tuple(experiment.settings[name] for name in TABLE_SETTINGS)
+        tables.setdefault(key, []).append(experiment)
+    return dict(sorted(tables.items(), key=lambda item: [str(value) for value in item[0]]))
+
+
+def labels_of(experiments: list[Experiment]) -> list[str]:
+    """A name for each, by which those can be told apart that differ.
+
+    That is the method, then what is not the default: of its own settings all, of those that every
+    method has the ones in which some of the experiments differ.
+    """
+    shown = METHOD_SETTINGS | _varying(experiments)
+    return [
+        " ".join([e.method, *_listed({n: v for n, v in e.settings.items() if n in shown})])
+        for e in experiments
+    ]
+
+
+def shared_line(experiments: list[Experiment]) -> str:
+    """What no label says: settings that all share and that are not the defaults."""
+    hidden = METHOD_SETTINGS | _varying(experiments) | set(TABLE_SETTINGS)
+    return " ".join(_listed({n: v for n, v in experiments[0].settings.items() if n not in hidden}))
+
+
+def _varying(experiments: list[Experiment]) -> set[str]:
+    """Names of the settings in which some of the experiments that have them differ."""
+    values = {}
+    for experiment in experiments:
+        for name, value in experiment.settings.items():
+            values.setdefault(name, set()).add(json.dumps(value))
+    return {name for name, seen in values.items() if len(seen) > 1}
+
+
+def _listed(settings: dict) -> list[str]:
+    return [f"{n}={value}" for n, value in sorted(settings.items()) if value != default_of(n)]

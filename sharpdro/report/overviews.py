@@ -1,0 +1,119 @@
+"""Means and worst accuracies over the corruptions of a dataset, and their averages."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sharpdro.report.experiments import (
+    METHOD_ORDER,
+    TABLE_SETTINGS,
+    Experiment,
+    labels_of,
+    shared_line,
+)
+from sharpdro.report.tables import Row, Table, shown
+
+COLUMNS = {"mean": "mean over", "worst": "worst of"}
+# main.py takes it for -c frost alone, where it says what frost is.
+_FROST_DIR = "frost_dir"
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One number per corruption and experiment: `lines` of cells under `heads`."""
+
+    title: str
+    shared: str
+    heads: list[str]
+    lines: list[list[str]]
+    remark: str
+
+
+def make_overviews(tables: list[Table]) -> list[Overview]:
+    """The mean and the worst accuracy, for each dataset and num_severity with several corruptions.
+
+    Runs that are not finished are left out.
+    """
+    groups = {}
+    for table in tables:
+        dataset, _, num_severity = table.key
+        groups.setdefault((dataset, num_severity), []).append(table)
+    found = []
+    for (dataset, num_severity), members in groups.items():
+        joined = _join(members)
+        if len(members) > 1 and joined:
+            for column, name in COLUMNS.items():
+                title = f"{dataset}, {name} severities 0 to {num_severity}"
+                found.append(_make_overview(title, column, members, joined))
+    return found
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The finished rows by corruption in which nothing differs but the corruption."""
+
+    experiment: Experiment
+    rows: dict[str, Row]
+
+
+def _join(tables: list[Table]) -> list[_Column]:
+    joined = {}
+    for table in tables:
+        for row in table.rows:
+            if not row.state:
+                experiment = _without_corruption(row.experiment, table)
+                key = (experiment.method, json.dumps(experiment.settings, sort_keys=True))
+                joined.setdefault(key, _Column(experiment, {})).rows[_name(table)] = row
+    return list(joined.values())
+
+
+def _without_corruption(experiment, table) -> Experiment:
+    settings = {n: v for n, v in experiment.settings.items() if n not in TABLE_SETTINGS}
+    if _frost_dir_of(table):
+        settings[_FROST_DIR] = None
+    return replace(experiment, settings=settings)
+
+
+def _frost_dir_of(table) -> str | None:
+    """That of all rows, if they have the same."""
+    found = {row.experiment.settings.get(_FROST_DIR) for row in table.rows}
+    return found.pop() if len(found) == 1 else None
+
+
+def _make_overview(title, column, tables, joined) -> Overview:
+    experiments = [one.experiment for one in joined]
+    named = sorted(
+        zip(labels_of(experiments), joined),
+        key=lambda pair: (METHOD_ORDER.index(pair[1].experiment.method), pair[0]),
+    )
+    rows = [one.rows for _, one in named]
+    lines = [[x, *(_cell(found.get(x), column) for found in rows)] for x in map(_name, tables)]
+    lines.append(["average", *(_average(found, column, len(tables)) for found in rows)])
+    lines.append(["seeds", *map(_num_seeds, rows)])
+    frost_dirs = {_name(table): _frost_dir_of(table) for table in tables}
+    remark = ", ".join(f"{name}: {_FROST_DIR}={x}" for name, x in frost_dirs.items() if x)
+    heads = ["", *(label for label, _ in named)]
+    return Overview(title, shared_line(experiments), heads, lines, remark)
+
+
+def _name(table: Table) -> str:
+    _, corruption, _ = table.key
+    return corruption
+
+
+def _cell(row, column) -> str:
+    return "–" if row is None else row.cell(column) + "*" * (column in row.best)
+
+
+def _average(rows, column, num_tables) -> str:
+    """Of what was run on all corruptions."""
+    if len(rows) < num_tables:
+        return "–"
+    return shown(float(np.mean([row.means[column] for row in rows.values()])))
+
+
+def _num_seeds(rows) -> str:
+    """How many the numbers are means over, the smallest and the largest number."""
+    counts = {len(row.experiment.runs) for row in rows.values()}
+    return "–".join(map(str, sorted({min(counts), max(counts)})))
