@@ -2,31 +2,40 @@
 
 In graph mode only data dependencies order the reads and writes of a parameter, so each function
 here takes `after`, what must have been computed first, and the writers return something that
-later stages can depend on.
+later stages can depend on. They map over tuples because loops take several times as long to
+compile.
 """
 
 from mindspore import ops
 
+_map = ops.HyperMap()
+
 
 def read(parameters, after):
     """Copies of the parameters' values as they are once `after` has been computed."""
-    values = ()
-    for parameter in parameters:
-        values += (ops.depend(parameter, after) + 0.0,)
-    return values
+    return _map(ops.partial(_read, after), parameters)
 
 
 def write(parameters, values, after):
-    """Overwrite the parameters by the values in their order, once `after` has been computed."""
-    done = ()
-    for parameter, value in zip(parameters, values):
-        done += (ops.assign(parameter, ops.depend(value, after)),)
-    return done
+    """Overwrite the parameters by the values in their order, once `after` has been computed.
+
+    Values beyond the last parameter are not kept.
+    """
+    return _map(ops.partial(_write, after), parameters, values[: len(parameters)])
 
 
 def add(left, right):
     """Element-wise sum of two tuples of tensors."""
-    total = ()
-    for a, b in zip(left, right):
-        total += (a + b,)
-    return total
+    return _map(_add, left, right)
+
+
+def _read(after, parameter):
+    return ops.depend(parameter, after) + 0.0
+
+
+def _write(after, parameter, value):
+    return ops.assign(parameter, ops.depend(value, after))
+
+
+def _add(a, b):
+    return a + b
