@@ -14,8 +14,12 @@ def prepare_environment() -> None:
     On CPUs with AVX-512, oneDNN 3.10 (in MindSpore 2.9 and later) runs plain NCHW convolutions
     through its reference loop, 90 times slower than its AVX2 kernels. Naming AVX2 as the highest
     instruction set avoids it. MindSpore's own log, which reports every plugin that is not installed
-    as an error, is cut down to what is fatal. What the user has set is left alone.
+    as an error, is cut down to what is fatal. What the user has set is left alone, but for
+    MindSpore's cache of compiled graphs, which is kept off: it knows a graph again by its source
+    and shapes, not by constants such as --rho, so that a run could silently train with another
+    run's settings.
     """
+    os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"
     if not {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & os.environ.keys() and _has_slow_onednn():
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
     os.environ.setdefault("GLOG_v", "4")

@@ -1,8 +1,11 @@
 """The environment that MindSpore finds, and devices that are not there."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+from running import ROOT
 
 from sharpdro import device
 from sharpdro.errors import RunError
@@ -46,3 +49,33 @@ def test_auto_prefers_an_accelerator(monkeypatch):
     monkeypatch.setattr("mindspore.hal.is_available", lambda name: name != "Ascend")
     monkeypatch.setattr("mindspore.set_device", chosen.append)
     assert device.select_device("auto") == "GPU" and chosen == ["GPU"]
+
+
+STALE = """
+import sys
+import sharpdro
+import mindspore as ms
+from mindspore import Tensor, nn
+
+class Times(nn.Cell):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def construct(self, x):
+        return x * self.factor
+
+ms.set_context(mode=ms.GRAPH_MODE)
+print(Times(float(sys.argv[1]))(Tensor(1.0)).asnumpy())
+"""
+
+
+def test_compiled_graphs_of_other_settings_are_never_taken(tmp_path):
+    """As they are by MindSpore's cache: the second process would print 2.0, too."""
+    (tmp_path / "times.py").write_text(STALE)
+    wanted = {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(tmp_path / "cache")}
+    wanted |= {"PYTHONPATH": str(ROOT)}
+    for factor in ("2.0", "3.0"):
+        command = [sys.executable, str(tmp_path / "times.py"), factor]
+        done = subprocess.run(command, env=os.environ | wanted, capture_output=True, text=True)
+        assert done.stdout == f"{factor}\n"
