@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Measure how fast the program is, as ratios of what was measured side by side.
+
+Times change with the machine and with what else it does: compare the ratios, which are medians over
+rounds in which both sides were measured right after one another. Values are medians, with the
+quartiles beside them.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+
+from benchmarks.made_up import write_cifar10
+from benchmarks.measuring import Options, Row, environment
+from corruptions.command_line import Parser
+from dataset.prepare_dataset import prepare_dataset
+from dataset.specs import CIFAR10
+from sharpdro.environment import describe_environment
+from sharpdro.errors import RunError
+from sharpdro.flag_types import POSITIVE
+from sharpdro.program import run_program
+from sharpdro.run_log import write_atomically
+
+# The part's module, and what it measures.
+PARTS = {
+    "step": ("steps", "training steps of the methods, against oneDNN's own time and PyTorch"),
+    "input": ("inputs", "training batches"),
+    "evaluation": ("evaluation", "evaluation against the forward pass alone"),
+    "start": ("start", "from the command to the first step"),
+    "memory": ("memory", "memory of a run and of preparing CIFAR-10"),
+    "growth": ("growth", "time over batch size and number of images"),
+    "split": ("split", "sharing out 50,000 labels"),
+    "corruptions": ("corruptions", "every corruption on one core and on all"),
+    "imagenet30": ("imagenet30", "preparing ImageNet-30 at its full size"),
+}
+READ_DATA = {"input", "start", "memory"}
+HEAD = ("", "median", "quartiles", "runs", "ratio", "quartiles", "target")
+WIDTHS = (32, 18, 16, 4, 30, 14, 16)
+
+
+def create_parser():
+    text = "\n".join(f"  {name:12} {what}" for name, (_, what) in PARTS.items())
+    parser = Parser(prog="benchmark.py", description=f"{__doc__}\n{text}", allow_abbrev=False)
+    add = parser.add_argument
+    text = f"what to measure: {', '.join(PARTS)} (default: all, an hour or two on two cores)"
+    add("parts", nargs="*", metavar="PART", help=text)
+    how = {"type": POSITIVE, "metavar": "N"}
+    add("--depth", default=28, help="depth of the WideResNet (default: %(default)s)", **how)
+    add("--widen_factor", default=2, help="its widening (default: %(default)s)", **how)
+    add("-b", "--batch_size", default=100, help="images per step (default: %(default)s)", **how)
+    add("--rounds", default=7, help="how often each is measured (default: %(default)s)", **how)
+    text = "CIFAR-10, as for main.py (default: made-up images of its size)"
+    add("--data_dir", type=Path, metavar="DIR", help=text)
+    add("--json", type=Path, metavar="FILE", help="write all values there, part by part")
+    return parser
+
+
+def parse(argv):
+    """The command line as settings; ends the program on bad usage."""
+    parser = create_parser()
+    args = parser.parse_args(argv)
+    for name in args.parts:
+        if name not in PARTS:
+            parser.error(f"no part {name!r}: choose from {', '.join(PARTS)}")
+    if args.depth < 10 or args.depth % 6 != 4:
+        parser.error(f"--depth {args.depth} is not 6k + 4 with k ≥ 1: 10, 16, 22, 28, …")
+    if args.data_dir and not args.data_dir.is_dir():
+        parser.error(f"--data_dir {args.data_dir} is not a folder")
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"--json {args.json}: there is no folder {args.json.parent}: make it first")
+    return args
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table."""
+    target = ""
+    if row.is_met() is not None:
+        bound = f"≤ {row.at_most:,g}" if row.at_most is not None else f"≥ {row.at_least:,g}"
+        target = f"{bound} {'met' if row.is_met() else 'MISSED'}"
+    return [
+        row.what,
+        f"{np.median(row.values):,.4g} {row.unit}",
+        quartiles(row.values),
+        str(len(row.values)),
+        f"{np.median(row.ratios):.3f} of {row.against}" if row.ratios else "",
+        quartiles(row.ratios),
+        target,
+    ]
+
+
+def quartiles(values) -> str:
+    """The first and the third; nothing where there is one value at most."""
+    low, high = np.percentile(values, (25, 75)) if len(values) > 1 else (0, 0)
+    return f"{low:.4g}–{high:.4g}" if len(values) > 1 else ""
+
+
+def print_line(texts) -> None:
+    """One line of the table."""
+    print("  ".join(text.ljust(width) for text, width in zip(texts, WIDTHS)).rstrip(), flush=True)
+
+
+def serve_rows(connection, module, options):
+    """Measure one part, in a process of its own, and send its rows."""
+    for row in importlib.import_module(f"benchmarks.{module}").measure(options):
+        connection.send(row)
+    connection.send(None)
+
+
+def measure_part(name: str, options: Options) -> list[Row]:
+    """The rows of a part; prints each when it is there."""
+    module = PARTS[name][0]
+    variables = getattr(importlib.import_module(f"benchmarks.{module}"), "ENVIRONMENT", {})
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=serve_rows, args=(theirs, module, options))
+    with environment(**variables):
+        process.start()
+    theirs.close()
+    rows = []
+    try:
+        while (row := ours.recv()) is not None:
+            rows.append(row)
+            print_line(cells(row))
+    except EOFError as error:
+        raise RunError(f"part {name} failed, see above") from error
+    finally:
+        process.join()
+    return rows
+
+
+def measure(args, data_dir):
+    """Measure all parts that were asked for."""
+    options = Options(args.depth, args.widen_factor, args.batch_size, args.rounds, data_dir)
+    found = {"environment": describe_environment("CPU"), "parts": {}}
+    print_line(HEAD)
+    for name in args.parts or PARTS:
+        print(f"\n{name}: {PARTS[name][1]}", flush=True)
+        rows = measure_part(name, options)
+        found["parts"][name] = [
+            {**asdict(row), "judged": row.judged(), "is_met": row.is_met()} for row in rows
+        ]
+        if args.json:
+            write_atomically(args.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+def benchmark(args):
+    """Measure, on data that are there or are made first."""
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = args.data_dir or Path(folder)
+        if READ_DATA & set(args.parts or PARTS):
+            if not args.data_dir:
+                write_cifar10(data_dir)
+            how = {"num_workers": len(os.sched_getaffinity(0)), "show_progress": True}
+            prepare_dataset(CIFAR10, data_dir, "gaussian_noise", 4000, 5, 0, **how)
+        measure(args, data_dir)
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    args = parse(argv)
+    return run_program("benchmark.py", lambda: benchmark(args), "--json has the finished parts")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

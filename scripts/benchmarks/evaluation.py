@@ -1,0 +1,47 @@
+"""Evaluation at all severities against the network's forward pass alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.made_up import NUM_GROUPS, clouds
+from benchmarks.measuring import Options, Row, in_turns, ratio, seconds
+from dataset.prepare_dataset import EvaluationSet
+from dataset.specs import CIFAR10
+from sharpdro.device import select_device
+
+NUM_IMAGES = 200
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """Images per second, with batches of `batch_size`."""
+    from mindspore import Tensor
+
+    from sharpdro.evaluate import Evaluator, for_each_severity
+    from sharpdro.networks import create_network
+
+    select_device("CPU")
+    network, normalize = create_network("wideresnet", CIFAR10, options.depth, options.widen_factor)
+    images = clouds(NUM_IMAGES, CIFAR10.side)
+    labels = np.arange(NUM_IMAGES, dtype=np.int32) % CIFAR10.num_classes
+    data = EvaluationSet([images] * NUM_GROUPS, np.arange(NUM_IMAGES), labels)
+    evaluator = Evaluator(network, normalize)
+    size = options.batch_size
+    ready = [normalize(Tensor(images[i : i + size])) for i in range(0, NUM_IMAGES, size)]
+
+    def evaluate():
+        for_each_severity(evaluator, "test", data, size)
+
+    def forward():
+        network.set_train(False)
+        for _ in range(NUM_GROUPS):
+            for batch in ready:
+                network(batch).asnumpy()
+
+    evaluate(), forward()
+    functions = {"evaluate": lambda: seconds(evaluate), "forward": lambda: seconds(forward)}
+    times = in_turns(functions, options.rounds)
+    speeds = {k: tuple(NUM_GROUPS * NUM_IMAGES / t for t in times[k]) for k in times}
+    yield Row("forward passes alone", "images/s", speeds["forward"])
+    against = ratio(speeds["evaluate"], speeds["forward"])
+    yield Row("evaluation", "images/s", speeds["evaluate"], "forward alone", against, None, 0.95)
