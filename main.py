@@ -12,7 +12,7 @@ with hold_interrupts():  # NumPy and SciPy start threads
     from sharpdro.jobs.evaluation import evaluate
     from sharpdro.jobs.training import train
 
-CONTINUE = "a training run goes on after its last finished epoch with the same command and --resume"
+CONTINUE = "the same command with --resume goes on after what is finished"
 
 
 def main(argv=None):

@@ -42,7 +42,7 @@ def check_writable(folder: Path) -> None:
     """
     existing = _existing(folder)
     if not existing.is_dir():
-        problem = "not a directory, nothing can be written there: use another folder"
+        problem = "it is not a folder, so nothing can be written there: use another one"
         raise NotADirectoryError(errno.ENOTDIR, problem, str(existing))
     if not os.access(existing, os.W_OK | os.X_OK):
         problem = "no permission to write there: use another folder"

@@ -16,6 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.errors import RunError  # first: says in one line which packages are missing
+
+# isort: split
 import numpy as np
 
 from benchmarks.made_up import write_cifar10
@@ -24,7 +27,6 @@ from corruptions.command_line import Parser
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
 from sharpdro.environment import describe_environment
-from sharpdro.errors import RunError
 from sharpdro.flag_types import POSITIVE
 from sharpdro.program import run_program
 from sharpdro.run_log import write_atomically

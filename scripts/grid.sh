@@ -28,6 +28,10 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     check_names DATASETS "$DATASETS" "${known[0]}"
     check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"
     check_names METHODS "$METHODS" "${known[2]}"
+    check_names SEVERITIES "$SEVERITIES" "1 2 3 4 5"
+    for flag in $SEEDS; do
+        case $flag in *[!0-9]*) refuse "$flag in SEEDS is not a whole number" ;; esac
+    done
     for flag in "$@"; do
         case $flag in
         -d* | --dataset* | -c* | --corruption* | --num_severity* | --method* | --seed* | --desc* | \
@@ -35,6 +39,24 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
             refuse "$flag is given by the sweep: set DATASETS, CORRUPTIONS, SEVERITIES, METHODS, SEEDS, DESC" ;;
         esac
     done
+}
+
+# Sets `code` to main.py's exit code. SIGTERM to the sweep alone is passed on, which bash would do
+# only after a foreground process has ended; and Ctrl-C reaches main.py, although bash lets
+# processes in the background ignore it.
+run_main() {
+    local child
+    env --default-signal=INT python main.py "$@" &
+    child=$!
+    trap 'kill -TERM $child 2>/dev/null' TERM
+    trap : INT
+    wait $child
+    code=$?
+    while kill -0 $child 2>/dev/null; do # the wait was cut short by a signal
+        wait $child
+        code=$?
+    done
+    trap - TERM INT
 }
 
 name_failed() {
@@ -53,10 +75,10 @@ train_grid() {
             flags+=(--seed "$seed" --method "${method%_agnostic}")
             if [[ $method == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
             echo "== ${flags[*]}"
-            python main.py "${flags[@]}" --resume "$@"
-            code=$?
+            run_main "${flags[@]}" --resume "$@"
             if [ $code -eq 130 ] || [ $code -eq 143 ]; then # Ctrl-C, SIGTERM
                 name_failed
+                echo "stopped: start the sweep again, and it goes on" >&2
                 exit $code
             fi
             if [ $code -ne 0 ]; then failed+=("${flags[*]} (exit code $code)"); fi

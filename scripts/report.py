@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.errors import RunError  # first: says in one line which packages are missing
+
+# isort: split
 from corruptions.command_line import Parser
+from corruptions.files import check_writable
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
-from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
 from sharpdro.report.experiments import experiments_of
@@ -22,6 +25,9 @@ from sharpdro.report.overviews import make_overviews
 from sharpdro.report.runs import read_runs
 from sharpdro.report.tables import make_tables
 from sharpdro.run_log import write_atomically
+
+_ABOUT = "Test accuracy in percent at the {} epoch, mean ± standard deviation over seeds"
+ABOUT = {"best": _ABOUT.format("best (by validation)"), "last": _ABOUT.format("last")}
 
 
 def create_parser():
@@ -41,6 +47,14 @@ def report(log_dirs, epoch, output):
     for folder in log_dirs:
         if not folder.is_dir():
             raise RunError(f"{folder} is not a folder: name the --log_dir of your runs")
+        if (folder / "settings.json").exists():
+            raise RunError(f"{folder} is a run itself: name the folder that it lies in")
+    log_dirs = list({folder.resolve(): folder for folder in log_dirs}.values())
+    output = output or log_dirs[0] / "report"
+    try:
+        check_writable(output)
+    except OSError as error:
+        raise RunError(f"{output}: {error.strerror} with -o") from error
     runs, remarks = read_runs(log_dirs)
     experiments, more = experiments_of(runs)
     for line in (remarks := remarks + more):
@@ -50,11 +64,11 @@ def report(log_dirs, epoch, output):
     tables = make_tables(experiments, epoch)
     overviews = make_overviews(tables)
     texts = [formats.as_text(table) for table in tables]
-    print("\n\n".join(texts + [formats.overview_as_text(overview) for overview in overviews]))
-    output = output or log_dirs[0] / "report"
-    write_tables(output, tables, overviews)
-    notes = [f"Test accuracy in percent at the {epoch} epoch, ± standard deviation over seeds."]
-    notes += remarks
+    texts += [formats.overview_as_text(overview) for overview in overviews]
+    about = ABOUT[epoch]
+    print("\n\n".join([f"{about}; * marks the best of a column", *texts]))
+    write_tables(output, tables, overviews, about)
+    notes = [f"{about}; the best of a column is bold.", *remarks]
     images = [{} for _ in tables]
     if can_draw():
         images = [draw(output, table, epoch, notes) for table in tables]
@@ -65,13 +79,14 @@ def report(log_dirs, epoch, output):
     print(f"\nwritten to {output}" + ("" if can_draw() else f" ({NO_PICTURES})"))
 
 
-def write_tables(output, tables, overviews):
+def write_tables(output, tables, overviews, about):
     """Write all but the pictures and the page."""
     output.mkdir(parents=True, exist_ok=True)
     markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
-    write_atomically(output / "tables.md", "\n".join(markdown))
+    write_atomically(output / "tables.md", "\n".join([f"{about}.\n", *markdown]))
     write_atomically(output / "tables.csv", formats.as_csv(tables))
-    write_atomically(output / "tables.tex", "\n".join(map(formats.as_latex, tables)))
+    latex = [f"% {about}", *map(formats.as_latex, tables)]
+    write_atomically(output / "tables.tex", "\n".join(latex))
 
 
 def draw(output, table, epoch, notes):

@@ -59,6 +59,10 @@ def load(path: Path) -> Checkpoint:
         raise RunError(f"checkpoint {path} is a folder: name a .ckpt file, such as its best.ckpt")
     if not path.is_file():
         raise RunError(f"checkpoint {path} does not exist")
+    if path.suffix != ".ckpt":
+        raise RunError(f"checkpoint {path} is no .ckpt file: name a run's best.ckpt, say")
+    if not path.stat().st_size:
+        raise RunError(f"checkpoint {path} is empty")
     try:
         content = ms.load_checkpoint(str(path), crc_check=True)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))

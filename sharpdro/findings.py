@@ -10,6 +10,7 @@ from dataset.survey import CleanImages, Sizes, survey_arrays, survey_clean, surv
 from sharpdro.checkpoint import load, load_last, restore
 from sharpdro.errors import RunError
 from sharpdro.methods import FIRST_STAGE_FOLDER
+from sharpdro.program import readable
 from sharpdro.run_log import LAST_CHECKPOINT, RunLog
 from sharpdro.time_estimate import (
     Done,
@@ -48,7 +49,7 @@ class Report:
         try:
             return function(*args, **settings)
         except (DataError, RunError, OSError) as error:
-            self.add(str(error))
+            self.add(readable(error))
             return None
 
     def close(self) -> None:

@@ -33,10 +33,17 @@ def run_program(name: str, work: Callable[[], object], when_stopped: str) -> int
             work()
             return 0
     except (DataError, RunError, OSError) as error:
-        message, code = f"error: {error}", 2
+        message, code = f"error: {readable(error)}", 2
     except KeyboardInterrupt:
         message, code = f"interrupted: {when_stopped}", 130
     except Terminated:
         message, code = f"terminated: {when_stopped}", 143
     print(f"{name}: {message}", file=sys.stderr)
     return code
+
+
+def readable(error: Exception) -> str:
+    """An error's text; for those of the system the file and what is wrong, without a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -1,11 +1,12 @@
 """The directory that a run leaves: settings.json, log.txt and the CSV tables."""
 
+import contextlib
 import csv
 import datetime
 import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -235,6 +236,18 @@ class RunLog:
     def say(self, text: str) -> None:
         """Print a text and add it to log.txt, each line with the time."""
         tqdm.write(text)
+        self._note(text)
+
+    @contextlib.contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """What ends the block because the user can mend it is in log.txt, too."""
+        try:
+            yield
+        except (RunError, OSError) as error:
+            self._note(f"error: {error}")
+            raise
+
+    def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
         with open(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())

@@ -62,7 +62,6 @@ def _flip(content, place):
     "damage",
     [
         lambda content: content[: len(content) // 2],
-        lambda content: b"",
         lambda content: b"hello world",
         lambda content: _flip(content, len(content) // 3),
         lambda content: _flip(content, 200),
@@ -74,6 +73,16 @@ def test_damage_is_noticed(saved, tmp_path, damage):
     with pytest.raises(RunError, match="x.ckpt is damaged or was not written") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [("x.ckpt", b"", "x.ckpt is empty"), ("x.json", b"{}", "x.json is no .ckpt file")],
+)
+def test_files_that_are_no_checkpoints_at_all(tmp_path, name, content, text):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=text):
+        checkpoint.load(tmp_path / name)
 
 
 def test_checkpoint_of_something_else(saved, tmp_path):

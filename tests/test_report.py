@@ -123,7 +123,7 @@ def test_different_experiments_are_not_averaged(capsys, tmp_path, first, second,
     write_run(tmp_path, 0.5, **first)
     write_run(tmp_path, 0.7, **second)
     lines, _ = run_report(capsys, tmp_path)
-    assert list(rows_of(lines)) == labels and not any("±" in line for line in lines)
+    assert list(rows_of(lines)) == labels and not any("±" in line for line in lines[1:])
 
 
 def test_other_seeds_and_places_are(capsys, tmp_path):
@@ -153,6 +153,43 @@ def test_the_same_run_twice_counts_once(capsys, tmp_path):
     lines, errors = run_report(capsys, tmp_path)
     assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
     assert errors == f"left out, the same settings and seed as {folder}: {copy}\n"
+
+
+def test_the_same_folder_twice_counts_once(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    lines, errors = run_report(capsys, tmp_path, f"{tmp_path}/../{tmp_path.name}")
+    assert rows_of(lines)["erm"][:2] == ["0", "50.0"] and errors == ""
+
+
+def test_run_without_settings_is_named(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    lost = write_run(tmp_path, 0.7, seed=1)
+    (lost / "settings.json").unlink()
+    (lost / "test.csv").write_text("epoch\n")
+    lines, errors = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
+    assert errors == f"left out, settings.json is missing: {lost}\n"
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_read(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert report.main([str(tmp_path), "-o", str(output)]) == 2
+        found = capsys.readouterr()
+        assert found.out == "" and found.err.count("\n") == 1
+        assert found.err.startswith(f"report.py: error: {output}: it is not a folder, so nothing")
+        assert found.err.endswith("use another one with -o\n")
+
+
+def test_every_text_says_what_its_numbers_are(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    for flags, epoch in (((), "best (by validation)"), (("--epoch", "last"), "last")):
+        lines, _ = run_report(capsys, tmp_path, *flags)
+        about = f"Test accuracy in percent at the {epoch} epoch, mean ± standard deviation"
+        assert lines[0].startswith(about) and lines[0].endswith("* marks the best of a column")
+        for suffix in ("md", "tex"):
+            assert about in (tmp_path / "report" / f"tables.{suffix}").read_text().splitlines()[0]
 
 
 def test_many_seeds_are_counted(capsys, tmp_path):
@@ -266,10 +303,10 @@ def test_settings_of_a_method_are_always_told(capsys, tmp_path):
     write_run(tmp_path, 0.6, lr=0.3, method="sharpdro", rho=0.5, step_size=0.01, is_adaptive=True)
     lines, _ = run_report(capsys, tmp_path)
     assert list(rows_of(lines)) == ["erm", "sharpdro is_adaptive=True rho=0.5"]
-    assert lines[1] == "lr=0.3"
+    assert lines[3] == "lr=0.3"
     write_run(tmp_path / "b", 0.6, method="sam", rho=0.5)
     lines, _ = run_report(capsys, tmp_path / "b")
-    assert list(rows_of(lines)) == ["sam rho=0.5"] and lines[1].startswith("method")
+    assert list(rows_of(lines)) == ["sam rho=0.5"] and lines[3].startswith("method")
 
 
 def test_long_labels_leave_room_for_the_picture(tmp_path):
@@ -307,7 +344,7 @@ def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
             write_run(tmp_path, 0.5, dataset=dataset, corruption=corruption)
     write_run(tmp_path, 0.9, dataset="cifar10", corruption="fog", num_severity=2)
     lines, _ = run_report(capsys, tmp_path)
-    assert [line for line in lines if " over " in line] == [
+    assert [line for line in lines[1:] if " over " in line] == [
         f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
     ]
     assert [line.split()[1] for line in lines if line.startswith("average")] == [
@@ -546,6 +583,7 @@ def test_commits_that_differ_are_told(capsys, tmp_path):
     [
         (lambda folder: None, "is not a folder: name the --log_dir"),
         (lambda folder: folder.mkdir(), "no run that was evaluated lies there"),
+        (lambda folder: write_run(folder.parent, 0.5).rename(folder), "logs is a run itself"),
     ],
 )
 def test_nothing_to_report(capsys, tmp_path, make, text):

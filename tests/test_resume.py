@@ -87,6 +87,8 @@ def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     assert "loss is no longer finite after epoch 1: lower --lr" in capsys.readouterr().err
     (folder,) = tmp_path.iterdir()
     assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
+    last = (folder / "log.txt").read_text().splitlines()[-1]
+    assert "error: the loss is no longer finite" in last
 
 
 def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):

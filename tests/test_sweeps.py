@@ -1,11 +1,13 @@
 """The sweeps in scripts/, with a stub for python that writes down how main.py is called."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from running import wait_until
 
 from corruptions import STANDARD
 from sharpdro.methods import METHODS
@@ -44,7 +46,7 @@ def test_goes_on_after_failures_but_not_after_ctrl_c(tmp_path):
     assert errors.splitlines() == [
         f"failed: {flags.removesuffix(' --resume')} (exit code {number})"
         for flags, number in failed
-    ]
+    ] + ["stopped: start the sweep again, and it goes on"]
     assert code == 130 and calls == [
         f"{call('sam', 3)} -n 5",
         f"{call('groupdro', 3)} -n 5",
@@ -94,12 +96,40 @@ def test_defaults(tmp_path):
         ("methods", "METHODS", "erm grupdro"),
         ("corruptions", "CORRUPTIONS", "fog grupdro"),
         ("severities", "DATASETS", "grupdro"),
+        ("severities", "SEVERITIES", "5 grupdro"),
     ],
 )
 def test_unknown_names_are_refused_before_anything_starts(tmp_path, name, variable, value):
     code, calls, error = sweep(tmp_path, name, **{variable: value})
     assert code == 2 and not calls
     assert error.startswith(f"error: no grupdro in {variable}: choose from ")
+
+
+def test_seeds_are_numbers(tmp_path):
+    code, calls, error = sweep(tmp_path, "methods", SEEDS="0 1a")
+    assert (code, calls, error) == (2, [], "error: 1a in SEEDS is not a whole number\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_run(tmp_path, number):
+    """SIGTERM to the sweep alone; SIGINT as a terminal sends it, to the whole group."""
+    stub, calls = tmp_path / "python", tmp_path / "calls"
+    stub.write_text(
+        f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
+        f'[ "$1" = main.py ] || exit 0\nexec {sys.executable} -c "import signal, sys, time\n'
+        "for n in signal.SIGINT, signal.SIGTERM:\n"
+        "    signal.signal(n, lambda n, _: (print(n, file=log, flush=True), sys.exit(128 + n)))\n"
+        f"log = open('{calls}', 'w'); print('begun', file=log, flush=True); time.sleep(60)\"\n"
+    )
+    stub.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
+    command = ["bash", str(ROOT / "scripts" / "sweep_methods.sh")]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait_until(process, lambda: calls.exists() and calls.read_text())
+    send = os.kill if number == signal.SIGTERM else os.killpg
+    send(process.pid, number)
+    assert process.wait(30) == 128 + number
+    assert calls.read_text() == f"begun\n{int(number)}\n"
 
 
 @pytest.mark.parametrize("flag", ["--seed", "-d", "-cfog", "--desc=x", "--num_severity"])

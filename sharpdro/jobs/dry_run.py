@@ -108,6 +108,8 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
     plan = make_plan(args, steps)
     stages = stages_left(plan, sizes, eval_batch, last, first, name, stage, create)
     describe_steps(report, stages, steps)
-    if device:
+    if report.problems:
+        report.say("time", "not measured, as the run could not start")
+    elif device:
         spec, augmented = DATASETS[args.dataset], args.augment_data
         describe_time(report, stages, steps, spec, args.batch_size, eval_batch, augmented)

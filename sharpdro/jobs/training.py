@@ -221,6 +221,16 @@ def run_first_stage(args, plan, log, data):
     return train, stage.num_inferred
 
 
+def tell_finished(args, log, name):
+    """There is nothing left to train; event files are made where they are asked for."""
+    if args.tensorboard:
+        stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
+        for part in (*stages, log):
+            convert_tables(part.folder, part.events)
+        print(f"for TensorBoard: tensorboard --logdir {log.events}")
+    print(f"finished already: {log.folder}")
+
+
 def train(args):
     """Train by one method."""
     name = variant(args.method, args.distribution_agnostic)
@@ -231,11 +241,7 @@ def train(args):
     if log.exists():
         check_same(log, recorded(args))
     if log.is_finished():
-        if args.tensorboard:
-            stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
-            for part in (*stages, log):
-                convert_tables(part.folder, part.events)
-        print(f"finished already: {log.folder}")
+        tell_finished(args, log, name)
         return
     if log.exists():
         check_resumable(args, log)
@@ -251,7 +257,7 @@ def train(args):
     from sharpdro.environment import describe_data, describe_environment
 
     log.open(recorded(args), describe_environment(device))
-    with contextlib.closing(log):
+    with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
         if lists:

@@ -68,6 +68,11 @@ def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
         else:
             runs.append(run)
             remarks += run.remarks
+    for folder in log_dirs:
+        for path in sorted(folder.glob("*/t*.csv")):  # test.csv, train.csv
+            if not (path.parent / "settings.json").exists():
+                remarks.append(f"left out, settings.json is missing: {path.parent}")
+    remarks = list(dict.fromkeys(remarks))
     if evaluations:
         remarks.append(f"left out: {evaluations} directories of --eval_only")
     return runs, remarks
