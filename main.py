@@ -12,7 +12,7 @@ with hold_interrupts():  # NumPy and SciPy start threads
     from sharpdro.jobs.evaluation import evaluate
     from sharpdro.jobs.training import train
 
-CONTINUE = "the same command with --resume goes on after what is finished"
+CONTINUE = "it goes on after what is finished with the same command and --resume"
 
 
 def main(argv=None):
