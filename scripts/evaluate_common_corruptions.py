@@ -70,6 +70,8 @@ def check_output(parser, prefix):
         return
     if prefix.is_dir() or not prefix.name:
         parser.error(f"-o {prefix} is a folder: name the files in it, such as {prefix / 'table'}")
+    if prefix.suffix in (".md", ".csv"):
+        parser.error(f"-o {prefix}: leave {prefix.suffix} out, .md and .csv are both written")
     if not prefix.parent.is_dir():
         parser.error(f"-o {prefix}: there is no folder {prefix.parent}: make it first")
     if not os.access(prefix.parent, os.W_OK | os.X_OK):
@@ -134,10 +136,18 @@ def report(args):
     rows = {name: table_row(one, baseline) for name, one in zip(names, errors)}
     paths = [str(settings.checkpoint) for settings in evaluations]
     num_images = measured[0]["fog"]["0"]["count"]
-    print(f"\n{describe(args, evaluations[0].dataset, num_images, baseline)}\n\n{text_table(rows)}")
+    about = describe(args, evaluations[0].dataset, num_images, baseline)
+    print(f"\n{about}\n\n{text_table(rows)}")
     if args.output is not None:
-        further = {"checkpoint": paths}
-        contents = {"md": markdown_table(rows), "csv": csv_table(rows, further)}
+        same = {
+            "dataset": evaluations[0].dataset,
+            "num_images": num_images,
+            "baseline": args.baseline or "",
+            "published": args.published or "",
+        }
+        further = {"checkpoint": paths, **{k: [str(v)] * len(rows) for k, v in same.items()}}
+        markdown = f"{about[0].upper()}{about[1:]}.\n\n{markdown_table(rows)}"
+        contents = {"md": markdown, "csv": csv_table(rows, further)}
         for suffix, text in contents.items():
             path = args.output.with_name(f"{args.output.name}.{suffix}")
             write_atomically(path, text)

@@ -28,7 +28,13 @@ with hold_interrupts():  # NumPy starts threads
     from sharpdro.flatness import pictures
     from sharpdro.flatness.geometry import offsets
     from sharpdro.flatness.record import COLUMNS, Record, locked
-    from sharpdro.flatness.tables import curves_of, flatness_tables, short_names, surfaces_of
+    from sharpdro.flatness.tables import (
+        curves_of,
+        doubtful_of,
+        flatness_tables,
+        short_names,
+        surfaces_of,
+    )
     from sharpdro.jobs.evaluation import lists_of_run
     from sharpdro.run_log import RunLog
 
@@ -214,7 +220,7 @@ def report(args, subjects, titles, record):
     if not drawing.can_draw():
         print(drawing.NO_PICTURES)
         return
-    pictures.draw_curves(args.output / CURVES, curves_of(*shown), args.rho)
+    pictures.draw_curves(args.output / CURVES, curves_of(*shown), args.rho, doubtful_of(*shown))
     drawn, surfaces = [CURVES], surfaces_of(*shown, args.grid)
     if surfaces:
         along = offsets(args.span, args.grid)

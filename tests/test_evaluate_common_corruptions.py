@@ -54,6 +54,9 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     checkpoints = [folder / "known.ckpt", folder / "constant.ckpt"]
     assert code_of([*checkpoints, *flags, "-o", tmp_path / "table"]) == 0
     first, second = table_of(tmp_path / "table")
+    assert (first["dataset"], first["num_images"]) == ("cifar10", "40")
+    assert first["baseline"] == "" and first["published"] == str(folder / "published")
+    assert (tmp_path / "table.md").read_text().startswith("Error in percent on 40 test images of")
     assert first["name"] == "run_gaussian_noise_erm_known_published seed 0"
     assert first["checkpoint"] == str(checkpoints[0]) and float(first["clean"]) == 0
     for name in STANDARD:
@@ -77,7 +80,7 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     assert (
         (tmp_path / "table.md")
         .read_text()
-        .splitlines()[3]
+        .splitlines()[5]
         .startswith(
             "| run_gaussian_noise_erm_known_published seed 0 | **0.0** | **25.0** | **7.5** |"
         )

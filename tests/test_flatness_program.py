@@ -20,7 +20,7 @@ from sharpdro.flatness import pictures
 from sharpdro.flatness.network_loss import NetworkLoss
 from sharpdro.flatness.pictures import contour_levels, draw_curves, draw_surfaces, two_digits
 from sharpdro.flatness.record import Record, locked
-from sharpdro.flatness.tables import short_names
+from sharpdro.flatness.tables import doubtful_of, short_names
 from sharpdro.networks import create_network, load_trained
 
 SPEC = importlib.util.spec_from_file_location(
@@ -307,3 +307,22 @@ def test_names_are_drawn_as_they_are(tmp_path, monkeypatch):
     (legend,) = figures[0].legends
     colours = {t.get_text(): line.get_color() for t, line in zip(legend.texts, legend.get_lines())}
     assert len(set(colours.values())) == 3
+
+
+def test_what_has_not_converged_is_hollow(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("sharpdro.flatness.pictures.save_png", lambda f, path: drawn.append(f))
+    curves = {"eigenvalue": {"a": {0: 1.0, 1: 2.0}, "b": {0: 3.0}}}
+    record = Record(tmp_path)
+    record.start({"grid": 3, "span": 1.0}, {"x": {}, "y": {}})
+    for name, severity, value, converged in (("x", 0, 1, True), ("x", 1, 2, False), ("y", 0, 3, 1)):
+        kept = {"value": value, "residual": 0, "converged": bool(converged), "steps": []}
+        record.put(name, severity, "eigenvalue", kept)
+    titles, severities = {"x": "a", "y": "b"}, {"x": range(2), "y": range(2)}
+    doubtful = doubtful_of(record, titles, severities)
+    assert doubtful == {"a": {1}, "b": set()}
+    draw_curves(tmp_path / "c.png", curves, 0.05, doubtful)
+    (panel,) = drawn[0].axes
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    assert [x for line in hollow for x in line.get_xdata()] == [1]
+    assert "hollow: not converged" in panel.get_title()

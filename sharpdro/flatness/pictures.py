@@ -17,14 +17,21 @@ QUANTITIES = {
 LEVELS = 13
 
 
-def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho: float) -> None:
+def draw_curves(
+    path: Path,
+    curves: dict[str, dict[str, dict[int, float]]],
+    rho: float,
+    doubtful: dict[str, set[int]] | None = None,
+) -> None:
     """One panel per quantity over severity, one line per checkpoint.
 
     Args:
         path: the .png file.
         curves: {quantity of QUANTITIES: {checkpoint: {severity: value}}}.
         rho: radius of the sharpness, for its title.
+        doubtful: severities of each checkpoint whose eigenvalue has not converged: hollow marks.
     """
+    doubtful = doubtful or {}
     figure = new_figure(4.2 * len(curves), 3.6)
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     names = list(dict.fromkeys(name for lines in curves.values() for name in lines))
@@ -33,7 +40,13 @@ def draw_curves(path: Path, curves: dict[str, dict[str, dict[int, float]]], rho:
         for name, values in lines.items():
             look = style(names.index(name))
             (drawn[name],) = panel.plot(list(values), list(values.values()), **look)
+            if quantity == "eigenvalue":
+                open_ones = sorted(doubtful.get(name, set()) & values.keys())
+                hollow = {**look, "linestyle": "", "markerfacecolor": "white"}
+                panel.plot(open_ones, [values[s] for s in open_ones], **hollow)
         title = QUANTITIES[quantity] + (f", ρ = {rho:g}" if quantity == "sharpness" else "")
+        if quantity == "eigenvalue" and any(doubtful.values()):
+            title += "\n(hollow: not converged)"
         severities = sorted({s for values in lines.values() for s in values})
         panel.set(title=title, xlabel="severity", xticks=severities)
         low, high = panel.get_ylim()

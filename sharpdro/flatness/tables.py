@@ -37,6 +37,20 @@ def short_names(names: list[str]) -> dict[str, str]:
     return {name: "_".join(p[shared:]) for name, p in parts.items()}
 
 
+def doubtful_of(
+    record: Record, titles: dict[str, str], severities: dict[str, Iterable[int]]
+) -> dict[str, set[int]]:
+    """The severities whose eigenvalue has not converged, by title; arguments as `curves_of`."""
+    found = {
+        title: {s: record.get(name, s, "eigenvalue") for s in severities[name]}
+        for name, title in titles.items()
+    }
+    return {
+        title: {s for s, top in tops.items() if top is not None and not top["converged"]}
+        for title, tops in found.items()
+    }
+
+
 def curves_of(
     record: Record, titles: dict[str, str], severities: dict[str, Iterable[int]]
 ) -> dict[str, dict[str, dict[int, float]]]:

@@ -22,7 +22,11 @@ tr.unfinished { font-style: italic; }
 p.shared, li { color: color-mix(in srgb, currentColor 75%, transparent); font-size: .9rem;
   overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
-img { background: #fff; }
+img { background: #fff; max-width: none; }
+@media (max-width: 40rem) {
+  th:first-child, td:first-child { min-width: 7rem; font-size: .8rem; }
+  th, td { padding: .3rem; } figure img { max-width: 100%; height: auto; }
+}
 """
 CAPTIONS = {
     "accuracy": "Test accuracy over severity; bars are one standard deviation over seeds, dotted "
