@@ -33,7 +33,9 @@ from sharpdro.run_log import write_atomically
 
 # The part's module, and what it measures.
 PARTS = {
-    "step": ("steps", "training steps of the methods, against oneDNN's own time and PyTorch"),
+    "step": ("steps", "training steps of the methods against ERM"),
+    "floor": ("floor", "a step of SharpDRO against oneDNN's own time in it"),
+    "pytorch": ("pytorch", "a step of SharpDRO in PyTorch, where that is installed, against ours"),
     "input": ("inputs", "training batches"),
     "evaluation": ("evaluation", "evaluation against the forward pass alone"),
     "start": ("start", "from the command to the first step"),

@@ -12,9 +12,9 @@ from running import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import benchmark
+from benchmarks.floor import spent_by_kind
 from benchmarks.made_up import made_up_batch, write_cifar10
 from benchmarks.measuring import Peer, Row, environment, in_turns, ratio
-from benchmarks.steps import spent_by_kind
 from dataset.cifar import read_cifar
 from dataset.specs import CIFAR10
 from models import create_model
@@ -108,7 +108,7 @@ def test_one_part_from_command_to_json(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["splits"], "no part 'splits': choose from step, input"),
+        (["splits"], "no part 'splits': choose from step, floor"),
         (["split", "--rounds", "0"], "--rounds: 0 is not a whole number >= 1"),
         (["split", "--data_dir", "nowhere"], "--data_dir nowhere is not a folder"),
         (["split", "--json", "nowhere/a.json"], "there is no folder nowhere"),

@@ -1,8 +1,14 @@
 """The same network and the same step of SharpDRO in PyTorch, to compare times with."""
 
+import importlib.util
+import os
+import sys
 import time
+from collections.abc import Iterator
 
 from benchmarks.made_up import NUM_GROUPS, made_up_batch
+from benchmarks.measuring import Options, Peer, Row, in_turns, ratio
+from benchmarks.steps import step_timer as our_step_timer
 from dataset.specs import CIFAR10
 
 RHO, STEP_SIZE = 0.05, 0.01
@@ -42,6 +48,7 @@ def create_wide_resnet(depth, widen_factor):
 
 def step_timer(depth, widen_factor, batch_size):
     """A function that does one step of SharpDRO and returns the seconds it took."""
+    os.environ.pop("ONEDNN_MAX_CPU_ISA", None)  # set for MindSpore, see `sharpdro.device`
     import torch
     from torch.nn.functional import cross_entropy, one_hot
 
@@ -91,3 +98,17 @@ def step_timer(depth, widen_factor, batch_size):
 
     run(), run()
     return run
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """Steps here and there in turns, each in a process of its own."""
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed: nothing to compare with", file=sys.stderr)
+        return
+    shape = options.depth, options.widen_factor, options.batch_size
+    ours = Peer(our_step_timer, "sharpdro", *shape)
+    with ours, Peer(step_timer, *shape) as theirs:
+        times = in_turns({"ours": ours, "theirs": theirs}, options.rounds)
+    yield Row("sharpdro", "s", tuple(times["ours"]))
+    against = ratio(times["theirs"], times["ours"])
+    yield Row("sharpdro in PyTorch", "s", tuple(times["theirs"]), "ours", against)
