@@ -26,7 +26,8 @@ FREE_ON_RESUME = {
         "device_target",
         "save_step",
     ),
-    *("tensorboard", "dry_run"),
+    *("tensorboard", "dry_run", "data_sink"),
+    "on_nan",  # so that a run that stopped at a NaN can go on past it
     "filelist_dir",  # what the lists say is compared with what they said
 }
 # What matters to --eval_only: the first are taken over from the checkpoint's run, the second not.
@@ -180,6 +181,21 @@ def add_training_flags(add):
     )
     add("--sampler", choices=SAMPLERS, default="replacement", help=text)
     add("--momentum", type=number(float, 0, 1, below=True), default=0.9, help="of SGD")
+    text = (
+        "a loss or gradient that is not finite: stop at it, or skip each such step as a whole, up "
+        "to 100 in a row; train.csv counts them"
+    )
+    add("--on_nan", choices=("stop", "skip"), default="stop", help=text)
+    text = (
+        "mixed precision in float16 with a dynamic loss scale, for GPU and Ascend (a CPU is slower "
+        "with it): O0, none; auto, convolutions and matrices; O2, all but batch norm; O3, all"
+    )
+    add("--amp_level", choices=("O0", "auto", "O2", "O3"), default="O0", help=text)
+    text = (
+        "let the device fetch batches from a queue that a thread fills, for GPU and Ascend (tried "
+        "on neither, for want of one)"
+    )
+    add("--data_sink", action="store_true", help=text)
     text = "of SGD, on every parameter"
     add("--weight_decay", type=number(float, 0), default=5e-4, metavar="W", help=text)
 

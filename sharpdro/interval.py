@@ -13,17 +13,25 @@ class Interval:
         num_severities: number of severities.
         weight_names: columns of the method's group weights, see `weight_columns`.
         has_scores: whether the method scores samples.
+        is_guarded: whether steps may be skipped.
     """
 
-    def __init__(self, num_severities: int, weight_names: list[str], has_scores: bool = False):
+    def __init__(
+        self,
+        num_severities: int,
+        weight_names: list[str],
+        has_scores: bool = False,
+        is_guarded: bool = False,
+    ):
         self._num_severities = num_severities
         self._weight_names = weight_names
         self._has_scores = has_scores
+        self._is_guarded = is_guarded
         self._is_compiled = False
         self._reset()
 
     def _reset(self):
-        self.steps = 0
+        self.steps = self._skipped_steps = 0
         self._counts = np.zeros(self._num_severities, np.int64)
         self._losses = np.zeros(self._num_severities)
         self._correct = np.zeros(self._num_severities)
@@ -45,33 +53,43 @@ class Interval:
         self._correct += np.bincount(severities, correct, self._num_severities)
         self._weights += group_weights[: len(self._weight_names)]
         self._gradient_norm += float(gradient_norm)
-        self._timed_images += len(severities)
         if self._has_scores:
             self._severities.append(severities)
             self._scores.append(scores)
+        self._time(len(severities))
+
+    def skip(self, num_images: int) -> None:
+        """Add one step that was taken back: it counts for nothing but the time."""
+        self._skipped_steps += 1
+        self._time(num_images)
+
+    def _time(self, num_images):
+        self._timed_images += num_images
         if not self._is_compiled:  # the first step of all includes its compilation
             self._is_compiled = True
             self.start_clock()
 
     def row(self, epoch: int, step: int, learning_rate: float) -> dict:
         """The line of train.csv; starts the next interval."""
-        total = self._counts.sum()
+        total = self._counts.sum()  # 0 where all steps were skipped
         row = {
             "epoch": epoch,
             "step": step,
-            "loss": self._losses.sum() / total,
-            "accuracy": self._correct.sum() / total,
+            "loss": _mean(self._losses.sum(), total),
+            "accuracy": _mean(self._correct.sum(), total),
         }
         for s in range(self._num_severities):
             count = self._counts[s]
             row[f"count_{s}"] = count
-            row[f"loss_{s}"] = self._losses[s] / count if count else None
-            row[f"accuracy_{s}"] = self._correct[s] / count if count else None
+            row[f"loss_{s}"] = _mean(self._losses[s], count)
+            row[f"accuracy_{s}"] = _mean(self._correct[s], count)
             row[f"weight_{s}"] = None
-        row.update(zip(self._weight_names, (self._weights / self.steps).tolist()))
+        row.update({n: _mean(w, self.steps) for n, w in zip(self._weight_names, self._weights)})
         if self._has_scores:
             row.update(self._score_columns())
-        row["gradient_norm"] = self._gradient_norm / self.steps
+        row["gradient_norm"] = _mean(self._gradient_norm, self.steps)
+        if self._is_guarded:
+            row["skipped_steps"] = self._skipped_steps
         row["learning_rate"] = learning_rate
         seconds = time.perf_counter() - self._started
         row["images_per_second"] = self._timed_images / seconds if self._timed_images else None
@@ -80,7 +98,8 @@ class Interval:
 
     def _score_columns(self):
         """How well the scores tell the severities, and what they are on average."""
-        severities, scores = np.concatenate(self._severities), np.concatenate(self._scores)
+        severities = np.concatenate([np.zeros(0, int), *self._severities])
+        scores = np.concatenate([np.zeros(0), *self._scores])
         sums = np.bincount(severities, scores, self._num_severities)
         row = {f"score_{s}": sums[s] / n if n else None for s, n in enumerate(self._counts)}
         # Ranks need two different values of both.
@@ -89,13 +108,19 @@ class Interval:
         return {**row, "score_spearman": spearman}
 
 
+def _mean(total, count):
+    return float(total / count) if count else None
+
+
 def weight_columns(num_groups: int, are_inferred: bool = False) -> list[str]:
     """Columns for the weights of groups, which are the severities or inferred ones."""
     name = "inferred_weight" if are_inferred else "weight"
     return [f"{name}_{group}" for group in range(num_groups)]
 
 
-def train_columns(num_severities: int, weight_names: list[str], has_scores: bool) -> list[str]:
+def train_columns(
+    num_severities: int, weight_names: list[str], has_scores: bool, is_guarded: bool = False
+) -> list[str]:
     """Columns of train.csv."""
     per_severity = [
         f"{name}_{s}"
@@ -108,5 +133,7 @@ def train_columns(num_severities: int, weight_names: list[str], has_scores: bool
         *per_severity,
         *(name for name in weight_names if name not in per_severity),
         *(scores if has_scores else ()),
-        *("gradient_norm", "learning_rate", "images_per_second"),
+        "gradient_norm",
+        *(["skipped_steps"] if is_guarded else ()),
+        *("learning_rate", "images_per_second"),
     ]

@@ -30,7 +30,7 @@ def add(left, right):
 
 
 def _read(after, parameter):
-    return ops.depend(parameter, after) + 0.0
+    return ops.depend(parameter, after) + 0
 
 
 def _write(after, parameter, value):

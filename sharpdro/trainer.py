@@ -1,18 +1,19 @@
 """The epoch loop: train, evaluate, write down, save."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import mindspore as ms
-import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from sharpdro import checkpoint
-from sharpdro.errors import RunError
+from sharpdro.feeding import Batches, HostFeed, SinkFeed
+from sharpdro.finiteness import Finiteness
+from sharpdro.guard import Guard
 from sharpdro.interrupts import check_interrupts
 from sharpdro.interval import Interval, train_columns, weight_columns
 from sharpdro.run_log import (
@@ -37,7 +38,7 @@ from sharpdro.train_step import TrainStep
 class TrainingGraph(nn.Cell):
     """The training step behind the normalisation, so that the device is fed with uint8."""
 
-    def __init__(self, normalize: nn.Cell, step: TrainStep):
+    def __init__(self, normalize: nn.Cell, step: TrainStep | Guard):
         super().__init__(auto_prefix=False)
         self.normalize = normalize
         self.step = step
@@ -60,6 +61,8 @@ class Plan:
         save_step: epochs per numbered checkpoint; 0: none.
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
+        on_nan: one of `finiteness.ON_NAN`.
+        data_sink: let the device fetch its batches from a queue.
     """
 
     total_epoch: int
@@ -72,6 +75,8 @@ class Plan:
     save_last: bool
     save_best: bool
     show_progress: bool
+    on_nan: str = "stop"
+    data_sink: bool = False
 
 
 class Trainer:
@@ -81,8 +86,7 @@ class Trainer:
         plan: how long, how often.
         step: the method's training step.
         normalize: uint8 (B, H, W, 3) to what the step takes.
-        batches: the batches of an epoch: images uint8 (B, H, W, 3), labels, groups, severities,
-            int32 (B,).
+        batches: the batches of an epoch.
         evaluate: the scores per severity of "validation" or "test".
         log: the run's directory, created.
         settings: of the run, to go into checkpoints.
@@ -97,7 +101,7 @@ class Trainer:
         plan: Plan,
         step: TrainStep,
         normalize: nn.Cell,
-        batches: Callable[[int], Iterator[tuple[np.ndarray, ...]]],
+        batches: Batches,
         evaluate: Callable[[str], list[Score]],
         log: RunLog,
         settings: dict,
@@ -107,16 +111,23 @@ class Trainer:
     ):
         self._plan = plan
         self._step = step
-        self._graph = TrainingGraph(normalize, step)
-        self._batches = batches
+        self._is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
+        self._cell = Guard(step) if self._is_guarded else step
+        graph = TrainingGraph(normalize, self._cell)
+        feed = SinkFeed if plan.data_sink else HostFeed
+        self._feed = feed(graph, batches, plan.steps_per_epoch, plan.total_epoch)
+        self._finiteness = Finiteness(
+            plan.on_nan, log.folder / LAST_CHECKPOINT if plan.save_last else None
+        )
         self._evaluate = evaluate
         self._log = log
         self._settings = settings
         self._on_rows = on_rows
         num_weights = step.num_groups if step.uses_group_weights else 0
         weights = weight_columns(num_weights, are_groups_inferred)
-        self._columns = train_columns(num_severities, weights, step.has_scores)
-        self._interval = Interval(num_severities, weights, step.has_scores)
+        shown = {"has_scores": step.has_scores, "is_guarded": self._is_guarded}
+        self._columns = train_columns(num_severities, weights, **shown)
+        self._interval = Interval(num_severities, weights, **shown)
 
     def _path(self, name: str) -> Path:
         return self._log.folder / name
@@ -141,11 +152,11 @@ class Trainer:
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
             started = time.perf_counter()
             self._train_epoch(epoch)
-            for parameter in self._step.get_parameters():
-                self._require_finite(parameter.name, parameter.asnumpy(), f"after epoch {epoch}")
+            for parameter in self._cell.get_parameters():
+                self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
             self._log.say(
                 f"epoch {epoch}/{self._plan.total_epoch}: "
-                f"trained in {time.perf_counter() - started:.0f} s"
+                f"trained in {time.perf_counter() - started:.0f} s{self._finiteness.told()}"
             )
             if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
                 self._evaluate_epoch(epoch)
@@ -160,7 +171,7 @@ class Trainer:
         stored = checkpoint.load_last(self._log.folder)
         if stored is None:
             return 0
-        checkpoint.restore(self._step, stored, self._path(LAST_CHECKPOINT))
+        checkpoint.restore(self._cell, stored, self._path(LAST_CHECKPOINT))
         done = stored.epoch == self._plan.total_epoch
         self._log.say("finished already" if done else f"going on after epoch {stored.epoch}")
         return stored.epoch
@@ -170,7 +181,7 @@ class Trainer:
         rate = plan.learning_rate(epoch)
         self._step.optimizer.learning_rate.set_data(Tensor(rate, ms.float32))
         progress = tqdm(
-            self._batches(epoch),
+            self._feed.steps(epoch),
             desc=f"epoch {epoch}/{plan.total_epoch}",
             total=plan.steps_per_epoch,
             unit="step",
@@ -178,40 +189,41 @@ class Trainer:
             disable=None if plan.show_progress else True,
         )
         self._interval.start_clock()
+        self._finiteness.start_epoch()
         with progress as bar:
-            for number, batch in enumerate(bar, 1):
-                self._train_step(epoch, number, *batch)
+            for number, (severities, outputs) in enumerate(bar, 1):
+                self._take_down(epoch, number, severities, outputs)
+                check_interrupts()
                 if number % plan.log_train == 0 or number == plan.steps_per_epoch:
                     row = self._interval.row(epoch, number, rate)
                     self._train_table.append([row])
-                    bar.set_postfix(loss=f"{row['loss']:.3f}", accuracy=f"{row['accuracy']:.3f}")
+                    if row["loss"] is not None:
+                        loss, accuracy = f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"
+                        bar.set_postfix(loss=loss, accuracy=accuracy)
 
-    def _train_step(self, epoch, number, images, labels, groups, severities) -> None:
-        outputs = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
-        losses, correct, gradient_norm, *scores = (output.asnumpy() for output in outputs)
-        check_interrupts()
-        self._require_finite("the loss", losses, f"in epoch {epoch}, step {number}")
+    def _take_down(self, epoch, number, severities, outputs) -> None:
+        """See what a step came to."""
+        outputs = [output.asnumpy() for output in outputs]
+        happened = bool(outputs.pop()) if self._is_guarded else None
+        losses, correct, gradient_norm, *scores = outputs
         weights = self._step.group_weights.asnumpy()
-        if not np.isfinite(weights).all():
-            raise RunError(
-                f"the group weights are no longer finite in epoch {epoch}, step {number}: lower "
-                f"--step_size or --group_adjustment and choose another --desc"
-            )
+        found = epoch, number, severities, losses, gradient_norm, weights
+        if happened is None:
+            self._finiteness.check_step(*found)
+        elif happened:
+            self._finiteness.happened()
+        else:
+            self._finiteness.skip(*found, is_overflow=self._cell.can_scale_less())
+            self._interval.skip(len(severities))
+            return
         self._interval.add(severities, losses, correct, gradient_norm, weights, *scores)
-
-    def _require_finite(self, what: str, values, when: str) -> None:
-        if not np.isfinite(values).all():
-            raise RunError(
-                f"{what} is no longer finite {when}: lower --lr and choose another --desc; "
-                f"what was saved before stays in {self._log.folder}"
-            )
 
     def _evaluate_epoch(self, epoch: int) -> None:
         started = time.perf_counter()
         for split, table in self._tables.items():
             scores = self._evaluate(split)
             found = [score.loss for score in scores]
-            self._require_finite(f"the {split} loss", found, f"after epoch {epoch}")
+            self._finiteness.check(f"the {split} loss", found, epoch)
             table.append(evaluation_rows(epoch, scores))
         rows = {
             f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]
@@ -232,7 +244,7 @@ class Trainer:
         if plan.save_last:
             names.append(LAST_CHECKPOINT)
         for name in names:
-            checkpoint.save(self._path(name), self._step, epoch, self._settings)
+            checkpoint.save(self._path(name), self._cell, epoch, self._settings)
         if validation:
             write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
 

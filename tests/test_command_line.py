@@ -46,6 +46,8 @@ BAD_VALUES = {
     "--total_epoch": ["0", "1.5"],
     "--batch_size": ["0"],
     "--lr": ["0", "-1", "nan", "inf"],
+    "--on_nan": ["ignore"],
+    "--amp_level": ["O1", "fp16"],
     "--momentum": ["1", "-0.1"],
     "--weight_decay": ["-1", "nan"],
     "--eval_batch_size": ["0"],
@@ -60,7 +62,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
-    "--dry_run",
+    *("--dry_run", "--data_sink"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published"),
 }

@@ -84,11 +84,51 @@ def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, na
 def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     flags = (*ERM, "--total_epoch", "1", "-b", "120", "--lr", "1e30", "--log_dir", str(tmp_path))
     assert run.code(*flags) == 2
-    assert "loss is no longer finite after epoch 1: lower --lr" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "loss is no longer finite after epoch 1: lower --lr and choose another" in message
+    assert message.endswith("; there is no checkpoint of before\n")
     (folder,) = tmp_path.iterdir()
     assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
     last = (folder / "log.txt").read_text().splitlines()[-1]
     assert re.search("error: the .*loss is no longer finite after epoch 1: lower", last)
+
+
+def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
+    """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""
+    own = (*ERM, "--save_step", "1", "--on_nan", "skip")
+    guarded = run(*own)
+    assert same_weights(weights(guarded), weights(run(*ERM)))
+    assert {row["skipped_steps"] for row in rows(guarded / "train.csv")} == {"0"}
+    folder = back_to_first_epoch(guarded, tmp_path)
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(guarded))
+
+
+def back_to_first_epoch(finished, parent):
+    """A copy of a run as it was after its first epoch."""
+    folder = parent / finished.name
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    shutil.copy(folder / "epoch_1.ckpt", folder / "last.ckpt")
+    return folder
+
+
+def test_loss_scale_is_kept(run, tmp_path, monkeypatch):
+    """It is found at the beginning, by skipped steps, and a resumed run goes on with it."""
+    monkeypatch.setattr("sharpdro.guard._FIRST_SCALE", 2.0**19)
+    own = (*ERM, "--amp_level", "O2", "--save_step", "1", "--log_train", "1")
+    finished = run(*own)
+    steps = rows(finished / "train.csv")
+    skipped = sum(int(row["skipped_steps"]) for row in steps)
+    assert 0 < skipped < len(steps)
+    assert [row["loss"] == "" for row in steps] == [row["skipped_steps"] == "1" for row in steps]
+    assert float(weights(finished)["scale_value"]) == 2.0 ** (19 - skipped)
+    assert f", {skipped} steps skipped (first step 1: the" in (finished / "log.txt").read_text()
+    folder = back_to_first_epoch(finished, tmp_path)
+    assert run.code(*own, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(finished))
+    assert without_speed(folder / "train.csv") == without_speed(finished / "train.csv")
+    assert (folder / "test.csv").read_bytes() == (finished / "test.csv").read_bytes()
 
 
 def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):

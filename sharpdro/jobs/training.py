@@ -92,6 +92,8 @@ def make_plan(args, steps):
         save_last=args.save_last,
         save_best=args.save_best,
         show_progress=args.show_progress,
+        on_nan=args.on_nan,
+        data_sink=args.data_sink,
     )
 
 
@@ -132,12 +134,15 @@ def step_settings(args, method):
 
 def create_step(args, network, method, settings, groups, num_groups):
     """A method's training step, with its optimizer; `groups` are those of the training images."""
+    from sharpdro.guard import create_loss_scaler
     from sharpdro.optimizer import create_sgd
     from sharpdro.train_step import create_train_step
 
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     if "group_adjustment" in settings:
         settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
+    if args.amp_level != "O0":
+        settings = {**settings, "loss_scaler": create_loss_scaler()}
     return create_train_step(method, network, optimizer, num_groups, **settings)
 
 
@@ -149,6 +154,8 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
     Returns:
         The network's evaluator.
     """
+    import mindspore as ms
+
     from dataset.pipeline import training_batches
     from sharpdro.evaluate import Evaluator, for_each_severity
     from sharpdro.pretrained import load_pretrained
@@ -158,6 +165,7 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
     network, normalize = build_network(args)
     if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
         log.say(load_pretrained(network, args.pretrained))
+    network = ms.amp.auto_mixed_precision(network, args.amp_level)
     measure = Evaluator(network, normalize)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = num_inferred or args.num_severity + 1
@@ -249,6 +257,8 @@ def train(args):
     if expected is not None:
         count_steps(args, expected)  # refused at once where there is no step
     device = select_device(args.device_target)
+    if args.data_sink and device == "CPU":
+        raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
     if args.pretrained and not log.exists():
         check_pretrained(args)
     data = read_data(args, lists)

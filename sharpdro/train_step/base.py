@@ -15,16 +15,23 @@ class TrainStep(nn.TrainOneStepCell):
         optimizer: updates the network's trainable parameters from a tuple of gradients.
         num_groups: number of groups G; groups are 0 … G−1.
         group_sizes: the groups' training images; an empty group starts with weight 0.
+        loss_scaler: keeps small gradients from vanishing in float16, see `guard`; None: float32.
     """
 
     uses_group_weights = False
     has_scores = False
 
     def __init__(
-        self, network: nn.Cell, optimizer: nn.Optimizer, num_groups: int, group_sizes=None
+        self,
+        network: nn.Cell,
+        optimizer: nn.Optimizer,
+        num_groups: int,
+        group_sizes=None,
+        loss_scaler: ms.amp.LossScaler | None = None,
     ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
+        self.loss_scaler = loss_scaler
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
             Tensor(initial_weights(num_groups, group_sizes)),
@@ -34,8 +41,25 @@ class TrainStep(nn.TrainOneStepCell):
         self.differentiate = self.gradients_of(self.weighted_loss)
 
     def gradients_of(self, objective):
-        """A function that returns what `objective` does, and the gradients of its first value."""
-        return ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+        """A function that returns what `objective` does, and the gradients of its first value.
+
+        What is scaled on the way is not scaled any more in what it returns.
+        """
+        scaler = self.loss_scaler
+        if scaler is None:
+            return ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+
+        def scaled(*inputs):
+            value, *others = objective(*inputs)
+            return scaler.scale(value), *others
+
+        differentiate_scaled = ms.value_and_grad(scaled, None, self.parameters, has_aux=True)
+
+        def differentiate(*inputs):
+            (value, *others), gradients = differentiate_scaled(*inputs)
+            return (scaler.unscale(value), *others), scaler.unscale(gradients)
+
+        return differentiate
 
     def forward(self, images, labels):
         """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""

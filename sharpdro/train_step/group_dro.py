@@ -12,6 +12,7 @@ class GroupDROStep(TrainStep):
 
     Args:
         step_size, absent_groups, group_adjustment, group_sizes: see `GroupAscent`.
+        shared: see `TrainStep`.
     """
 
     uses_group_weights = True
@@ -25,8 +26,9 @@ class GroupDROStep(TrainStep):
         absent_groups: str = "zero",
         group_adjustment: float = 0.0,
         group_sizes=None,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, group_sizes)
+        super().__init__(network, optimizer, num_groups, group_sizes, **shared)
         self.ascent = GroupAscent(
             num_groups, step_size, absent_groups, group_adjustment, group_sizes
         )

@@ -16,6 +16,7 @@ class PenaltyStep(TrainStep):
     Args:
         weight: of the penalty after the warm-up.
         warmup: length of the warm-up, in steps.
+        shared: see `TrainStep`.
     """
 
     def __init__(
@@ -25,8 +26,9 @@ class PenaltyStep(TrainStep):
         num_groups: int,
         weight: float,
         warmup: int,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups)
+        super().__init__(network, optimizer, num_groups, **shared)
         self.weight = Tensor(weight, ms.float32)
         self.warmup = warmup
         self.finished_steps = Parameter(
@@ -66,8 +68,9 @@ class IRMStep(PenaltyStep):
         num_groups: int,
         irm_lambda: float = 100.0,
         irm_warmup: int = 500,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, irm_lambda, irm_warmup)
+        super().__init__(network, optimizer, num_groups, irm_lambda, irm_warmup, **shared)
 
     def risk_and_penalty(self, logits, losses, labels, membership):
         """Both sums over groups; a group without a sample adds 0 to both."""
@@ -91,8 +94,9 @@ class VRExStep(PenaltyStep):
         num_groups: int,
         vrex_beta: float = 10.0,
         vrex_warmup: int = 500,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, vrex_beta, vrex_warmup)
+        super().__init__(network, optimizer, num_groups, vrex_beta, vrex_warmup, **shared)
 
     def risk_and_penalty(self, logits, losses, labels, membership):
         """Mean and (population) variance of the group losses."""

@@ -16,6 +16,7 @@ class TwoPassStep(TrainStep):
     Args:
         rho: radius ρ of the perturbation.
         is_adaptive: scale the perturbation by the parameters' magnitudes.
+        shared: see `TrainStep`.
     """
 
     def __init__(
@@ -25,9 +26,9 @@ class TwoPassStep(TrainStep):
         num_groups: int,
         rho: float = 0.05,
         is_adaptive: bool = False,
-        group_sizes=None,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, group_sizes)
+        super().__init__(network, optimizer, num_groups, **shared)
         self.rho = rho
         self.is_adaptive = is_adaptive
         self.running_statistics = running_statistics(network)
@@ -71,6 +72,7 @@ class SharpDROStep(TwoPassStep):
 
     Args:
         step_size, absent_groups, group_adjustment, group_sizes: see `GroupAscent`.
+        shared: see `TrainStep`.
     """
 
     uses_group_weights = True
@@ -86,8 +88,11 @@ class SharpDROStep(TwoPassStep):
         absent_groups: str = "zero",
         group_adjustment: float = 0.0,
         group_sizes=None,
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, rho, is_adaptive, group_sizes)
+        super().__init__(
+            network, optimizer, num_groups, rho, is_adaptive, group_sizes=group_sizes, **shared
+        )
         self.ascent = GroupAscent(
             num_groups, step_size, absent_groups, group_adjustment, group_sizes
         )
@@ -119,6 +124,7 @@ class AgnosticSharpDROStep(TwoPassStep):
 
     Args:
         ood_score: which score, see `worst_case`.
+        shared: see `TrainStep`.
     """
 
     has_scores = True
@@ -131,8 +137,9 @@ class AgnosticSharpDROStep(TwoPassStep):
         rho: float = 0.05,
         is_adaptive: bool = False,
         ood_score: str = "confidence_drop",
+        **shared,
     ):
-        super().__init__(network, optimizer, num_groups, rho, is_adaptive)
+        super().__init__(network, optimizer, num_groups, rho, is_adaptive, **shared)
         self.score = score_function(ood_score)
         self.differentiate_scored_loss = self.gradients_of(self.scored_loss)
 
