@@ -15,7 +15,7 @@ from dataset.sampling import draw_rows
 
 
 class Batch(NamedTuple):
-    """Images uint8 (B, H, W, 3), labels, groups, severities int32 (B,)."""
+    """Images uint8 (B, H, W, 3), or a part of them, and labels, groups, severities int32 (B,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -35,6 +35,8 @@ def training_batches(
     epoch: int,
     augment_data: bool,
     sampler: str = "replacement",
+    part: int = 0,
+    num_parts: int = 1,
 ) -> Iterator[Batch]:
     """One epoch of batches, randomly flipped.
 
@@ -46,15 +48,19 @@ def training_batches(
         seed, epoch: fix what is drawn.
         augment_data: also crop at random from the reflect-padded image (padding side/8).
         sampler: how batches are drawn, see `draw_rows`.
+        part, num_parts: which of the equal parts of each batch's images to read; what is drawn
+            does not depend on it.
     """
     rng = np.random.default_rng([seed, 1, epoch])
     pool = np.repeat(np.arange(len(train.labels)), train.repeats)
+    own = slice(part * batch_size // num_parts, (part + 1) * batch_size // num_parts)
     rows = draw_rows(sampler, pool, train.groups, batch_size, rng)
     for chosen in islice(rows, steps_per_epoch(len(train.labels), batch_size)):
-        images = train.images[chosen]
-        mirror(images, rng.random(batch_size) < 0.5)
+        images = train.images[chosen[own]]
+        mirror(images, (rng.random(batch_size) < 0.5)[own])
         if augment_data:
-            images = random_crops(images, rng)
+            corners = rng.integers(0, 2 * crop_padding(images) + 1, (2, batch_size))
+            images = crops(images, corners[:, own])
         yield Batch(images, train.labels[chosen], train.groups[chosen], train.severities[chosen])
 
 
@@ -66,18 +72,23 @@ def mirror(images: np.ndarray, chosen: np.ndarray) -> None:
     lines[chosen] = np.take(lines[chosen], backwards, axis=2)
 
 
-def random_crops(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Crops at random places of the reflect-padded images (padding side/8), same shape."""
+def crop_padding(images: np.ndarray) -> int:
+    """Pixels around images (N, H, W, C) before they are cropped."""
+    return images.shape[1] // 8
+
+
+def crops(images: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Crops of the reflect-padded images (N, H, W, C), same shape, from y and x in `corners`."""
     count, side, _, channels = images.shape
-    padding = side // 8
+    padding = crop_padding(images)
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     padded = np.pad(images, around, mode="reflect")
     lines = padded.reshape(*padded.shape[:2], -1)
     # Windows of whole lines, so that each is copied in one go.
     window = side, side * channels
-    crops = np.lib.stride_tricks.sliding_window_view(lines, window, axis=(1, 2))
-    y, x = rng.integers(0, 2 * padding + 1, (2, count))
-    return crops[np.arange(count), y, channels * x].reshape(images.shape)
+    windows = np.lib.stride_tricks.sliding_window_view(lines, window, axis=(1, 2))
+    y, x = corners
+    return windows[np.arange(count), y, channels * x].reshape(images.shape)
 
 
 def every_row(train: TrainingSet) -> EvaluationSet:

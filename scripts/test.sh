@@ -12,4 +12,4 @@ done
 
 ruff check .
 ruff format --check .
-python -m pytest -n 2 --dist loadfile -m "$select" --durations=10 "${arguments[@]}"
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$select" --durations=10 "${arguments[@]}"

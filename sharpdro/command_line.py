@@ -13,7 +13,7 @@ from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
 from sharpdro.method_flags import add_method_flags, resolve_method
-from sharpdro.methods import FIRST_STAGE_FOLDER, SAMPLERS, variant
+from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, SAMPLERS, variant
 
 # Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
@@ -196,6 +196,17 @@ def add_training_flags(add):
         "on neither, for want of one)"
     )
     add("--data_sink", action="store_true", help=text)
+    text = (
+        "train in several processes that MindSpore's msrun has started, each with a part of every "
+        "batch; the same as one process, but that batch norm takes each part's own statistics"
+    )
+    add("--distributed", action="store_true", help=text)
+    text = (
+        "with --distributed: each process perturbs along the gradient of its own images, not the "
+        "whole batch's; one sum of gradients per step for two, and another method (m-sharpness, "
+        "Foret et al.); train.csv has the first process's gradient norm"
+    )
+    add("--local_perturbation", action="store_true", help=text)
     text = "of SGD, on every parameter"
     add("--weight_decay", type=number(float, 0), default=5e-4, metavar="W", help=text)
 
@@ -233,6 +244,7 @@ def parse(argv, prog="main.py"):
     elif args.checkpoint is not None:
         parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
     check_folders(parser, args)
+    check_local_perturbation(parser, args)
     resolve_method(parser, args, given)
     resolve_corruption(parser, args)
     resolve_dataset(parser, args)
@@ -254,6 +266,15 @@ def check_folders(parser, args):
         path = getattr(args, name)
         if path.exists() and not path.is_dir():
             parser.error(f"--{name} {path} is not a folder: name one")
+
+
+def check_local_perturbation(parser, args):
+    """Refuse it where there is no perturbation, or but one process."""
+    if args.local_perturbation and not args.distributed:
+        parser.error("--local_perturbation needs --distributed: leave it out")
+    name = variant(args.method, args.distribution_agnostic)
+    if args.local_perturbation and "rho" not in METHODS[name].settings:
+        parser.error(f"--local_perturbation does not apply to --method {args.method}: leave it out")
 
 
 def check_evaluation(parser, args, given):

@@ -11,6 +11,7 @@ from dataset.pipeline import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
 from sharpdro.scores import Score
+from sharpdro.team import ALONE, Alone
 
 
 class EvaluationGraph(nn.Cell):
@@ -33,11 +34,13 @@ class Evaluator:
     Args:
         network: images float32 (N, 3, H, W) to logits.
         normalize: uint8 (N, H, W, 3) to what the network takes.
+        team: the processes, each of which takes its turn of the batches.
     """
 
-    def __init__(self, network: nn.Cell, normalize: nn.Cell):
+    def __init__(self, network: nn.Cell, normalize: nn.Cell, team: Alone = ALONE):
         self._network = network
         self._graph = EvaluationGraph(network, normalize)
+        self._team = team
 
     def __call__(
         self,
@@ -63,14 +66,33 @@ class Evaluator:
         return np.concatenate([logits for _, _, logits in self._outputs(batches, on_step)])
 
     def _outputs(self, batches, on_step):
+        """What the graph gives for each batch, cut to the rows that count."""
         was_training = self._network.training
         self._graph.set_train(False)
-        for images, labels, count in batches:
-            outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
-            yield [output.asnumpy()[:count].copy() for output in outputs]
-            check_interrupts()
+        counts, own = [], []
+        for number, (images, labels, count) in enumerate(batches):
+            counts.append(count)
+            last = Tensor(images), Tensor(labels, ms.int32)
+            if number % self._team.size == self._team.rank:
+                outputs = self._graph(*last)
+                own.append([output.asnumpy().copy() for output in outputs])
+                check_interrupts()
             on_step()
         self._network.set_train(was_training)
+        if not own:  # fewer batches than processes
+            own = [[output.asnumpy().copy() for output in self._graph(*last)]]
+        for outputs, count in zip(self._in_order(own, len(counts)), counts):
+            yield [output[:count] for output in outputs]
+
+    def _in_order(self, own, number):
+        """All batches' outputs, of which each process has every size-th."""
+        size = self._team.size
+        if size == 1:
+            return own
+        rounds = -(-number // size)
+        own = own + own[-1:] * (rounds - len(own))  # as many for all; what is too many is cut off
+        stacked = [self._team.gather(np.stack(kind)) for kind in zip(*own)]
+        return zip(*(kind.swapaxes(0, 1).reshape(-1, *kind.shape[2:])[:number] for kind in stacked))
 
 
 def for_each_severity(

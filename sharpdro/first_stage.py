@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sharpdro.errors import RunError
 from sharpdro.interrupts import check_interrupts
 from sharpdro.run_log import format_value, write_atomically
+from sharpdro.team import ALONE, Alone
 
 ALIGNMENT = "alignment.csv"
 
@@ -152,7 +153,9 @@ def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def learn_from_first_stage(stage, folder: Path, train, predict: Callable[[], np.ndarray], say):
+def learn_from_first_stage(
+    stage, folder: Path, train, predict: Callable[[], np.ndarray], say, team: Alone = ALONE
+):
     """The training set of the second stage; what was found is kept in the folder, and reused.
 
     Args:
@@ -162,17 +165,21 @@ def learn_from_first_stage(stage, folder: Path, train, predict: Callable[[], np.
         predict: trains the first stage, or takes up what is there of it; returns its logits for
             every training image, (N, C).
         say: called with the lines that tell how what was found lines up with the severities.
+        team: the processes of the run, the first of which keeps what was found.
 
     Raises:
         RunError: the file that is there is damaged, or of other training images.
     """
     path = folder / stage.file
-    if not path.exists():
+    is_found = path.exists()
+    team.check_equal(f"whether {path} is there", int(is_found))
+    if not is_found:
         fixed = {"index": train.indices, "label": train.labels, "severity": train.severities}
-        write_atomically(path, _as_csv({**fixed, **stage.find(predict(), train.labels)}))
+        text = _as_csv({**fixed, **stage.find(predict(), train.labels)})
+        team.first_does(lambda: write_atomically(path, text))
     found = _read(path, stage, train)  # as a resumed run will
     table = _alignment(found, stage.means, train.severities)
-    write_atomically(folder / ALIGNMENT, _as_csv(table))
+    team.first_does(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
     say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
     say(stage.remark(found))
     return stage.apply(train, found)

@@ -13,20 +13,12 @@ class Interval:
         num_severities: number of severities.
         weight_names: columns of the method's group weights, see `weight_columns`.
         has_scores: whether the method scores samples.
-        is_guarded: whether steps may be skipped.
     """
 
-    def __init__(
-        self,
-        num_severities: int,
-        weight_names: list[str],
-        has_scores: bool = False,
-        is_guarded: bool = False,
-    ):
+    def __init__(self, num_severities: int, weight_names: list[str], has_scores: bool = False):
         self._num_severities = num_severities
         self._weight_names = weight_names
         self._has_scores = has_scores
-        self._is_guarded = is_guarded
         self._is_compiled = False
         self._reset()
 
@@ -88,8 +80,7 @@ class Interval:
         if self._has_scores:
             row.update(self._score_columns())
         row["gradient_norm"] = _mean(self._gradient_norm, self.steps)
-        if self._is_guarded:
-            row["skipped_steps"] = self._skipped_steps
+        row["skipped_steps"] = self._skipped_steps
         row["learning_rate"] = learning_rate
         seconds = time.perf_counter() - self._started
         row["images_per_second"] = self._timed_images / seconds if self._timed_images else None
@@ -118,9 +109,7 @@ def weight_columns(num_groups: int, are_inferred: bool = False) -> list[str]:
     return [f"{name}_{group}" for group in range(num_groups)]
 
 
-def train_columns(
-    num_severities: int, weight_names: list[str], has_scores: bool, is_guarded: bool = False
-) -> list[str]:
+def train_columns(num_severities: int, weight_names: list[str], has_scores: bool) -> list[str]:
     """Columns of train.csv."""
     per_severity = [
         f"{name}_{s}"
@@ -133,7 +122,5 @@ def train_columns(
         *per_severity,
         *(name for name in weight_names if name not in per_severity),
         *(scores if has_scores else ()),
-        "gradient_norm",
-        *(["skipped_steps"] if is_guarded else ()),
-        *("learning_rate", "images_per_second"),
+        *("gradient_norm", "skipped_steps", "learning_rate", "images_per_second"),
     ]

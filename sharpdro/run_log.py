@@ -39,7 +39,8 @@ class Table:
 
     Args:
         path: the file. Unfinished lines and those that are not to be kept are dropped, the rest
-            stays byte by byte.
+            stays byte by byte, but for what a version with other columns has written: columns
+            that it did not have stay empty.
         columns: names.
         keep: tells which whole lines are kept, see `until_epoch`; none unless given.
         on_rows: called with the rows that are kept, and with those that are added, as {column:
@@ -62,11 +63,14 @@ class Table:
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
         with open(self.path, encoding="utf-8", newline="") as file:
-            lines = file.readlines()[1:]
-        return [line for line in lines if self._is_whole(line) and keep(line)]
-
-    def _is_whole(self, line: str) -> bool:
-        return line.endswith("\n") and line.count(",") == len(self._columns) - 1
+            head, *lines = file.readlines() or [""]
+        columns = head.rstrip("\n").split(",")
+        whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
+        kept = [line for line in whole if keep(line)]
+        if columns == self._columns:
+            return kept
+        rows = (dict(zip(columns, line.rstrip("\n").split(","))) for line in kept)
+        return [",".join(row.get(name, "") for name in self._columns) + "\n" for row in rows]
 
     def append(self, rows: list[dict]) -> None:
         """Add rows, by column name, and see them to disk."""
@@ -104,6 +108,13 @@ def format_value(value) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+class NoTable:
+    """Stands in for a table where another process writes it."""
+
+    def append(self, rows: list[dict]) -> None:
+        """Do nothing."""
 
 
 class RunLog:
@@ -251,3 +262,19 @@ class RunLog:
         now = datetime.datetime.now().isoformat(" ", "seconds")
         with open(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+
+
+class SilentLog(RunLog):
+    """The directory of a run that another process keeps: it can be read."""
+
+    def stage(self, name: str) -> RunLog:
+        return SilentLog(self.folder / name)
+
+    def keep(self, folder: str, texts: dict[str, str]) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def _note(self, text):
+        """Do nothing."""

@@ -11,6 +11,7 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from sharpdro import checkpoint
+from sharpdro.batch_norm import running_statistics
 from sharpdro.feeding import Batches, HostFeed, SinkFeed
 from sharpdro.finiteness import Finiteness
 from sharpdro.guard import Guard
@@ -20,6 +21,7 @@ from sharpdro.run_log import (
     BEST_CHECKPOINT,
     EVALUATION_COLUMNS,
     LAST_CHECKPOINT,
+    NoTable,
     RunLog,
     Table,
     until_epoch,
@@ -32,6 +34,7 @@ from sharpdro.summary import (
     read_evaluations,
     write_summary,
 )
+from sharpdro.team import ALONE, Alone
 from sharpdro.train_step import TrainStep
 
 
@@ -82,6 +85,9 @@ class Plan:
 class Trainer:
     """Trains a network and keeps the run's directory up to date.
 
+    Several processes normalise by the statistics of their own parts of a batch; the running
+    statistics are averaged after every epoch.
+
     Args:
         plan: how long, how often.
         step: the method's training step.
@@ -92,6 +98,7 @@ class Trainer:
         settings: of the run, to go into checkpoints.
         num_severities: number of severities, by which losses and the like are written down.
         are_groups_inferred: whether the step's groups are others than the severities.
+        team: the processes of the run, the first of which keeps the directory.
         on_rows: called with the name of a table and the rows that it begins with, or that are
             added, see `Table`.
     """
@@ -107,6 +114,7 @@ class Trainer:
         settings: dict,
         num_severities: int,
         are_groups_inferred: bool = False,
+        team: Alone = ALONE,
         on_rows: Callable[[str, list[dict]], object] = lambda table, rows: None,
     ):
         self._plan = plan
@@ -121,13 +129,13 @@ class Trainer:
         )
         self._evaluate = evaluate
         self._log = log
+        self._team = team
         self._settings = settings
         self._on_rows = on_rows
         num_weights = step.num_groups if step.uses_group_weights else 0
         weights = weight_columns(num_weights, are_groups_inferred)
-        shown = {"has_scores": step.has_scores, "is_guarded": self._is_guarded}
-        self._columns = train_columns(num_severities, weights, **shown)
-        self._interval = Interval(num_severities, weights, **shown)
+        self._columns = train_columns(num_severities, weights, step.has_scores)
+        self._interval = Interval(num_severities, weights, step.has_scores)
 
     def _path(self, name: str) -> Path:
         return self._log.folder / name
@@ -139,6 +147,8 @@ class Trainer:
             RunError: the loss is no longer a finite number.
         """
         finished = self._resume()
+        self._team.check_equal("the last finished epoch", finished)
+        self._team.check_same(self._cell.get_parameters(), "at the beginning")
         self._train_table = self._table("train.csv", self._columns, finished)
         self._tables = {
             "validation": self._table("val.csv", EVALUATION_COLUMNS, finished),
@@ -152,6 +162,8 @@ class Trainer:
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
             started = time.perf_counter()
             self._train_epoch(epoch)
+            self._team.average(running_statistics(self._step.network))
+            self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
             for parameter in self._cell.get_parameters():
                 self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
             self._log.say(
@@ -160,10 +172,13 @@ class Trainer:
             )
             if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
                 self._evaluate_epoch(epoch)
-            self._save(epoch)
-        return self._summarize()
+            if self._team.is_first:
+                self._save(epoch)
+        return self._summarize() if self._team.is_first else {}
 
-    def _table(self, name: str, columns: list[str], finished: int) -> Table:
+    def _table(self, name: str, columns: list[str], finished: int) -> Table | NoTable:
+        if not self._team.is_first:
+            return NoTable()
         return Table(self._path(name), columns, until_epoch(finished), partial(self._on_rows, name))
 
     def _resume(self) -> int:
@@ -225,6 +240,8 @@ class Trainer:
             found = [score.loss for score in scores]
             self._finiteness.check(f"the {split} loss", found, epoch)
             table.append(evaluation_rows(epoch, scores))
+        if not self._team.is_first:
+            return
         rows = {
             f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]
             for split, table in self._tables.items()

@@ -19,3 +19,17 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory):
     return Runner(data_dir, tmp_path_factory.mktemp)
+
+
+# Files that take longest go first, so that no worker is left alone with one at the end.
+LONGEST = (
+    *("test_main.py", "test_resume.py", "test_two_stages.py", "test_datasets.py", "test_guard.py"),
+    *("test_flatness_program.py", "test_tensorboard.py", "test_distributed.py"),
+    *("test_train_step.py", "test_methods.py", "test_synthetic.py", "test_export.py"),
+    *("test_evaluate_common_corruptions.py", "test_sweeps.py", "test_benchmark.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))

@@ -62,7 +62,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
-    *("--dry_run", "--data_sink"),
+    *("--dry_run", "--data_sink", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published"),
 }
@@ -138,6 +138,12 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
         ("--frost_dir x", "--frost_dir goes with frost alone: leave it out"),
         ("--published x", "--published needs --eval_only"),
+        ("--distributed", "--distributed needs MindSpore's launcher: msrun"),
+        ("--local_perturbation", "--local_perturbation needs --distributed"),
+        (
+            "--method groupdro --distributed --local_perturbation",
+            "--local_perturbation does not apply to --method groupdro",
+        ),
         ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
     ],
 )

@@ -13,7 +13,7 @@ from test_pretrained import torch_file
 import main
 from dataset.specs import DATASETS
 from sharpdro import command_line
-from sharpdro.jobs import evaluation, training
+from sharpdro.jobs import beginning, evaluation
 
 SMALL = ("-m", "wideresnet", "--depth", "10", "--widen_factor", "1", "-b", "50", "--lr", "0.05")
 FAST = ("--num_severity", "2", "--num_val", "40", "--num_test", "60", "--method", "erm")
@@ -55,7 +55,7 @@ def no_lists(tmp_path_factory):
     """What somebody has put into the project's own folder does not matter here."""
     folder = tmp_path_factory.mktemp("project") / "imagenet30_filelist"
     with pytest.MonkeyPatch.context() as patch:
-        for module in (command_line, evaluation, training):
+        for module in (command_line, evaluation, beginning):
             patch.setattr(module, "FILELIST_DIR", folder)
         yield
 

@@ -9,6 +9,7 @@ from oracle import SLOPE, losses, windows
 from models.layers import Normalize
 from sharpdro.evaluate import Evaluator
 from sharpdro.scores import Score, mean_score, worst_score
+from sharpdro.team import Alone
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -53,6 +54,38 @@ def test_score_counts_every_image_once(network):
     assert score.accuracy == pytest.approx(accuracy) and score.count == 11
     assert network.training and network.norm.training
     assert np.array_equal(network.norm.moving_mean.asnumpy(), before)
+
+
+class OneOf(Alone):
+    """One of several processes; what the others send is known, or taken down to be known."""
+
+    def __init__(self, rank, size, sent):
+        self.rank, self.size, self.sent, self.number = rank, size, sent, 0
+
+    def gather(self, mine):
+        self.sent.setdefault(self.number, {})[self.rank] = mine
+        self.number += 1
+        of_all = self.sent[self.number - 1]
+        return np.stack([of_all.get(rank, mine) for rank in range(self.size)])
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_processes_share_the_batches(network, size):
+    """With fewer batches than processes, too."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)
+    labels = rng.integers(0, 3, 11).astype(np.int32)
+    rows = [np.array(rows) for rows in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 10])]
+    batches = [(images[r], labels[r], len(set(r))) for r in rows]
+    normalize = Normalize(MEAN, STD)
+    alone = Evaluator(network, normalize)
+    expected, logits, sent = alone(batches), alone.predict(batches), {}
+    for rank in range(size):
+        Evaluator(network, normalize, OneOf(rank, size, sent))(batches)
+    for rank in range(size):
+        assert Evaluator(network, normalize, OneOf(rank, size, sent))(batches) == expected
+        found = Evaluator(network, normalize, OneOf(rank, size, sent)).predict(batches)
+        assert np.array_equal(found, logits) and len(found) == 11
 
 
 def test_mean_and_worst():

@@ -85,3 +85,18 @@ def test_no_rank_where_all_are_equal():
     assert interval.row(1, 1, 0.1)["score_spearman"] is None
     interval.add(np.array([1, 1, 1]), ones, ones, 1.0, ones, np.array([0.5, 0.1, 0.2]))
     assert interval.row(1, 2, 0.1)["score_spearman"] is None
+
+
+def test_skipped_steps_count_for_nothing_but_time():
+    interval = Interval(2, weight_columns(2), has_scores=True)
+    interval.skip(10)
+    row = interval.row(1, 1, 0.1)
+    assert row["skipped_steps"] == 1 and row["loss"] is row["accuracy"] is row["weight_0"] is None
+    assert row["count_0"] == 0 and row["gradient_norm"] is row["score_spearman"] is None
+    step = np.array([0, 1]), np.array([1.0, 3.0]), np.array([1.0, 0.0]), 2.0, np.array([0.25, 0.75])
+    interval.add(*step, np.array([0.1, 0.2]))
+    interval.skip(2)
+    row = interval.row(1, 3, 0.1)
+    assert (row["skipped_steps"], row["loss"], row["gradient_norm"]) == (1, 2.0, 2.0)
+    assert row["weight_1"] == 0.75 and row["images_per_second"] > 0
+    assert list(row) == train_columns(2, weight_columns(2), has_scores=True)

@@ -76,13 +76,15 @@ CHANGES_WEIGHTS = [
     (ERM, "--seed 1"),
     (ERM, "--augment_data"),
     (ERM, "-n 18"),
-    (ERM, "--num_severity 1"),
-    (ERM, "-c jpeg_compression"),
     (ERM, "-b 30"),
-    (ERM, "--depth 16"),
-    (ERM, "--widen_factor 2"),
-    (ERM, "-m resnet18"),
     (ERM, "--total_epoch 1"),
+    *(
+        pytest.param(ERM, flags, marks=pytest.mark.slow)
+        for flags in (
+            *("--depth 16", "--widen_factor 2", "-m resnet18"),
+            *("-c jpeg_compression", "--num_severity 1"),
+        )
+    ),
     (ERM, "--sampler shuffle"),
     (ERM, "--sampler balanced"),
     ((), "--method erm"),

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from dataset.pipeline import (
+    crops,
     evaluation_batches,
     evaluation_steps,
-    random_crops,
     steps_per_epoch,
     training_batches,
 )
@@ -38,6 +38,17 @@ def test_batches_are_whole_and_carry_their_labels():
         assert np.array_equal(groups, severities)
         assert images.shape == (5, 8, 8, 3) and images.dtype == np.uint8
         assert np.array_equal(labels, numbers % 7) and np.array_equal(severities, numbers % 3)
+
+
+def test_parts_of_a_batch_make_up_the_whole():
+    data = make_set()
+    whole = epoch(data, batch_size=6, augment=True)
+    parts = [list(training_batches(data, 6, 0, 1, True, "replacement", i, 3)) for i in range(3)]
+    for number, batch in enumerate(whole):
+        images = [part[number].images for part in parts]
+        assert np.array_equal(np.concatenate(images), batch.images)
+        for part in parts:
+            assert all(np.array_equal(a, b) for a, b in zip(part[number][1:], batch[1:]))
 
 
 def test_images_are_drawn_with_replacement_from_the_whole_set():
@@ -122,9 +133,10 @@ def test_drawing_leaves_the_data_alone():
 
 def test_crops_are_windows_of_the_reflected_image():
     images = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), dtype=np.uint8)
-    crops = random_crops(images, np.random.default_rng(1))
     places = set()
-    for image, crop in zip(images, crops):
+    for image, crop in zip(
+        images, crops(images, np.random.default_rng(1).integers(0, 5, (2, 300)))
+    ):
         matches = []
         for y in range(-2, 3):
             for x in range(-2, 3):

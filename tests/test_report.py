@@ -376,6 +376,7 @@ FREE = {
         "device_target",
         "show_progress",
         "tensorboard",
+        "data_sink",
     ),
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
 }

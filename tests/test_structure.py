@@ -82,12 +82,13 @@ def test_lists_of_names_agree():
     assert methods.OOD_SCORES == worst_case.OOD_SCORES
     assert methods.ABSENT_GROUPS == group_weights.ABSENT_GROUPS
     assert tuple(methods.METHODS) == train_step.METHODS
+    shared = {"group_sizes", "loss_scaler", "exchange"}
     flags = {a.dest: a for a in command_line.create_parser()._actions}
     assert flags["best_metric"].choices == BEST_METRICS
     for name, method in methods.METHODS.items():
         step = inspect.signature(train_step._STEPS[name].__init__).parameters
         own = {k: p.default for k, p in step.items() if p.default is not p.empty}
-        own = {k: v for k, v in own.items() if k not in ("group_sizes", "loss_scaler")}
+        own = {k: v for k, v in own.items() if k not in shared}
         # jtt and eiil show the settings of the step of their last stage.
         assert method.step_settings == own, name
         if method.stage_settings:

@@ -20,14 +20,14 @@ STAGES = ("imports", "data", "network and log", "compile", "step")
 def timed_start(argv):
     """Run main.py until its second step is done; returns the seconds of each of STAGES."""
     import main
-    from sharpdro.jobs import training
+    from sharpdro.jobs import beginning
 
     marks = {}
 
     def mark(name):
         marks[name] = time.time()
 
-    select_device, read_data = training.select_device, training.read_data
+    select_device, read_data = beginning.select_device, beginning.read_data
 
     def select_and_import(target):
         import sharpdro.jobs.shared
@@ -51,7 +51,7 @@ def timed_start(argv):
         mark("compile")
         return outputs
 
-    training.select_device, training.read_data = select_and_import, read
+    beginning.select_device, beginning.read_data = select_and_import, read
     from sharpdro.trainer import TrainingGraph
 
     call, TrainingGraph.__call__ = TrainingGraph.__call__, step

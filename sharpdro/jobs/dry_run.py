@@ -7,18 +7,16 @@ import numpy as np
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
-from sharpdro.jobs.training import (
+from sharpdro.jobs.beginning import (
     check_pretrained,
     check_resumable,
     count_steps,
-    create_step,
-    first_stage_of,
-    make_plan,
     settle_lists,
-    step_settings,
 )
+from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
+from sharpdro.jobs.training import create_step, first_stage_of, make_plan, step_settings
 from sharpdro.methods import METHODS, variant
+from sharpdro.team import ALONE
 from sharpdro.tensorboard import require_tensorboardx
 
 
@@ -100,7 +98,7 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
     def create(method, num_groups):
         network, normalize = build_network(args)
         settings, groups = step_settings(args, method), np.arange(num_groups)
-        step = create_step(args, network, method, settings, groups, num_groups)
+        step = create_step(args, network, method, settings, groups, num_groups, ALONE)
         return network, normalize, step
 
     name = variant(args.method, args.distribution_agnostic)

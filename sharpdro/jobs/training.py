@@ -6,69 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from dataset.filelists import FILELIST_DIR, find_lists
-from dataset.specs import DATASETS
+from dataset.filelists import FILELIST_DIR
 from sharpdro.device import select_device
-from sharpdro.errors import RunError
-from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import build_network, check_same, evaluating, making, open_log, recorded
+from sharpdro.jobs.beginning import begin, find_run, get_ready
+from sharpdro.jobs.shared import build_network, evaluating, recorded
 from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
-from sharpdro.tensorboard import convert_tables, event_file, require_tensorboardx
-
-
-def settle_lists(args, log):
-    """Where the lists lie that say which image belongs where; None without any.
-
-    A run that is taken up goes by the lists that it has kept, and by its own -n.
-    """
-    spec = DATASETS[args.dataset]
-    if not spec.class_names:
-        return None
-    kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
-    if log.exists() and find_lists(kept):
-        if args.num_per_class is None:
-            args.num_per_class = log.read_settings()["num_per_class"]
-        return kept
-    if not find_lists(folder):
-        args.num_per_class = args.num_per_class or spec.num_per_class
-        return None
-    if args.num_per_class is not None:
-        raise RunError(
-            f"-n does not go with the lists in {folder}: leave it out, or move them away"
-        )
-    return folder
-
-
-def read_data(args, lists):
-    """The data that the settings ask for."""
-    from dataset.prepare_dataset import prepare_dataset
-
-    with interruptible():
-        return prepare_dataset(
-            DATASETS[args.dataset],
-            args.data_dir,
-            args.corruption,
-            None if lists else args.num_per_class,
-            args.num_severity,
-            args.seed,
-            num_val=args.num_val,
-            num_test=args.num_test,
-            filelist_dir=lists,
-            **making(args),
-        )
-
-
-def check_pretrained(args):
-    """Refuse weights that do not fit before anything long starts."""
-    from sharpdro.pretrained import load_pretrained
-
-    load_pretrained(build_network(args)[0], args.pretrained)
-
-
-def check_resumable(args, log):
-    """Refuse to go on with a run that has kept nothing to go on from."""
-    if not args.save_last:
-        raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
+from sharpdro.team import is_scheduler, schedule
+from sharpdro.tensorboard import convert_tables, event_file
 
 
 def make_plan(args, steps):
@@ -97,29 +41,6 @@ def make_plan(args, steps):
     )
 
 
-def count_images(args):
-    """The number of training images, before they are read; None where lists say which they are."""
-    from dataset.poisson import severity_counts
-
-    if args.num_per_class is None:
-        return None
-    per_class = severity_counts(args.num_per_class, args.num_severity).sum()
-    return DATASETS[args.dataset].num_classes * int(per_class)
-
-
-def count_steps(args, num_images):
-    """Full batches in the training set."""
-    from dataset.pipeline import steps_per_epoch
-
-    steps = steps_per_epoch(num_images, args.batch_size)
-    if steps == 0:
-        raise RunError(
-            f"-b {args.batch_size} is more than the {num_images} training images: lower -b"
-            + (" or raise -n" if args.num_per_class else "")
-        )
-    return steps
-
-
 def events(args, plan, log):
     """Where the rows of a run's tables go besides, as a context."""
     if not args.tensorboard:
@@ -132,7 +53,7 @@ def step_settings(args, method):
     return {key: getattr(args, key) for key in METHODS[method].step_settings}
 
 
-def create_step(args, network, method, settings, groups, num_groups):
+def create_step(args, network, method, settings, groups, num_groups, team):
     """A method's training step, with its optimizer; `groups` are those of the training images."""
     from sharpdro.guard import create_loss_scaler
     from sharpdro.optimizer import create_sgd
@@ -143,10 +64,11 @@ def create_step(args, network, method, settings, groups, num_groups):
         settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
     if args.amp_level != "O0":
         settings = {**settings, "loss_scaler": create_loss_scaler()}
-    return create_train_step(method, network, optimizer, num_groups, **settings)
+    exchange = team.exchange(args.local_perturbation)
+    return create_train_step(method, network, optimizer, num_groups, exchange=exchange, **settings)
 
 
-def train_network(args, plan, log, data, method, sampler, settings, num_inferred=None):
+def train_network(args, team, plan, log, data, method, sampler, settings, num_inferred=None):
     """Train one network from scratch, or go on with what the log's folder has of it.
 
     Its groups are the severities, unless a number of inferred ones is given.
@@ -166,16 +88,17 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
     if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
         log.say(load_pretrained(network, args.pretrained))
     network = ms.amp.auto_mixed_precision(network, args.amp_level)
-    measure = Evaluator(network, normalize)
+    measure = Evaluator(network, normalize, team)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = num_inferred or args.num_severity + 1
     with events(args, plan, log) as on_rows:
         Trainer(
             plan,
-            create_step(args, network, method, settings, data.train.groups, num_groups),
+            create_step(args, network, method, settings, data.train.groups, num_groups, team),
             normalize,
             batches=lambda epoch: training_batches(
-                data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler
+                *(data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler),
+                *(team.rank, team.size),
             ),
             evaluate=lambda split: for_each_severity(
                 measure, split, sets[split], **evaluating(args)
@@ -184,6 +107,7 @@ def train_network(args, plan, log, data, method, sampler, settings, num_inferred
             settings=recorded(args),
             num_severities=args.num_severity + 1,
             are_groups_inferred=num_inferred is not None,
+            team=team,
             on_rows=on_rows,
         ).train()
     return measure
@@ -199,7 +123,7 @@ def first_stage_of(args):
     return FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
 
 
-def run_first_stage(args, plan, log, data):
+def run_first_stage(args, team, plan, log, data):
     """Train by ERM and learn from it what the second stage is to train on.
 
     Returns:
@@ -217,14 +141,14 @@ def run_first_stage(args, plan, log, data):
 
     def predict():
         log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
-        measure = train_network(args, plan, part, data, "erm", sampler, {})
+        measure = train_network(args, team, plan, part, data, "erm", sampler, {})
         every = every_row(data.train)
         (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
         return logits
 
     if args.tensorboard and (part.folder / stage.file).exists():  # nothing will be trained
         convert_tables(part.folder, part.events)
-    train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say)
+    train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say, team)
     log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
     return train, stage.num_inferred
 
@@ -239,34 +163,35 @@ def tell_finished(args, log, name):
     print(f"finished already: {log.folder}")
 
 
+def train_stages(args, team, log, data, name, steps):
+    """Train by a method, after its first stage if it has one."""
+    plan, num_inferred = make_plan(args, steps), None
+    if METHODS[name].stage_settings:
+        chosen, num_inferred = run_first_stage(args, team, plan, log, data)
+        data = replace(data, train=chosen)
+    settings = step_settings(args, name)
+    for key, value in settings.items():
+        if key.endswith("_warmup") and value >= steps * args.total_epoch:
+            log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
+    train_network(args, team, plan, log, data, name, args.sampler, settings, num_inferred)
+
+
 def train(args):
     """Train by one method."""
+    if args.distributed and is_scheduler():
+        select_device("CPU")
+        schedule()
+        return
     name = variant(args.method, args.distribution_agnostic)
-    if args.tensorboard:
-        require_tensorboardx()
-    log = open_log(args, name)
-    lists = settle_lists(args, log)
-    if log.exists():
-        check_same(log, recorded(args))
+    log, lists = find_run(args, name)
     if log.is_finished():
         tell_finished(args, log, name)
         return
-    if log.exists():
-        check_resumable(args, log)
-    expected = count_images(args)
-    if expected is not None:
-        count_steps(args, expected)  # refused at once where there is no step
-    device = select_device(args.device_target)
-    if args.data_sink and device == "CPU":
-        raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
-    if args.pretrained and not log.exists():
-        check_pretrained(args)
-    data = read_data(args, lists)
-    steps = count_steps(args, len(data.train.labels))
+    device, data, steps = get_ready(args, log, lists)
 
-    from sharpdro.environment import describe_data, describe_environment
+    from sharpdro.environment import describe_data
 
-    log.open(recorded(args), describe_environment(device))
+    team, log = begin(args, log, device)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
@@ -274,12 +199,6 @@ def train(args):
             log.say(f"which photograph belongs where is said by the lists in {lists}")
         if args.tensorboard:
             log.say(f"for TensorBoard: tensorboard --logdir {log.events}")
-        plan, num_inferred = make_plan(args, steps), None
-        if METHODS[name].stage_settings:
-            chosen, num_inferred = run_first_stage(args, plan, log, data)
-            data = replace(data, train=chosen)
-        settings = step_settings(args, name)
-        for key, value in settings.items():
-            if key.endswith("_warmup") and value >= steps * args.total_epoch:
-                log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
-        train_network(args, plan, log, data, name, args.sampler, settings, num_inferred)
+        if args.distributed:
+            log.say(f"{team.size} processes, {args.batch_size // team.size} images of a batch each")
+        train_stages(args, team, log, data, name, steps)

@@ -3,6 +3,7 @@
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from sharpdro.exchange import Exchange
 from sharpdro.group_weights import initial_weights
 from sharpdro.perturbation import global_norm
 
@@ -16,6 +17,8 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: number of groups G; groups are 0 … G−1.
         group_sizes: the groups' training images; an empty group starts with weight 0.
         loss_scaler: keeps small gradients from vanishing in float16, see `guard`; None: float32.
+        exchange: with the other processes of a distributed run, whose images are then a part of
+            the batch that labels and groups are of; None: there are none.
     """
 
     uses_group_weights = False
@@ -28,10 +31,12 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: int,
         group_sizes=None,
         loss_scaler: ms.amp.LossScaler | None = None,
+        exchange: Exchange | None = None,
     ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
         self.loss_scaler = loss_scaler
+        self.exchange = exchange
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
             Tensor(initial_weights(num_groups, group_sizes)),
@@ -45,10 +50,14 @@ class TrainStep(nn.TrainOneStepCell):
 
         What is scaled on the way is not scaled any more in what it returns.
         """
-        scaler = self.loss_scaler
-        if scaler is None:
-            return ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+        differentiate = ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+        if self.loss_scaler is not None:
+            differentiate = self._scaled(objective, self.loss_scaler)
+        if self.exchange is not None and not self.exchange.sums_late:
+            differentiate = self._summed(differentiate, self.exchange)
+        return differentiate
 
+    def _scaled(self, objective, scaler):
         def scaled(*inputs):
             value, *others = objective(*inputs)
             return scaler.scale(value), *others
@@ -61,9 +70,18 @@ class TrainStep(nn.TrainOneStepCell):
 
         return differentiate
 
+    def _summed(self, differentiate_own, exchange):
+        def differentiate(*inputs):
+            outputs, gradients = differentiate_own(*inputs)
+            return outputs, exchange.sum(gradients)
+
+        return differentiate
+
     def forward(self, images, labels):
         """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""
         logits = self.network(images)
+        if self.exchange is not None:
+            logits = self.exchange.gather(logits)
         return logits, ops.cross_entropy(logits, labels, reduction="none")
 
     def weighted_loss(self, images, labels, weights):
@@ -78,6 +96,8 @@ class TrainStep(nn.TrainOneStepCell):
 
     def descend(self, gradients, after=None):
         """One step of the optimizer, once `after` has been computed."""
+        if self.exchange is not None and self.exchange.sums_late:
+            gradients = self.exchange.sum(gradients)
         return self.optimizer(gradients if after is None else ops.depend(gradients, after))
 
 

@@ -1,0 +1,147 @@
+"""The processes of a run: one alone, or several that MindSpore's launcher msrun has started."""
+
+import os
+import zlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from sharpdro.errors import RunError
+from sharpdro.exchange import Exchange
+
+LAUNCH = "msrun --worker_num=N --local_worker_num=N --join=True main.py --distributed …"
+
+
+class Alone:
+    """A run of one process."""
+
+    rank, size, is_first = 0, 1, True
+
+    def exchange(self, sums_late: bool) -> Exchange | None:
+        """What a training step needs to be a part of the whole; None alone."""
+        return None
+
+    def gather(self, mine: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, (size, …); float32 or int32, of one shape."""
+        return mine[None]
+
+    def average(self, parameters: Iterable) -> None:
+        """Give parameters the mean of the processes' values."""
+
+    def first_does(self, work: Callable[[], object]) -> None:
+        """Let the first process work while the others wait.
+
+        Raises:
+            RunError: in all processes, if the work fails.
+        """
+        work()
+
+    def check_equal(self, what: str, number: int) -> None:
+        """See that all processes have the same int32.
+
+        Raises:
+            RunError: they have not.
+        """
+
+    def check_same(self, parameters: Iterable, when: str) -> None:
+        """See that all processes have the same parameters, bit by bit.
+
+        Raises:
+            RunError: they have not.
+        """
+
+
+ALONE = Alone()
+
+
+class Team(Alone):
+    """A run of several processes, this being one of them."""
+
+    def __init__(self):
+        from mindspore import communication, ops
+
+        communication.init()
+        self.rank, self.size = communication.get_rank(), communication.get_group_size()
+        self.is_first = self.rank == 0
+        self._all_gather = ops.AllGather()
+
+    def exchange(self, sums_late: bool) -> Exchange:
+        return Exchange(self.rank, self.size, sums_late)
+
+    def gather(self, mine: np.ndarray) -> np.ndarray:
+        from mindspore import Tensor
+
+        return self._all_gather(Tensor(mine[None])).asnumpy()
+
+    def average(self, parameters: Iterable) -> None:
+        from mindspore import Tensor
+
+        for parameter in parameters:
+            mean = self.gather(parameter.asnumpy()).mean(0, dtype=np.float64)
+            parameter.set_data(Tensor(mean.astype(np.float32)))
+
+    def first_does(self, work: Callable[[], object]) -> None:
+        failure = None
+        if self.is_first:
+            try:
+                work()
+            except (RunError, OSError) as error:
+                failure = error
+        if self.gather(np.array([failure is not None], np.int32))[0, 0]:
+            raise failure or RunError("the first process stopped, see its message")
+
+    def check_equal(self, what: str, number: int) -> None:
+        found = self.gather(np.array([number], np.int32))[:, 0]
+        if (found != found[0]).any():
+            raise RunError(
+                f"{what} differs between the processes ({', '.join(map(str, found))}): let all of "
+                f"them see the same --log_dir and --data_dir"
+            )
+
+    def check_same(self, parameters: Iterable, when: str) -> None:
+        value = 0
+        for parameter in parameters:
+            value = zlib.crc32(np.ascontiguousarray(parameter.asnumpy()), value)
+        self.check_equal(f"the checksum of the parameters {when}", value - 2**31)
+
+
+def is_scheduler() -> bool:
+    """Whether msrun has started this process to bring the others together, not to train."""
+    return os.environ.get("MS_ROLE") == "MS_SCHED"
+
+
+def schedule() -> None:
+    """Bring the others together, and stay until they have ended.
+
+    Raises:
+        RunError: one of them is gone.
+    """
+    from mindspore import communication
+
+    try:
+        communication.init()
+    except RuntimeError as error:
+        raise RunError(str(error).strip().splitlines()[0]) from error
+
+
+def check_launch(is_distributed: bool, batch_size: int) -> None:
+    """See that msrun has started this process if, and only if, the run is to be distributed.
+
+    Raises:
+        RunError: it has not, or batches cannot be shared out evenly.
+    """
+    launched = int(os.environ.get("MS_WORKER_NUM", "0")) if "RANK_ID" in os.environ else 0
+    if is_distributed and not launched:
+        raise RunError(f"--distributed needs MindSpore's launcher: {LAUNCH}")
+    if launched > 1 and not is_distributed:
+        raise RunError(f"msrun has started {launched} processes: add --distributed")
+    if launched and batch_size % launched:
+        raise RunError(
+            f"-b {batch_size} cannot be shared out evenly among {launched} processes: choose a "
+            f"multiple of {launched}"
+        )
+
+
+def join(is_distributed: bool) -> Alone:
+    """The processes of this run, once all of them are there."""
+    return Team() if is_distributed else ALONE

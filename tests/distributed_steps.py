@@ -1,0 +1,114 @@
+"""Run by msrun in several processes, see test_distributed.py: steps together and alone."""
+
+import json
+import sys
+from pathlib import Path
+
+from sharpdro.errors import RunError  # first: sets the environment
+
+# isort: split
+import numpy as np
+from mindspore import Tensor, nn
+
+from sharpdro.device import select_device
+from sharpdro.guard import Guard
+from sharpdro.optimizer import create_sgd
+from sharpdro.team import is_scheduler, join, schedule
+from sharpdro.train_step import create_train_step
+
+METHODS = {
+    "sharpdro": {"absent_groups": "ema", "rho": 0.5},
+    "sharpdro_agnostic": {"rho": 0.5},
+    "groupdro": {"step_size": 0.5},
+    "vrex": {"vrex_beta": 2.0, "vrex_warmup": 1},
+    "irm": {"irm_lambda": 2.0, "irm_warmup": 1},
+}
+BATCH_SIZE, NUM_GROUPS = 12, 4
+
+
+class Network(nn.Cell):
+    """Two layers without batch norm, whose statistics differ between parts of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Dense(12, 7)
+        self.classifier = nn.Dense(7, 3)
+
+    def construct(self, images):
+        hidden = self.hidden(images.reshape((images.shape[0], -1)))
+        return self.classifier(hidden / (1 + hidden * hidden))
+
+
+def make_step(method, exchange):
+    rng, network = np.random.default_rng(1), Network()
+    for parameter in network.get_parameters():
+        parameter.set_data(Tensor(rng.normal(0, 0.5, parameter.shape).astype("float32")))
+    optimizer = create_sgd(network.trainable_params(), 0.1, 0.9, 0.02)
+    settings = METHODS[method]
+    return create_train_step(method, network, optimizer, NUM_GROUPS, exchange=exchange, **settings)
+
+
+def batches(count):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        images = rng.normal(0, 1, (BATCH_SIZE, 3, 2, 2)).astype("float32")
+        yield images, *(rng.integers(0, n, BATCH_SIZE).astype("int32") for n in (3, NUM_GROUPS))
+
+
+def train(step, part, count=4):
+    """Parameters and all outputs of some steps."""
+    outputs = []
+    for images, *others in batches(count):
+        found = step(Tensor(images[part]), *map(Tensor, others))
+        outputs += [output.asnumpy().astype("float64") for output in found]
+    return {p.name: p.asnumpy() for p in step.get_parameters()}, outputs
+
+
+def distance(a, b):
+    """The largest difference, relative to the largest value of its array."""
+    return max(float(np.abs(x - y).max() / (np.abs(x).max() + 1e-12)) for x, y in zip(a, b))
+
+
+def main(folder, *methods):
+    select_device("CPU")
+    if is_scheduler():
+        return schedule()
+    team = join(True)
+    size = BATCH_SIZE // team.size
+    own = slice(team.rank * size, (team.rank + 1) * size)
+    found = {}
+    for method in methods:
+        step = make_step(method, team.exchange(False))
+        expected, alone = train(make_step(method, None), slice(None))
+        parameters, together = train(step, own)
+        team.check_same(step.get_parameters(), method)
+        found[method] = [
+            distance(expected.values(), parameters.values()),
+            distance(alone, together),
+        ]
+    found["rank"], found["size"] = team.rank, team.size
+
+    # A step that is not finite in one process is taken back in all; local perturbations differ.
+    late = make_step("sharpdro", team.exchange(True))
+    parameters, _ = train(late, own)
+    team.check_same(late.get_parameters(), "with local perturbations")
+    expected, _ = train(make_step("sharpdro", None), slice(None))
+    found["local"] = distance(expected.values(), parameters.values())
+    guard = Guard(late)
+    ((images, labels, groups),) = batches(1)
+    images[0] = np.nan  # of the first process
+    found["happened"] = bool(guard(Tensor(images[own]), Tensor(labels), Tensor(groups))[-1])
+    now = [p.asnumpy() for p in late.get_parameters()]
+    found["unchanged"] = distance(parameters.values(), now) == 0
+
+    gathered = team.gather(np.full((2, 3), team.rank, np.int32))
+    found["gathered"] = gathered[:, 0, 0].tolist()
+    try:
+        team.check_equal("the rank", team.rank)
+    except RunError as error:
+        found["differs"] = str(error)
+    (Path(folder) / f"{team.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
