@@ -3,11 +3,14 @@
 import os
 import zlib
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sharpdro.errors import RunError
-from sharpdro.exchange import Exchange
+
+if TYPE_CHECKING:
+    from sharpdro.exchange import Exchange
 
 LAUNCH = "msrun --worker_num=N --local_worker_num=N --join=True main.py --distributed …"
 
@@ -17,7 +20,7 @@ class Alone:
 
     rank, size, is_first = 0, 1, True
 
-    def exchange(self, sums_late: bool) -> Exchange | None:
+    def exchange(self, sums_late: bool) -> "Exchange | None":
         """What a training step needs to be a part of the whole; None alone."""
         return None
 
@@ -65,7 +68,9 @@ class Team(Alone):
         self.is_first = self.rank == 0
         self._all_gather = ops.AllGather()
 
-    def exchange(self, sums_late: bool) -> Exchange:
+    def exchange(self, sums_late: bool) -> "Exchange":
+        from sharpdro.exchange import Exchange
+
         return Exchange(self.rank, self.size, sums_late)
 
     def gather(self, mine: np.ndarray) -> np.ndarray:

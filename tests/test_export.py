@@ -87,7 +87,10 @@ def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
     assert f"order: {' '.join(classes) or 'cifar10' + chr(39) + 's labels 0 … 9'}\n" in said
 
 
-@pytest.mark.parametrize(("name", "side"), [("wideresnet", 32), ("resnet18", 64)])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("wideresnet", 32), pytest.param("resnet18", 64, marks=pytest.mark.slow)],
+)
 def test_mindir_takes_any_number_of_images(checkpoints, tmp_path, capsys, name, side):
     path, file = checkpoints / f"{name}.ckpt", tmp_path / "ein Nètz.mindir"
     assert export.main([str(path), "-o", str(file)]) == 0

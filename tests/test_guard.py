@@ -102,7 +102,9 @@ def test_networks_in_float16_keep_their_parameters(level):
     np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("level", ["auto", "O2", "O3"])
+@pytest.mark.parametrize(
+    "level", ["O2", *(pytest.param(level, marks=pytest.mark.slow) for level in ("auto", "O3"))]
+)
 def test_steps_in_float16_come_to_about_the_same(level):
     exact = make_step("sharpdro")
     network = SmallNetwork()

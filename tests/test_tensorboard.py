@@ -41,7 +41,8 @@ def expected_events(folder, steps_per_epoch=STEPS):
 
     for row in rows(folder / "train.csv"):
         step = (int(row.pop("epoch")) - 1) * steps_per_epoch + int(row.pop("step"))
-        for name in ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second"):
+        of_all = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
+        for name in (*of_all, "skipped_steps"):
             add(f"train/{name}", step, row.pop(name))
         add("score/spearman", step, row.pop("score_spearman", ""))
         for column, cell in row.items():
@@ -100,7 +101,7 @@ def test_first_stage_is_a_run_of_its_own(run, tmp_path):
         assert events_in(folder / "tensorboard" / part) == expected_events(folder / part)
 
 
-@pytest.mark.parametrize("from_the_start", [True, False])
+@pytest.mark.parametrize("from_the_start", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_killed_and_resumed(data_dir, tmp_path, from_the_start):
     """Neither gaps nor doubles, also if the flag is given at --resume alone."""
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--data_dir", str(data_dir)]
