@@ -1,6 +1,8 @@
 """Fetching a dataset's official archive and unpacking what is wanted of it."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import http.client
 import os
@@ -24,7 +26,7 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     """Make sure that `folder` exists, from the archive lying beside it or from the network.
 
     Nothing appears under its final name before it is complete and its checksum is right. An
-    interrupted download goes on where it stopped.
+    interrupted download goes on where it stopped. Of several processes one works, the others wait.
 
     Args:
         archive: what to fetch; it is kept beside `folder`.
@@ -37,11 +39,26 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     """
     if folder.is_dir():
         return
-    path = folder.parent / archive.file_name
-    if not has_archive(archive, folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _download(archive, path, show_progress)
-    _unpack(path, folder, files)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.parent):
+        if folder.is_dir():  # another process was at it
+            return
+        path = folder.parent / archive.file_name
+        if not has_archive(archive, folder):
+            _download(archive, path, show_progress)
+        _unpack(path, folder, files)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path):
+    """Let one process at a time into the block."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # there are file systems without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def has_archive(archive: Archive, folder: Path) -> bool:

@@ -129,13 +129,18 @@ def schedule() -> None:
         raise RunError(str(error).strip().splitlines()[0]) from error
 
 
+def is_follower() -> bool:
+    """Whether msrun has started this process as another than the first that trains."""
+    return "MS_ROLE" in os.environ and os.environ.get("RANK_ID") != "0"
+
+
 def check_launch(is_distributed: bool, batch_size: int) -> None:
     """See that msrun has started this process if, and only if, the run is to be distributed.
 
     Raises:
         RunError: it has not, or batches cannot be shared out evenly.
     """
-    launched = int(os.environ.get("MS_WORKER_NUM", "0")) if "RANK_ID" in os.environ else 0
+    launched = int(os.environ.get("MS_WORKER_NUM", "0")) if "MS_ROLE" in os.environ else 0
     if is_distributed and not launched:
         raise RunError(f"--distributed needs MindSpore's launcher: {LAUNCH}")
     if launched > 1 and not is_distributed:

@@ -1,5 +1,7 @@
 """MindSpore in graph mode on the CPU, with the settings that main.py gives it."""
 
+import gc
+
 import fake_cifar
 import pytest
 from running import Runner
@@ -19,6 +21,12 @@ def data_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data_dir, tmp_path_factory):
     return Runner(data_dir, tmp_path_factory.mktemp)
+
+
+@pytest.fixture(autouse=True)
+def no_old_graphs():
+    """See `train_network`: what other tests left behind would have every graph compiled twice."""
+    gc.collect()
 
 
 # Files that take longest go first, so that no worker is left alone with one at the end.

@@ -75,6 +75,20 @@ def test_fetches_checks_and_unpacks_what_is_wanted(tmp_path, server):
     assert names(tmp_path / "data") == ["archive.tar.gz", "folder"]
 
 
+def test_several_at_once_fetch_it_once(tmp_path, server):
+    def fetch():
+        ensure_unpacked(archive(server), tmp_path / "folder", FILES, False)
+
+    threads = [threading.Thread(target=fetch) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Handler.requests == [None]
+    assert names(tmp_path) == ["archive.tar.gz", "folder"]
+    assert names(tmp_path / "folder") == FILES
+
+
 def test_existing_folder_needs_no_network(tmp_path):
     (tmp_path / "folder").mkdir()
     ensure_unpacked(archive("http://127.0.0.1:1/"), tmp_path / "folder", FILES, False)

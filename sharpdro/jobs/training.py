@@ -1,6 +1,7 @@
 """The job of training: one run, from its settings to its tables."""
 
 import contextlib
+import gc
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +12,7 @@ from sharpdro.device import select_device
 from sharpdro.jobs.beginning import begin, find_run, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
 from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
-from sharpdro.team import is_scheduler, schedule
+from sharpdro.team import is_follower, is_scheduler, schedule
 from sharpdro.tensorboard import convert_tables, event_file
 
 
@@ -84,6 +85,9 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
     from sharpdro.run_log import LAST_CHECKPOINT
     from sharpdro.trainer import Trainer
 
+    # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
+    # step, MindSpore forgets their number and compiles this one again.
+    gc.collect()
     network, normalize = build_network(args)
     if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
         log.say(load_pretrained(network, args.pretrained))
@@ -178,14 +182,15 @@ def train_stages(args, team, log, data, name, steps):
 
 def train(args):
     """Train by one method."""
-    if args.distributed and is_scheduler():
-        select_device("CPU")
-        schedule()
-        return
     name = variant(args.method, args.distribution_agnostic)
     log, lists = find_run(args, name)
     if log.is_finished():
-        tell_finished(args, log, name)
+        if not is_follower():
+            tell_finished(args, log, name)
+        return
+    if is_scheduler():
+        select_device("CPU")
+        schedule()
         return
     device, data, steps = get_ready(args, log, lists)
 
