@@ -29,6 +29,10 @@ def no_old_graphs():
     gc.collect()
 
 
+def pytest_collection_finish():
+    gc.freeze()  # so that what is there by now is not looked through for every test
+
+
 # Files that take longest go first, so that no worker is left alone with one at the end.
 LONGEST = (
     *("test_main.py", "test_resume.py", "test_two_stages.py", "test_datasets.py", "test_guard.py"),

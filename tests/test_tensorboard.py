@@ -101,7 +101,8 @@ def test_first_stage_is_a_run_of_its_own(run, tmp_path):
         assert events_in(folder / "tensorboard" / part) == expected_events(folder / part)
 
 
-@pytest.mark.parametrize("from_the_start", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("from_the_start", [True, False])
 def test_killed_and_resumed(data_dir, tmp_path, from_the_start):
     """Neither gaps nor doubles, also if the flag is given at --resume alone."""
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--data_dir", str(data_dir)]

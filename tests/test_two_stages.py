@@ -70,6 +70,7 @@ def test_error_set_is_what_the_first_stage_gets_wrong(run):
     assert (found == wrong)[margin > 1e-3].all() and 0 < wrong.sum() < 120
 
 
+@pytest.mark.slow
 def test_killed_in_either_stage_resumes_to_the_same_bits(run, tmp_path):
     """SIGKILL in both stages of EIIL, each followed by --resume; against an undisturbed run."""
     flags = ["--method", "eiil", "--eiil_epochs", "3", "--total_epoch", "3", "--log_train", "1"]
