@@ -2,33 +2,46 @@
 
 Besides the network's parameters under their own names (so that `mindspore.load_checkpoint` and
 `load_param_into_net` work on them) a file holds the optimizer's state, the group weights, the
-number of finished epochs and the settings of the run.
+number of finished epochs, the settings of the run and, where it was stopped inside an epoch, what
+that epoch had come to.
 """
 
+import contextlib
 import json
+import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mindspore as ms
 from mindspore import Parameter, nn
 
+from corruptions.files import naming
 from sharpdro.errors import RunError
-from sharpdro.run_log import LAST_CHECKPOINT, epochs_of
+from sharpdro.run_log import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, epochs_of
 
-_EPOCH, _SETTINGS = "finished_epoch", "settings_json"
+_EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters by name, number of finished epochs, settings of the run."""
+    """Parameters by name, number of finished epochs, settings of the run, its unfinished epoch."""
 
     parameters: dict[str, Parameter]
     epoch: int
     settings: dict
+    unfinished: dict = field(default_factory=dict)
 
 
-def save(path: Path, cell: nn.Cell, epoch: int, settings: dict) -> None:
+def save(
+    path: Path,
+    cell: nn.Cell,
+    epoch: int,
+    settings: dict,
+    unfinished: dict | None = None,
+    previous: Path | None = None,
+) -> None:
     """Write all parameters of the cell; the file appears only once it is complete and on disk.
 
     Args:
@@ -36,17 +49,39 @@ def save(path: Path, cell: nn.Cell, epoch: int, settings: dict) -> None:
         cell: the training step (everything needed to go on) or the network.
         epoch: number of finished epochs.
         settings: of the run, JSON-serialisable.
+        unfinished: what the next epoch has come to, JSON-serialisable; None: nothing.
+        previous: where to move the file that is there.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed then.
     """
-    partial = path.with_name(f".{path.stem}.partial.ckpt")
-    partial.unlink(missing_ok=True)
     extra = {_EPOCH: epoch, _SETTINGS: json.dumps(settings)}
+    if unfinished is not None:
+        extra[_UNFINISHED] = json.dumps(unfinished)
     parameters = [{"name": p.name, "data": p} for p in cell.get_parameters()]
-    ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
-    # MindSpore makes its files read-only, which would forbid opening them to flush.
-    partial.chmod(0o644)
-    with open(partial, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with naming(path), _partial(path) as partial:
+        ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
+        # MindSpore makes its files read-only, which would forbid opening them to flush.
+        partial.chmod(0o644)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
+        os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """Where to write a checkpoint first; nothing is left there, and MindSpore logs nothing."""
+    partial = path.with_name(f".{path.stem}.partial.ckpt")
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # MindSpore reports what it raises, too
+    try:
+        yield partial
+    finally:
+        logging.disable(disabled)
+        for rest in (partial, partial.with_suffix(".tmp")):  # MindSpore's own partial file
+            rest.unlink(missing_ok=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -66,33 +101,55 @@ def load(path: Path) -> Checkpoint:
     try:
         content = ms.load_checkpoint(str(path), crc_check=True)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
+        unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason})"
         ) from error
-    return Checkpoint(content, epoch, settings)
+    return Checkpoint(content, epoch, settings, unfinished)
 
 
-def load_last(folder: Path) -> Checkpoint | None:
-    """The checkpoint of a run's last finished epoch; None where no epoch was finished.
+def load_last(
+    folder: Path, say: Callable[[str], object] = lambda text: None
+) -> tuple[Checkpoint, Path] | None:
+    """What a run goes on from: its last checkpoint, or the one before if that is damaged.
+
+    Args:
+        folder: the run's.
+        say: called with a text if it is the one before.
+
+    Returns:
+        The checkpoint and its file; None where nothing was saved yet.
 
     Raises:
         RunError: the run cannot go on, because a file is missing or damaged.
     """
-    path = folder / LAST_CHECKPOINT
+    last, previous = folder / LAST_CHECKPOINT, folder / PREVIOUS_CHECKPOINT
     tables = [folder / name for name in ("train.csv", "val.csv", "test.csv")]
-    if not path.exists():
+    if not last.exists() and not previous.exists():
         if any(epoch > 1 for table in tables for epoch in epochs_of(table)):
             raise RunError(
-                f"{path} is missing, so the run cannot be resumed: choose another --desc, "
+                f"{last} is missing, so the run cannot be resumed: choose another --desc, "
                 f"or delete {folder} to start again"
             )
         return None
     for table in tables:
         if not table.exists():
             raise RunError(f"{table} is missing: restore it, or choose another --desc")
-    return load(path)
+    try:
+        return load(last), last
+    except RunError as error:
+        problem = error
+    try:
+        stored = load(previous)
+    except RunError as error:
+        raise RunError(
+            f"the run cannot be resumed: {problem}, and {error}: restore one of them, choose "
+            f"another --desc, or delete {folder} to start again"
+        ) from error
+    say(f"{problem}: going on from the one before, {previous}")
+    return stored, previous
 
 
 def restore(cell: nn.Cell, checkpoint: Checkpoint, path: Path) -> None:

@@ -1,7 +1,7 @@
 """How batches get to the device: handed over step by step, or fetched by it from a queue."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 
 import mindspore as ms
 import numpy as np
@@ -26,9 +26,9 @@ class HostFeed:
         self._graph = graph
         self._batches = batches
 
-    def steps(self, epoch: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
-        """Severities (B,) and the graph's outputs, step by step."""
-        for images, labels, groups, severities in self._batches(epoch):
+    def steps(self, epoch: int, done: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
+        """Severities (B,) and the graph's outputs, step by step, after those done already."""
+        for images, labels, groups, severities in islice(self._batches(epoch), done, None):
             yield severities, self._graph(Tensor(images), Tensor(labels), Tensor(groups))
 
 
@@ -45,17 +45,17 @@ class SinkFeed:
         self._total_epoch = total_epoch
         self._sunk = None
 
-    def steps(self, epoch: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
-        """Severities (B,) and the graph's outputs, step by step; all epochs from the first on."""
+    def steps(self, epoch: int, done: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
+        """As of `HostFeed`; after the first call all epochs and their steps in turn."""
         if self._sunk is None:
             epochs = range(epoch, self._total_epoch + 1)
-            source = _AllBatches(self._batches, epochs, self._steps_per_epoch)
+            source = _AllBatches(self._batches, epochs, self._steps_per_epoch, done)
             columns = list(Batch._fields)
             dataset = ms.dataset.GeneratorDataset(
                 source, columns, shuffle=False, num_parallel_workers=1
             )
             self._sunk = ms.data_sink(self._run, dataset)
-        for _ in range(self._steps_per_epoch):
+        for _ in range(done, self._steps_per_epoch):
             severities, outputs = self._sunk()
             yield severities.asnumpy(), outputs
 
@@ -64,15 +64,19 @@ class SinkFeed:
 
 
 class _AllBatches:
-    """The batches of several epochs as one: MindSpore iterates more often than it takes epochs."""
+    """The batches of several epochs as one: MindSpore iterates more often than it takes epochs.
 
-    def __init__(self, batches: Batches, epochs: range, steps_per_epoch: int):
+    The first of them is begun after the steps that are done.
+    """
+
+    def __init__(self, batches: Batches, epochs: range, steps_per_epoch: int, done: int):
         self._batches = batches
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
+        self._done = done
 
     def __len__(self):
-        return len(self._epochs) * self._steps_per_epoch
+        return len(self._epochs) * self._steps_per_epoch - self._done
 
     def __iter__(self):
-        return chain.from_iterable(map(self._batches, self._epochs))
+        return islice(chain.from_iterable(map(self._batches, self._epochs)), self._done, None)

@@ -1,6 +1,7 @@
 """--dry_run: what a run would find, make and take, and what is wrong; nothing is written."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from corruptions.errors import DataError
@@ -11,7 +12,7 @@ from sharpdro.checkpoint import load, load_last, restore
 from sharpdro.errors import RunError
 from sharpdro.methods import FIRST_STAGE_FOLDER
 from sharpdro.program import readable
-from sharpdro.run_log import LAST_CHECKPOINT, RunLog
+from sharpdro.run_log import RunLog
 from sharpdro.time_estimate import (
     Done,
     Stage,
@@ -65,12 +66,15 @@ class Report:
             raise RunError(f"the run could not start: {many}, named above")
 
 
-def find_progress(folder: Path, first_stage_file: str | None) -> tuple[Done, Done | None]:
+def find_progress(
+    folder: Path, first_stage_file: str | None, say: Callable[[str], object]
+) -> tuple[Done, Done | None]:
     """What is finished of a run: of its last stage, and of a first one.
 
     Args:
         folder: the run's.
         first_stage_file: what the first stage leaves at its end; None: there is no such stage.
+        say: called with what is wrong, but does not keep the run from going on.
 
     Returns:
         The second is None where the first stage is over, or there is none.
@@ -80,30 +84,39 @@ def find_progress(folder: Path, first_stage_file: str | None) -> tuple[Done, Don
     """
     first = folder / FIRST_STAGE_FOLDER
     if first_stage_file is None or (first / first_stage_file).exists():
-        return _done(folder), None
-    return _done(folder), _done(first)
+        return _done(folder, say), None
+    return _done(folder, say), _done(first, say)
 
 
-def _done(folder):
-    stored = load_last(folder)
-    return Done(stored.epoch, folder / LAST_CHECKPOINT) if stored else Done()
+def _done(folder, say):
+    found = load_last(folder, say)
+    if found is None:
+        return Done()
+    stored, path = found
+    return Done(stored.epoch, path, stored.unfinished.get("step", 0))
 
 
 def describe_progress(
     report: Report, log: RunLog, is_resumed: bool, first_stage_file: str | None
 ) -> tuple[Done, Done | None]:
     """Say which directory a run would write, and how far it has come there."""
-    found = report.attempt(find_progress, log.folder, first_stage_file) if is_resumed else None
+    found = None
+    if is_resumed:
+        tell = partial(report.say, "run")
+        found = report.attempt(find_progress, log.folder, first_stage_file, tell)
     if found is None:
         is_there = "exists already" if log.exists() else "new"
         report.say("run", f"{log.folder}: {is_there}")
         return Done(), None if first_stage_file is None else Done()
     last, first = found
-    where = f"epoch {last.epochs}"
+    done = last if first is None else first
+    where = f"epoch {done.epochs}"
     if first is not None:
-        where = f"epoch {first.epochs} of the first stage"
+        where += " of the first stage"
     elif first_stage_file is not None:
         where += " of the second stage"
+    if done.steps:
+        where += f" and {done.steps} steps of the next"
     report.say("run", f"{log.folder}: would be resumed after {where}")
     return found
 

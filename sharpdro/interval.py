@@ -5,6 +5,11 @@ import time
 import numpy as np
 from scipy.stats import spearmanr
 
+_SUMS = (
+    *("steps", "_skipped_steps", "_gradient_norm", "_counts", "_losses", "_correct", "_weights"),
+    *("_severities", "_scores"),
+)
+
 
 class Interval:
     """Sums over the steps since the last `row`.
@@ -54,6 +59,16 @@ class Interval:
         """Add one step that was taken back: it counts for nothing but the time."""
         self._skipped_steps += 1
         self._time(num_images)
+
+    def state(self) -> dict[str, list]:
+        """The sums, for JSON; the time is no part of them."""
+        return {name: np.asarray(getattr(self, name)).tolist() for name in _SUMS}
+
+    def restore(self, state: dict[str, list]) -> None:
+        """Go on from what `state` has given."""
+        for name in _SUMS:
+            setattr(self, name, np.asarray(state[name]))
+        self._severities, self._scores = list(self._severities), list(self._scores)
 
     def _time(self, num_images):
         self._timed_images += num_images

@@ -15,7 +15,8 @@ from corruptions.files import check_writable
 from sharpdro.errors import RunError
 
 SUMMARY = "summary.json"
-LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
+BEST_CHECKPOINT = "best.ckpt"
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
 
@@ -95,6 +96,11 @@ def until_epoch(epoch: int) -> Callable[[str], bool]:
     return lambda line: epoch_of(line) <= epoch
 
 
+def until_step(epoch: int, step: int) -> Callable[[str], bool]:
+    """Which lines of train.csv are of finished epochs, or of the next one's finished steps."""
+    return lambda line: tuple(map(int, line.split(",", 2)[:2])) <= (epoch + 1, step)
+
+
 def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     if not path.exists():
@@ -165,16 +171,19 @@ class RunLog:
         """
         check_writable(self.folder)
 
-    def open(self, settings: dict, environment: dict) -> None:
-        """Make the directory, or take up the one that is there, and record what is about to be.
+    def lock(self) -> None:
+        """Make the directory if need be, and keep other processes out of it.
 
-        The directory stays locked until `close`, or the end of the process.
+        Until `close`, or the end of the process.
 
         Raises:
             RunError: another process is at work in it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
+
+    def open(self, settings: dict, environment: dict) -> None:
+        """Record in the directory, which is locked, what is about to be done."""
         content = {"settings": settings, "environment": environment}
         if self.settings_path.exists():
             content = self._read()

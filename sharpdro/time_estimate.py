@@ -16,8 +16,9 @@ from dataset.specs import DatasetSpec
 from dataset.survey import Sizes
 from sharpdro.evaluate import Evaluator
 from sharpdro.interrupts import check_interrupts
+from sharpdro.plan import Plan
 from sharpdro.train_step import TrainStep
-from sharpdro.trainer import Plan, TrainingGraph
+from sharpdro.trainer import TrainingGraph
 
 # Steps that are timed: so many, or fewer where these take longer than so many seconds.
 MAX_STEPS, MIN_STEPS, SECONDS = 20, 3, 15
@@ -110,10 +111,11 @@ def _random_images(spec, num_images):
 
 @dataclass(frozen=True)
 class Done:
-    """What is finished of a training: epochs, and the checkpoint of the last one, if any."""
+    """What is finished of a training: epochs, steps of the next, and their checkpoint, if any."""
 
     epochs: int = 0
     checkpoint: Path | None = None
+    steps: int = 0
 
 
 @dataclass(frozen=True)

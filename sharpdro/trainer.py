@@ -1,35 +1,34 @@
 """The epoch loop: train, evaluate, write down, save."""
 
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import mindspore as ms
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from sharpdro import checkpoint
 from sharpdro.batch_norm import running_statistics
 from sharpdro.feeding import Batches, HostFeed, SinkFeed
 from sharpdro.finiteness import Finiteness
 from sharpdro.guard import Guard
-from sharpdro.interrupts import check_interrupts
+from sharpdro.interrupts import Terminated, check_interrupts
 from sharpdro.interval import Interval, train_columns, weight_columns
+from sharpdro.plan import Plan
 from sharpdro.run_log import (
-    BEST_CHECKPOINT,
     EVALUATION_COLUMNS,
     LAST_CHECKPOINT,
     NoTable,
     RunLog,
     Table,
     until_epoch,
+    until_step,
 )
+from sharpdro.saving import Saver
 from sharpdro.scores import Score
 from sharpdro.summary import (
     accuracy_table,
-    best_epoch,
     evaluation_rows,
     read_evaluations,
     write_summary,
@@ -48,38 +47,6 @@ class TrainingGraph(nn.Cell):
 
     def construct(self, images, labels, groups):
         return self.step(self.normalize(images), labels, groups)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long to train, how often to look, what to keep.
-
-    Args:
-        total_epoch: number of epochs.
-        steps_per_epoch: batches in one.
-        learning_rate: of an epoch 1 … total_epoch.
-        log_train: steps per line of train.csv.
-        eval_every: epochs per evaluation; the last epoch is always evaluated.
-        best_metric: see `summary.best_epoch`.
-        save_step: epochs per numbered checkpoint; 0: none.
-        save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
-        show_progress: draw a progress bar.
-        on_nan: one of `finiteness.ON_NAN`.
-        data_sink: let the device fetch its batches from a queue.
-    """
-
-    total_epoch: int
-    steps_per_epoch: int
-    learning_rate: Callable[[int], float]
-    log_train: int
-    eval_every: int
-    best_metric: str
-    save_step: int
-    save_last: bool
-    save_best: bool
-    show_progress: bool
-    on_nan: str = "stop"
-    data_sink: bool = False
 
 
 class Trainer:
@@ -130,29 +97,28 @@ class Trainer:
         self._evaluate = evaluate
         self._log = log
         self._team = team
-        self._settings = settings
+        self._saver = Saver(plan, self._cell, log, settings)
         self._on_rows = on_rows
         num_weights = step.num_groups if step.uses_group_weights else 0
         weights = weight_columns(num_weights, are_groups_inferred)
         self._columns = train_columns(num_severities, weights, step.has_scores)
         self._interval = Interval(num_severities, weights, step.has_scores)
 
-    def _path(self, name: str) -> Path:
-        return self._log.folder / name
-
     def train(self) -> dict:
-        """Train from the last finished epoch on; returns the content of summary.json.
+        """Train from the last checkpoint on; returns the content of summary.json.
 
         Raises:
             RunError: the loss is no longer a finite number.
         """
-        finished = self._resume()
-        self._team.check_equal("the last finished epoch", finished)
+        finished, self._done = self._saver.take_up(self._interval)
+        steps = finished * self._plan.steps_per_epoch + self._done
+        self._team.check_equal("the number of finished steps", steps)
         self._team.check_same(self._cell.get_parameters(), "at the beginning")
-        self._train_table = self._table("train.csv", self._columns, finished)
+        own, whole = until_step(finished, self._done), until_epoch(finished)
+        self._train_table = self._table("train.csv", self._columns, own)
         self._tables = {
-            "validation": self._table("val.csv", EVALUATION_COLUMNS, finished),
-            "test": self._table("test.csv", EVALUATION_COLUMNS, finished),
+            "validation": self._table("val.csv", EVALUATION_COLUMNS, whole),
+            "test": self._table("test.csv", EVALUATION_COLUMNS, whole),
         }
         if finished < self._plan.total_epoch:
             parameters = sum(p.size for p in self._step.parameters)
@@ -160,44 +126,55 @@ class Trainer:
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
             )
         for epoch in range(finished + 1, self._plan.total_epoch + 1):
-            started = time.perf_counter()
-            self._train_epoch(epoch)
-            self._team.average(running_statistics(self._step.network))
-            self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
-            for parameter in self._cell.get_parameters():
-                self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
-            self._log.say(
-                f"epoch {epoch}/{self._plan.total_epoch}: "
-                f"trained in {time.perf_counter() - started:.0f} s{self._finiteness.told()}"
-            )
-            if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
-                self._evaluate_epoch(epoch)
+            with self._saving_when_stopped(epoch):
+                self._train_epoch(epoch)
+                if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
+                    self._evaluate_epoch(epoch)
             if self._team.is_first:
-                self._save(epoch)
+                self._saver.save_epoch(epoch, read_evaluations(self._tables["validation"].path))
+            self._done = 0
         return self._summarize() if self._team.is_first else {}
 
-    def _table(self, name: str, columns: list[str], finished: int) -> Table | NoTable:
+    def _table(self, name: str, columns: list[str], keep) -> Table | NoTable:
         if not self._team.is_first:
             return NoTable()
-        return Table(self._path(name), columns, until_epoch(finished), partial(self._on_rows, name))
+        return Table(self._log.folder / name, columns, keep, partial(self._on_rows, name))
 
-    def _resume(self) -> int:
-        """Restore the last finished epoch, if there is one; returns its number."""
-        stored = checkpoint.load_last(self._log.folder)
-        if stored is None:
-            return 0
-        checkpoint.restore(self._cell, stored, self._path(LAST_CHECKPOINT))
-        done = stored.epoch == self._plan.total_epoch
-        self._log.say("finished already" if done else f"going on after epoch {stored.epoch}")
-        return stored.epoch
+    @contextlib.contextmanager
+    def _saving_when_stopped(self, epoch: int) -> Iterator[None]:
+        """Save an unfinished epoch when the user stops it.
+
+        But for several processes: they do not stop at the same step.
+        """
+        begun = self._done
+        try:
+            yield
+        except (KeyboardInterrupt, Terminated):
+            if self._plan.save_last and self._team.size == 1 and self._done > begun:
+                self._saver.save_unfinished(epoch, self._done, self._interval)
+            raise
 
     def _train_epoch(self, epoch: int) -> None:
+        """Make an epoch's steps, as far as they are not done yet."""
+        started = time.perf_counter()
+        self._make_steps(epoch)
+        self._team.average(running_statistics(self._step.network))
+        self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
+        for parameter in self._cell.get_parameters():
+            self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
+        self._log.say(
+            f"epoch {epoch}/{self._plan.total_epoch}: "
+            f"trained in {time.perf_counter() - started:.0f} s{self._finiteness.told()}"
+        )
+
+    def _make_steps(self, epoch: int) -> None:
         plan = self._plan
         rate = plan.learning_rate(epoch)
         self._step.optimizer.learning_rate.set_data(Tensor(rate, ms.float32))
         progress = tqdm(
-            self._feed.steps(epoch),
+            self._feed.steps(epoch, self._done),
             desc=f"epoch {epoch}/{plan.total_epoch}",
+            initial=self._done,
             total=plan.steps_per_epoch,
             unit="step",
             leave=False,
@@ -206,15 +183,16 @@ class Trainer:
         self._interval.start_clock()
         self._finiteness.start_epoch()
         with progress as bar:
-            for number, (severities, outputs) in enumerate(bar, 1):
+            for number, (severities, outputs) in enumerate(bar, self._done + 1):
                 self._take_down(epoch, number, severities, outputs)
-                check_interrupts()
                 if number % plan.log_train == 0 or number == plan.steps_per_epoch:
                     row = self._interval.row(epoch, number, rate)
                     self._train_table.append([row])
                     if row["loss"] is not None:
                         loss, accuracy = f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"
                         bar.set_postfix(loss=loss, accuracy=accuracy)
+                self._done = number
+                check_interrupts()
 
     def _take_down(self, epoch, number, severities, outputs) -> None:
         """See what a step came to."""
@@ -248,22 +226,6 @@ class Trainer:
         }
         seconds = time.perf_counter() - started
         self._log.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
-
-    def _save(self, epoch: int) -> None:
-        """Save what is wanted; last.ckpt comes last, as it declares the epoch finished."""
-        plan = self._plan
-        names = []
-        validation = read_evaluations(self._tables["validation"].path)
-        if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
-            names.append(BEST_CHECKPOINT)
-        if plan.save_step and epoch % plan.save_step == 0:
-            names.append(f"epoch_{epoch}.ckpt")
-        if plan.save_last:
-            names.append(LAST_CHECKPOINT)
-        for name in names:
-            checkpoint.save(self._path(name), self._cell, epoch, self._settings)
-        if validation:
-            write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
 
     def _summarize(self) -> dict:
         plan = self._plan

@@ -1,5 +1,7 @@
 """Checkpoints: everything comes back, damage is noticed."""
 
+import errno
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -100,3 +102,48 @@ def test_another_model_is_refused_untouched(saved):
     with pytest.raises(RunError, match=r"of another model: conv.weight has shape \(4, 3, 3, 3\)"):
         checkpoint.restore(step, checkpoint.load(saved[0]), saved[0])
     assert all(np.array_equal(before[name], value) for name, value in values(step).items())
+
+
+def run_folder(parent, contents):
+    """A run's directory with tables, and checkpoints of these contents."""
+    folder = parent / "run"
+    folder.mkdir()
+    for table in ("train.csv", "val.csv", "test.csv"):
+        (folder / table).write_text("epoch,step\n")
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_the_one_before_takes_the_place_of_a_damaged_one(saved, tmp_path):
+    good, said = saved[0].read_bytes(), []
+    contents = {"last.ckpt": _flip(good, 300), "previous.ckpt": good}
+    folder = run_folder(tmp_path, contents)
+    stored, path = checkpoint.load_last(folder, said.append)
+    assert stored.epoch == 7 and path == folder / "previous.ckpt"
+    (text,) = said
+    assert "last.ckpt is damaged" in text and f"going on from the one before, {path}" in text
+    assert {name: (folder / name).read_bytes() for name in contents} == contents
+
+
+def test_where_both_are_damaged_the_run_cannot_go_on(saved, tmp_path):
+    good = saved[0].read_bytes()
+    folder = run_folder(tmp_path, {"last.ckpt": b"", "previous.ckpt": good[:300]})
+    with pytest.raises(RunError, match=r"last.ckpt is empty, and .*previous.ckpt is damaged"):
+        checkpoint.load_last(folder)
+
+
+def test_one_that_cannot_be_written_leaves_what_was_there(saved, tmp_path, monkeypatch):
+    """As on a full disk, of which the operating system names no file."""
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(saved[0].read_bytes())
+
+    def fail(*_, **__):
+        (tmp_path / ".last.partial.tmp").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ms, "save_checkpoint", fail)
+    with pytest.raises(OSError, match=r"last.ckpt cannot be written: No space left on device"):
+        checkpoint.save(path, make_step(), 8, {}, previous=tmp_path / "previous.ckpt")
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert path.read_bytes() == saved[0].read_bytes()

@@ -1,5 +1,7 @@
 """A line of train.csv against sums by hand."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,26 @@ def test_skipped_steps_count_for_nothing_but_time():
     assert (row["skipped_steps"], row["loss"], row["gradient_norm"]) == (1, 2.0, 2.0)
     assert row["weight_1"] == 0.75 and row["images_per_second"] > 0
     assert list(row) == train_columns(2, weight_columns(2), has_scores=True)
+
+
+@pytest.mark.parametrize("has_scores", [True, False])
+def test_going_on_from_a_saved_state_changes_nothing(has_scores):
+    rng = np.random.default_rng(0)
+
+    def step():
+        severities, scores = rng.integers(0, 3, 7), rng.random(7).astype(np.float32)
+        weights = rng.random(3).astype(np.float32)
+        return severities, rng.random(7), rng.random(7) < 0.5, rng.random(), weights, scores
+
+    steps = [step() for _ in range(5)]
+    whole, begun, taken_up = (Interval(3, weight_columns(3), has_scores) for _ in range(3))
+    for interval, own in ((whole, steps), (begun, steps[:2])):
+        interval.skip(7)
+        for each in own:
+            interval.add(*each)
+    taken_up.restore(json.loads(json.dumps(begun.state())))
+    for each in steps[2:]:
+        taken_up.add(*each)
+    first, second = (interval.row(1, 6, 0.1) for interval in (whole, taken_up))
+    assert first["skipped_steps"] == 1 and first["count_0"] > 0
+    assert {**first, "images_per_second": 0} == {**second, "images_per_second": 0}

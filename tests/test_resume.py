@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, broken or there already."""
 
+import itertools
 import json
 import os
 import re
@@ -75,6 +76,7 @@ def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, na
     shutil.copytree(run(*ERM), folder)
     (folder / "summary.json").unlink()  # as of a run that is not finished
     (folder / name).unlink()
+    (folder / "previous.ckpt").unlink()
     before = {p.name: p.read_bytes() for p in folder.glob("*.c*")}
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2
     assert re.search(rf"{name} (is missing|cannot be read)", capsys.readouterr().err)
@@ -157,11 +159,7 @@ def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
 
     (expected,) = (tmp_path / "undisturbed").iterdir()
     assert "going on after epoch" in (folder / "log.txt").read_text()
-    for name in ("val.csv", "test.csv", "summary.json"):
-        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(weights(folder, name), weights(expected, name)), name
+    check_equal(folder, expected)
 
 
 def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path):
@@ -185,6 +183,53 @@ def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize(("calls", "epoch", "step"), [(2, 0, 2), (5, 1, 2), (7, 1, 3)])
+def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls, epoch, step):
+    """Ctrl-C after 2 of the first epoch's 3 steps, 2 of the second's, and while evaluating."""
+    counter = itertools.count(1)
+
+    def check():
+        if next(counter) == calls:
+            raise KeyboardInterrupt
+
+    own = (*ERM, "--log_dir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        for module in ("trainer", "evaluate"):
+            patch.setattr(f"sharpdro.{module}.check_interrupts", check)
+        assert run.code(*own) == 130
+    folder = tmp_path / run(*ERM).name
+    log = (folder / "log.txt").read_text()
+    assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
+    assert run.code(*own, "--resume") == 0
+    log = (folder / "log.txt").read_text()
+    assert f"going on after epoch {epoch} and {step} of the 3 steps of the next" in log
+    check_equal(folder, run(*ERM))
+
+
+def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
+    """And keeps that one until there is a good one again."""
+    finished = run(*ERM)
+    folder = tmp_path / finished.name
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    (folder / "last.ckpt").write_bytes((finished / "last.ckpt").read_bytes()[:-100])
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    log = (folder / "log.txt").read_text()
+    assert "last.ckpt is damaged" in log and "going on after epoch 1\n" in log
+    check_equal(folder, finished)
+    before = (finished / "previous.ckpt").read_bytes()
+    assert (folder / "previous.ckpt").read_bytes() == before
+
+
+def check_equal(folder, expected):
+    """See that a run has come to the same as another one."""
+    for name in ("val.csv", "test.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(weights(folder, name), weights(expected, name)), name
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1234])

@@ -77,10 +77,12 @@ def test_name():
 
 def test_directory_is_locked_while_it_is_open(tmp_path):
     first, second = RunLog(tmp_path / "a" / "b"), RunLog(tmp_path / "a" / "b")
+    first.lock()
     first.open({"lr": 1}, {"device": "CPU"})
     with pytest.raises(RunError, match="another process is at work in"):
-        second.open({"lr": 1}, {"device": "CPU"})
+        second.lock()
     first.close()
+    second.lock()
     second.open({"lr": 2}, {"device": "GPU"})
     second.close()
     content = json.loads(first.settings_path.read_text())

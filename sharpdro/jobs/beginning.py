@@ -1,11 +1,20 @@
 """How a training run begins: what is refused, what is read, who takes part."""
 
+from functools import partial
+
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import build_network, check_same, making, open_log, recorded
+from sharpdro.jobs.shared import (
+    build_network,
+    check_free,
+    check_same,
+    making,
+    open_log,
+    recorded,
+)
 from sharpdro.run_log import SilentLog
 from sharpdro.team import check_launch, join
 from sharpdro.tensorboard import require_tensorboardx
@@ -117,13 +126,22 @@ def get_ready(args, log, lists):
     return device, data, count_steps(args, len(data.train.labels))
 
 
+def _open(args, log, environment):
+    """Take the run's directory; another process may have worked in it since it was looked at."""
+    log.lock()
+    check_free(args, log)
+    if log.exists():
+        check_same(log, recorded(args))
+    log.open(recorded(args), environment)
+
+
 def begin(args, log, device):
     """Open the run's directory; returns the processes of the run and what this one writes to."""
     from sharpdro.environment import describe_environment
 
     team = join(args.distributed)
     environment = {**describe_environment(device), "processes": team.size}
-    team.first_does(lambda: log.open(recorded(args), environment))
+    team.first_does(partial(_open, args, log, environment))
     if not team.is_first:
         log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
     return team, log

@@ -10,7 +10,14 @@ from sharpdro.command_line import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import check_same, evaluating, making, open_log, recorded
+from sharpdro.jobs.shared import (
+    check_free,
+    check_same,
+    evaluating,
+    making,
+    open_log,
+    recorded,
+)
 
 # Of the checkpoint's file, in the settings.
 CHECKSUM = "checkpoint_crc32"
@@ -78,8 +85,10 @@ def evaluate(args):
             published_dir=args.published,
             **making(args),
         )
-    log.open(settings, describe_environment(device))
+    log.lock()
     with contextlib.closing(log):
+        check_free(args, log)
+        log.open(settings, describe_environment(device))
         measure_all(args, log, trained, sets)
     return log.folder
 

@@ -18,8 +18,8 @@ from sharpdro.tensorboard import convert_tables, event_file
 
 def make_plan(args, steps):
     """How long to train and what to keep."""
+    from sharpdro.plan import Plan
     from sharpdro.schedule import learning_rate_at
-    from sharpdro.trainer import Plan
 
     return Plan(
         total_epoch=args.total_epoch,
