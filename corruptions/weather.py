@@ -56,7 +56,7 @@ def frost(
         least = " × ".join(map(str, sizes.min(axis=0)))
         raise ValueError(
             f"images of {height} × {width} are larger than the pictures of frost, the smallest of "
-            f"which is {least} once shrunk to {scale} of its size"
+            f"which is {least} once shrunk to {scale} of its size: use larger ones (--frost_dir)"
         )
     # As published: the last possible place is never taken.
     rows, columns = (

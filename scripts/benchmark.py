@@ -37,6 +37,7 @@ PARTS = {
     "floor": ("floor", "a step of SharpDRO against oneDNN's own time in it"),
     "pytorch": ("pytorch", "a step of SharpDRO in PyTorch, where that is installed, against ours"),
     "input": ("inputs", "training batches"),
+    "distributed": ("distributed", "a step in several processes against one, a core each"),
     "evaluation": ("evaluation", "evaluation against the forward pass alone"),
     "start": ("start", "from the command to the first step"),
     "memory": ("memory", "memory of a run and of preparing CIFAR-10"),

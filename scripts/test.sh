@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Checks the code's style and runs the tests, two files at a time. --slow adds those that take
-# minutes; other arguments go to pytest.
+# minutes; --faults runs those alone that kill runs, fill disks and the like (another quarter of an
+# hour). Other arguments go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements-test.txt
 
-select="not slow"
+select="not slow and not faults"
 arguments=()
 for argument in "$@"; do
-    if [ "$argument" = --slow ]; then select=""; else arguments+=("$argument"); fi
+    case "$argument" in
+        --slow) select="not faults" ;;
+        --faults) select="faults" ;;
+        *) arguments+=("$argument") ;;
+    esac
 done
 
 ruff check .

@@ -92,7 +92,7 @@ def add_run_flags(add):
     )
     add("--desc", type=description, default="run", help=text)
     add("--log_dir", type=Path, default=Path("logs"), help="where run directories are made")
-    text = "continue the run of this name after its last finished epoch; start it if there is none"
+    text = "continue the run of this name after what is saved of it; start it if there is none"
     add("--resume", action="store_true", help=text)
     text = (
         "fixes split, initial weights, batches, augmentation; corrupted images are always the same"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable
+from corruptions.files import check_writable, naming, partial_path
 from sharpdro.errors import RunError
 
 SUMMARY = "summary.json"
@@ -26,13 +26,21 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that appears only once it is complete and on disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    """Write a text file that appears only once it is complete and on disk.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed then.
+    """
+    partial = partial_path(path)
+    try:
+        with naming(path), open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class Table:
@@ -74,9 +82,13 @@ class Table:
         return [",".join(row.get(name, "") for name in self._columns) + "\n" for row in rows]
 
     def append(self, rows: list[dict]) -> None:
-        """Add rows, by column name, and see them to disk."""
+        """Add rows, by column name, and see them to disk.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         cells = [[format_value(row[column]) for column in self._columns] for row in rows]
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
+        with naming(self.path), open(self.path, "a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(cells)
             file.flush()
             os.fsync(file.fileno())
@@ -264,12 +276,13 @@ class RunLog:
         try:
             yield
         except (RunError, OSError) as error:
-            self._note(f"error: {error}")
+            with contextlib.suppress(OSError):  # where there is no room for it
+                self._note(f"error: {error}")
             raise
 
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with open(self._text, "a", encoding="utf-8") as file:
+        with naming(self._text), open(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
 
 

@@ -28,7 +28,7 @@ class Saver:
         self._is_last_good = True  # or there is none
 
     def take_up(self, interval: Interval) -> tuple[int, int]:
-        """Restore what was saved last, if anything was.
+        """Restore what was saved last, if anything was; what a kill left half-written goes.
 
         Args:
             interval: gets the sums of the unfinished epoch.
@@ -39,6 +39,8 @@ class Saver:
         Raises:
             RunError: what was saved cannot be used.
         """
+        for half in self._log.folder.glob(".*.partial*"):
+            half.unlink(missing_ok=True)
         found = checkpoint.load_last(self._log.folder, self._log.say)
         if found is None:
             return 0, 0

@@ -83,3 +83,12 @@ def tree(folder):
         path.relative_to(folder): (path.stat().st_mtime_ns, path.is_file() and path.read_bytes())
         for path in sorted(folder.rglob("*"))
     }
+
+
+def check_equal(folder, expected):
+    """See that a run has come to the same as another one."""
+    for name in ("val.csv", "test.csv", "summary.json"):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
+    for name in ("last.ckpt", "best.ckpt"):
+        assert same_weights(weights(folder, name), weights(expected, name)), name

@@ -19,6 +19,7 @@ from running import (
     ROOT,
     TINY,
     begun_second_epoch,
+    check_equal,
     rows,
     same_weights,
     wait_until,
@@ -221,15 +222,6 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
     check_equal(folder, finished)
     before = (finished / "previous.ckpt").read_bytes()
     assert (folder / "previous.ckpt").read_bytes() == before
-
-
-def check_equal(folder, expected):
-    """See that a run has come to the same as another one."""
-    for name in ("val.csv", "test.csv", "summary.json"):
-        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
-    assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
-    for name in ("last.ckpt", "best.ckpt"):
-        assert same_weights(weights(folder, name), weights(expected, name)), name
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1234])

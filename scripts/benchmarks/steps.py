@@ -7,13 +7,17 @@ from benchmarks.made_up import NUM_GROUPS, made_up_batch
 from benchmarks.measuring import Options, Row, in_turns, ratio
 from dataset.specs import CIFAR10
 from sharpdro.device import select_device  # sets the environment before MindSpore is imported
+from sharpdro.team import ALONE
 
 # Passes over the network in one step.
 METHODS = {"erm": 1, "sam": 2, "groupdro": 1, "sharpdro_agnostic": 2, "sharpdro": 2}
 
 
-def step_timer(method, depth, widen_factor, batch_size):
-    """A function that does one step as `Trainer` does it and returns the seconds it took."""
+def step_timer(method, depth, widen_factor, batch_size, team=None):
+    """A function that does one step as `Trainer` does it and returns the seconds it took.
+
+    In a team, for which the device is selected already, the batch's images are shared out.
+    """
     import mindspore as ms
     from mindspore import Tensor
 
@@ -22,14 +26,19 @@ def step_timer(method, depth, widen_factor, batch_size):
     from sharpdro.train_step import create_train_step
     from sharpdro.trainer import TrainingGraph
 
-    select_device("CPU")
+    if team is None:
+        select_device("CPU")
+    team = team or ALONE
     ms.set_seed(0)
     network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor)
     optimizer = create_sgd(network.trainable_params(), 0.03, 0.9, 5e-4)
     method, _, agnostic = method.partition("_")
-    step = create_train_step(method, network, optimizer, NUM_GROUPS, bool(agnostic))
+    how = {"distribution_agnostic": bool(agnostic), "exchange": team.exchange(False)}
+    step = create_train_step(method, network, optimizer, NUM_GROUPS, **how)
     graph = TrainingGraph(normalize, step)
-    batch = made_up_batch(batch_size)
+    images, *others = made_up_batch(batch_size)
+    own = batch_size // team.size
+    batch = images[team.rank * own :][:own], *others
 
     def run():
         start = time.perf_counter()
