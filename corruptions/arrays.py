@@ -98,7 +98,8 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
         OSError: it cannot be read.
     """
     try:
-        return open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # what a header may declare
+            return open_memmap(path, mode="r")
     except OSError:
         raise
     except Exception as error:  # foreign bytes as a header can raise about anything

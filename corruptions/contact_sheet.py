@@ -67,7 +67,7 @@ def read_image(args):
             return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)), variant
     except FileNotFoundError:
         raise
-    except (OSError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoding foreign bytes can raise about anything
         raise DataError(f"{args.image} cannot be read as an image: {error}") from error
 
 

@@ -343,6 +343,10 @@ def _open_text(path: Path, mode: str):
     return open(path, mode, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
+
+
 def _read_records(path: Path) -> list[list[str]]:
     """The columns of each line: class/file, size, and perhaps why it was skipped."""
     array = path.with_name(path.name.removesuffix("_files.tsv") + ".npy")
@@ -352,6 +356,6 @@ def _read_records(path: Path) -> list[list[str]]:
             records = [line.split("\t") for line in file.read().split("\n")[:-1]]
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: {remedy}") from error
-    if not all(len(record) in (2, 3) and record[1].isdecimal() for record in records):
+    if not all(len(record) in (2, 3) and _is_size(record[1]) for record in records):
         raise DataError(f"{path} is damaged: {remedy}")
     return records

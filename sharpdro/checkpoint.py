@@ -102,7 +102,9 @@ def load(path: Path) -> Checkpoint:
         content = ms.load_checkpoint(str(path), crc_check=True)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
-    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        if not isinstance(settings, dict) or not isinstance(unfinished, dict):
+            raise ValueError("it holds no settings")
+    except Exception as error:  # foreign bytes can raise about anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason})"

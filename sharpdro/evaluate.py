@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from dataset.pipeline import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
+from sharpdro.losses import cross_entropy
 from sharpdro.scores import Score
 from sharpdro.team import ALONE, Alone
 
@@ -24,7 +25,7 @@ class EvaluationGraph(nn.Cell):
 
     def construct(self, images, labels):
         logits = self.network(self.normalize(images))
-        losses = ops.cross_entropy(logits, labels, reduction="none")
+        losses = cross_entropy(logits, labels)
         return losses, (logits.argmax(1).astype("int32") == labels).astype("float32"), logits
 
 

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from sharpdro.errors import RunError
-from sharpdro.run_log import EVALUATION_COLUMNS, Table
+from sharpdro.errors import RunError, reading
+from sharpdro.run_log import EVALUATION_COLUMNS, RESTORE, Table
 from sharpdro.scores import Score
 from sharpdro.summary import evaluation_rows, numbers_of
 
@@ -23,12 +23,12 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     found: dict[str, dict[str, dict]] = {}
     if not path.exists():
         return found
-    with open(path, encoding="utf-8", newline="") as file:
+    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
         whole = [line for line in file if line.endswith("\n")]
-    for row in csv.DictReader(whole):
-        if IMAGES in row:  # else of an earlier version, which is measured again
-            kept = {**numbers_of(row), IMAGES: row[IMAGES]}
-            found.setdefault(row["corruption"], {})[row["severity"]] = kept
+        for row in csv.DictReader(whole):
+            if IMAGES in row:  # else of an earlier version, which is measured again
+                kept = {**numbers_of(row), IMAGES: row[IMAGES]}
+                found.setdefault(row["corruption"], {})[row["severity"]] = kept
     return {name: scores for name, scores in found.items() if "worst" in scores}
 
 

@@ -57,13 +57,23 @@ def load_trained(path: Path) -> Trained:
     stored = checkpoint.load(path)
     settings = stored.settings
     try:
+        _check_size(settings, stored.parameters)
         spec = DATASETS[settings["dataset"]]
         network, normalize = create_network(
             settings["model"], spec, settings.get("depth"), settings.get("widen_factor")
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(
             f"checkpoint {path} is of a dataset or model that this program does not know ({error})"
         ) from error
     checkpoint.restore(network, stored, path)
     return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
+
+
+def _check_size(settings, parameters):
+    """See that no network is built which the file cannot hold, however large."""
+    widest = max((size for p in parameters.values() for size in p.shape), default=0)
+    most = {"depth": len(parameters), "widen_factor": widest}
+    for name, limit in most.items():
+        if not 0 <= (settings.get(name) or 0) <= limit:
+            raise ValueError(f"{name} {settings[name]}, which is not what it holds")

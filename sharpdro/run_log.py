@@ -12,11 +12,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from corruptions.files import check_writable, naming, partial_path
-from sharpdro.errors import RunError
+from sharpdro.errors import RunError, reading
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
+RESTORE = "restore it, or choose another --desc"
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
 
@@ -71,11 +72,14 @@ class Table:
         self._tell([line.rstrip("\n").split(",") for line in kept])
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
-        with open(self.path, encoding="utf-8", newline="") as file:
+        with (
+            reading(self.path, RESTORE),
+            open(self.path, encoding="utf-8", newline="") as file,
+        ):
             head, *lines = file.readlines() or [""]
-        columns = head.rstrip("\n").split(",")
-        whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
-        kept = [line for line in whole if keep(line)]
+            columns = head.rstrip("\n").split(",")
+            whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
+            kept = [line for line in whole if keep(line)]
         if columns == self._columns:
             return kept
         rows = (dict(zip(columns, line.rstrip("\n").split(","))) for line in kept)
@@ -117,7 +121,7 @@ def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
+    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
         return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
 
 
@@ -170,10 +174,8 @@ class RunLog:
         path = self.folder / SUMMARY
         if not path.exists():
             return False
-        try:
+        with reading(path, "delete it"):
             return json.loads(path.read_text(encoding="utf-8"))["finished"] is True
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read ({error}): delete it") from error
 
     def check_writable(self) -> None:
         """See that the directory can be made and written, without making it.
@@ -239,14 +241,9 @@ class RunLog:
         return self._read()["settings"]
 
     def _read(self) -> dict:
-        try:
+        with reading(self.settings_path, f"delete {self.folder} or choose another --desc"):
             content = json.loads(self.settings_path.read_text(encoding="utf-8"))
             return {**content, "settings": dict(content["settings"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.settings_path} cannot be read ({error}): "
-                f"delete {self.folder} or choose another --desc"
-            ) from error
 
     def keep(self, folder: str, texts: dict[str, str]) -> None:
         """Keep files in a folder of the run; a resumed run must have the same again.

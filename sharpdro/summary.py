@@ -7,8 +7,8 @@ import csv
 import json
 from pathlib import Path
 
-from sharpdro.errors import RunError
-from sharpdro.run_log import SUMMARY, write_atomically
+from sharpdro.errors import RunError, reading
+from sharpdro.run_log import RESTORE, SUMMARY, write_atomically
 from sharpdro.scores import Score, mean_score, worst_score
 
 BEST_METRICS = ("worst", "mean", "clean")
@@ -30,9 +30,13 @@ def evaluation_rows(epoch: int, scores: list[Score]) -> list[dict]:
 
 
 def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
-    """val.csv or test.csv as {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}."""
+    """val.csv or test.csv as {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
+
+    Raises:
+        RunError: it is not such a table.
+    """
     epochs: dict[int, dict[str, dict]] = {}
-    with open(path, encoding="utf-8", newline="") as file:
+    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             epochs.setdefault(int(row["epoch"]), {})[row["severity"]] = numbers_of(row)
     return epochs

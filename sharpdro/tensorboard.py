@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sharpdro.errors import RunError
+from sharpdro.errors import RunError, reading
+from sharpdro.run_log import RESTORE
 
 Rows = list[dict[str, str]]
 # The tables of a run and what their tags begin with.
@@ -119,13 +120,15 @@ def convert_tables(folder: Path, events: Path) -> None:
         events: folder of the event file.
 
     Raises:
-        OSError: a table is missing.
+        RunError: a table is missing or broken.
     """
     tables = {}
     for name in TABLES:
-        with open(folder / name, encoding="utf-8", newline="") as file:
+        path = folder / name
+        with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
             tables[name] = list(csv.DictReader(file))
-    steps_per_epoch = max(int(row["step"]) for row in tables["train.csv"])
+            if name == "train.csv":
+                steps_per_epoch = max(int(row["step"]) for row in tables[name])
     with event_file(events, steps_per_epoch) as write:
         for name, rows in tables.items():
             write(name, rows)

@@ -41,7 +41,9 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["cifar100", "imagenet30"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("cifar100", marks=pytest.mark.slow), "imagenet30"]
+)
 def trained(request, data_dir, tmp_path_factory):
     """The dataset's name and a run of two epochs on it."""
     logs = tmp_path_factory.mktemp("logs")

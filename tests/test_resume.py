@@ -116,6 +116,7 @@ def back_to_first_epoch(finished, parent):
     return folder
 
 
+@pytest.mark.slow
 def test_loss_scale_is_kept(run, tmp_path, monkeypatch):
     """It is found at the beginning, by skipped steps, and a resumed run goes on with it."""
     monkeypatch.setattr("sharpdro.guard._FIRST_SCALE", 2.0**19)
@@ -134,6 +135,7 @@ def test_loss_scale_is_kept(run, tmp_path, monkeypatch):
     assert (folder / "test.csv").read_bytes() == (finished / "test.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
     """SIGKILL in the second of four epochs, then --resume; against an undisturbed process.
 
@@ -186,7 +188,13 @@ def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path
         process.wait()
 
 
-@pytest.mark.parametrize(("calls", "epoch", "step"), [(2, 0, 2), (5, 1, 2), (7, 1, 3)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("calls", "epoch", "step"),
+    [pytest.param(2, 0, 2, marks=SLOW), (5, 1, 2), pytest.param(7, 1, 3, marks=SLOW)],
+)
 def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls, epoch, step):
     """Ctrl-C after 2 of the first epoch's 3 steps, 2 of the second's, and while evaluating."""
     counter = itertools.count(1)
@@ -224,8 +232,10 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
     assert (folder / "previous.ckpt").read_bytes() == before
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.1234])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "delay"),
+    [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.1234)],
+)
 def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
     command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]

@@ -67,7 +67,7 @@ def test_only_the_programs_of_corruptions_know_datasets():
     "module",
     [
         *("perturbation", "group_weights", "worst_case", "batch_norm", "state", "schedule"),
-        *("methods", "flatness/geometry"),
+        *("losses", "methods", "flatness/geometry"),
     ],
 )
 def test_formulas_import_none_of_their_siblings(module):

@@ -83,6 +83,7 @@ def test_scores_and_weights(run):
     assert weights == expected_events(weighted) and "group_weight/severity_2" in weights
 
 
+@pytest.mark.slow
 def test_first_stage_is_a_run_of_its_own(run, tmp_path):
     """Also where it was over before the flag was given."""
     flags = ("--method", "eiil", "--eiil_epochs", "1", "--eiil_steps", "5")

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
-from mindspore import ParameterTuple, Tensor, nn, ops
+from mindspore import ParameterTuple, Tensor, nn
 
 from dataset.pipeline import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
+from sharpdro.losses import cross_entropy
 
 
 class WeightedLoss(nn.Cell):
@@ -22,7 +23,7 @@ class WeightedLoss(nn.Cell):
 
     def construct(self, images, labels, weights):
         logits = self.network(self.normalize(images))
-        return (weights * ops.cross_entropy(logits, labels, reduction="none")).sum()
+        return (weights * cross_entropy(logits, labels)).sum()
 
 
 class WeightedLossGradient(nn.Cell):

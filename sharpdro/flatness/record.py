@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpdro.errors import RunError
+from sharpdro.errors import RunError, reading
 from sharpdro.run_log import format_value, write_atomically
 
 RECORD = "measurements.json"
@@ -46,13 +46,9 @@ class Record:
             self._content = self._read()
 
     def _read(self) -> dict:
-        try:
+        with reading(self._path, "delete it, or choose another --output"):
             content = json.loads(self._path.read_text(encoding="utf-8"))
             return {key: dict(content[key]) for key in self._content}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self._path} cannot be read ({error}): delete it, or choose another --output"
-            ) from error
 
     def check_same(self, settings: dict, checkpoints: dict[str, dict]) -> None:
         """Refuse to mix measurements of different kinds.

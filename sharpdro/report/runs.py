@@ -132,7 +132,7 @@ def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
         check(content)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
     return content
 

@@ -5,6 +5,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from sharpdro.exchange import Exchange
 from sharpdro.group_weights import initial_weights
+from sharpdro.losses import cross_entropy
 from sharpdro.perturbation import global_norm
 
 
@@ -82,7 +83,7 @@ class TrainStep(nn.TrainOneStepCell):
         logits = self.network(images)
         if self.exchange is not None:
             logits = self.exchange.gather(logits)
-        return logits, ops.cross_entropy(logits, labels, reduction="none")
+        return logits, cross_entropy(logits, labels)
 
     def weighted_loss(self, images, labels, weights):
         """Σ_i w_i ℓ_i, then the logits and ℓ."""
