@@ -204,7 +204,7 @@ def add_training_flags(add):
     text = (
         "with --distributed: each process perturbs along the gradient of its own images, not the "
         "whole batch's; one sum of gradients per step for two, and another method (m-sharpness, "
-        "Foret et al.); train.csv has the first process's gradient norm"
+        "Foret et al.); train.csv then has the norm of the first process's share of the gradient"
     )
     add("--local_perturbation", action="store_true", help=text)
     text = "of SGD, on every parameter"

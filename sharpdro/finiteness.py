@@ -68,7 +68,8 @@ class Finiteness:
         """Count a step that was taken back, or stop.
 
         Args:
-            is_overflow: whether a smaller loss scale may help, so that it is no NaN to stop at.
+            is_overflow: whether a smaller loss scale may help, so that it is no NaN to stop at,
+                unless it is the loss itself, which is not scaled.
 
         Raises:
             RunError: this is not to be skipped, or too many were.
@@ -76,7 +77,7 @@ class Finiteness:
         found = _not_finite(severities, losses, gradient_norm, weights)
         what, hint = found or ("the update", _RATE)
         where = f"{what} is no longer finite in epoch {epoch}, step {number}"
-        if self._on_nan == "stop" and not is_overflow:
+        if self._on_nan == "stop" and not (is_overflow and np.isfinite(losses).all()):
             self._stop(where, hint)
         self.skipped += 1
         self._in_a_row += 1

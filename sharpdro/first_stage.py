@@ -172,7 +172,7 @@ def learn_from_first_stage(
     """
     path = folder / stage.file
     is_found = path.exists()
-    team.check_equal(f"whether {path} is there", int(is_found))
+    team.check_equal(f"what they find at {path}", int(is_found), "let all see the same --log_dir")
     if not is_found:
         fixed = {"index": train.indices, "label": train.labels, "severity": train.severities}
         text = _as_csv({**fixed, **stage.find(predict(), train.labels)})

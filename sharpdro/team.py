@@ -1,6 +1,9 @@
 """The processes of a run: one alone, or several that MindSpore's launcher msrun has started."""
 
+import contextlib
+import ctypes
 import os
+import signal
 import zlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -12,7 +15,7 @@ from sharpdro.errors import RunError
 if TYPE_CHECKING:
     from sharpdro.exchange import Exchange
 
-LAUNCH = "msrun --worker_num=N --local_worker_num=N --join=True main.py --distributed …"
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 class Alone:
@@ -39,8 +42,13 @@ class Alone:
         """
         work()
 
-    def check_equal(self, what: str, number: int) -> None:
+    def check_equal(self, what: str, number: int, advice: str) -> None:
         """See that all processes have the same int32.
+
+        Args:
+            what: the number says.
+            number: of this process.
+            advice: what to do where they differ.
 
         Raises:
             RunError: they have not.
@@ -63,7 +71,15 @@ class Team(Alone):
     def __init__(self):
         from mindspore import communication, ops
 
-        communication.init()
+        _end_with_launcher()
+        try:
+            communication.init()
+        except RuntimeError as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+            raise RunError(
+                f"the processes did not find one another ({reason}): if another run uses the same "
+                f"port, choose another, PORT=… for scripts/distributed.sh, --master_port for msrun"
+            ) from error
         self.rank, self.size = communication.get_rank(), communication.get_group_size()
         self.is_first = self.rank == 0
         self._all_gather = ops.AllGather()
@@ -95,19 +111,24 @@ class Team(Alone):
         if self.gather(np.array([failure is not None], np.int32))[0, 0]:
             raise failure or RunError("the first process stopped, see its message")
 
-    def check_equal(self, what: str, number: int) -> None:
+    def check_equal(self, what: str, number: int, advice: str) -> None:
         found = self.gather(np.array([number], np.int32))[:, 0]
         if (found != found[0]).any():
-            raise RunError(
-                f"{what} differs between the processes ({', '.join(map(str, found))}): let all of "
-                f"them see the same --log_dir and --data_dir"
-            )
+            numbers = ", ".join(map(str, found))
+            raise RunError(f"{what} differ between the processes ({numbers}): {advice}")
 
     def check_same(self, parameters: Iterable, when: str) -> None:
-        value = 0
-        for parameter in parameters:
-            value = zlib.crc32(np.ascontiguousarray(parameter.asnumpy()), value)
-        self.check_equal(f"the checksum of the parameters {when}", value - 2**31)
+        arrays = (np.ascontiguousarray(parameter.asnumpy()) for parameter in parameters)
+        advice = "resume, and if it happens again, do without --distributed"
+        self.check_equal(f"the parameters {when}", checksum(*arrays), advice)
+
+
+def checksum(*contents) -> int:
+    """A checksum of buffers that fits into an int32."""
+    value = 0
+    for content in contents:
+        value = zlib.crc32(content, value)
+    return value - 2**31
 
 
 def is_scheduler() -> bool:
@@ -123,15 +144,22 @@ def schedule() -> None:
     """
     from mindspore import communication
 
+    _end_with_launcher()
     try:
         communication.init()
     except RuntimeError as error:
         raise RunError(str(error).strip().splitlines()[0]) from error
 
 
+def _end_with_launcher() -> None:
+    """Let the system end this process when msrun is gone, which is then not there to do it."""
+    with contextlib.suppress(OSError, AttributeError):  # no Linux
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def is_follower() -> bool:
     """Whether msrun has started this process as another than the first that trains."""
-    return "MS_ROLE" in os.environ and os.environ.get("RANK_ID") != "0"
+    return is_scheduler() or ("MS_ROLE" in os.environ and os.environ.get("RANK_ID") != "0")
 
 
 def check_launch(is_distributed: bool, batch_size: int) -> None:
@@ -142,9 +170,12 @@ def check_launch(is_distributed: bool, batch_size: int) -> None:
     """
     launched = int(os.environ.get("MS_WORKER_NUM", "0")) if "MS_ROLE" in os.environ else 0
     if is_distributed and not launched:
-        raise RunError(f"--distributed needs MindSpore's launcher: {LAUNCH}")
-    if launched > 1 and not is_distributed:
-        raise RunError(f"msrun has started {launched} processes: add --distributed")
+        raise RunError(
+            "--distributed needs MindSpore's launcher: scripts/distributed.sh N …, or msrun "
+            "--worker_num=N --local_worker_num=N --join=True main.py --distributed …"
+        )
+    if launched and not is_distributed:
+        raise RunError("msrun has started this process: add --distributed")
     if launched and batch_size % launched:
         raise RunError(
             f"-b {batch_size} cannot be shared out evenly among {launched} processes: choose a "

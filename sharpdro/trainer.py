@@ -112,7 +112,8 @@ class Trainer:
         """
         finished, self._done = self._saver.take_up(self._interval)
         steps = finished * self._plan.steps_per_epoch + self._done
-        self._team.check_equal("the number of finished steps", steps)
+        advice = "let all processes see the same --log_dir"
+        self._team.check_equal("the numbers of finished steps", steps, advice)
         self._team.check_same(self._cell.get_parameters(), "at the beginning")
         own, whole = until_step(finished, self._done), until_epoch(finished)
         self._train_table = self._table("train.csv", self._columns, own)

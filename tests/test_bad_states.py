@@ -164,7 +164,17 @@ NEW_RUNS = {
     "several processes, not distributed": (
         lambda state: launched(state, 2),
         "",
+        ["msrun has started this process: add --distributed"],
+    ),
+    "msrun's only process, not distributed": (
+        lambda state: launched(state, 1),
+        "",
         ["add --distributed"],
+    ),
+    "a device that knows no data sinking": (
+        lambda state: None,
+        "--device_target CPU --data_sink",
+        ["--data_sink needs a GPU or Ascend device"],
     ),
     "no photographs": (
         lambda state: (state.data / "ImageNet-30" / "train").mkdir(parents=True),

@@ -138,7 +138,7 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
         ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
         ("--frost_dir x", "--frost_dir goes with frost alone: leave it out"),
         ("--published x", "--published needs --eval_only"),
-        ("--distributed", "--distributed needs MindSpore's launcher: msrun"),
+        ("--distributed", "--distributed needs MindSpore's launcher: scripts/distributed.sh N"),
         ("--local_perturbation", "--local_perturbation needs --distributed"),
         (
             "--method groupdro --distributed --local_perturbation",

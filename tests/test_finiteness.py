@@ -62,3 +62,5 @@ def test_overflows_are_skipped_while_the_loss_scale_can_shrink():
     with pytest.raises(RunError, match="the gradient is no longer finite in epoch 1, step 1"):
         finiteness.skip(*found, is_overflow=False)
     assert finiteness.skipped == 1
+    with pytest.raises(RunError, match="the loss of severity 0 is no longer finite in epoch 1"):
+        finiteness.skip(1, 2, SEVERITIES, broken(0), np.inf, WEIGHTS, is_overflow=True)

@@ -1,10 +1,14 @@
 """How a training run begins: what is refused, what is read, who takes part."""
 
+import json
 from functools import partial
+
+import numpy as np
 
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
-from sharpdro.device import select_device
+from sharpdro.command_line import FREE_ON_RESUME
+from sharpdro.device import find_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import (
@@ -16,7 +20,7 @@ from sharpdro.jobs.shared import (
     recorded,
 )
 from sharpdro.run_log import SilentLog
-from sharpdro.team import check_launch, join
+from sharpdro.team import check_launch, checksum
 from sharpdro.tensorboard import require_tensorboardx
 
 
@@ -110,20 +114,30 @@ def find_run(args, name):
     return log, lists
 
 
-def get_ready(args, log, lists):
-    """The device, the data and the number of steps per epoch; what cannot be is refused early."""
+def check_possible(args, log):
+    """Refuse what can be told without data, so that all processes do, the scheduler too."""
     if log.exists():
         check_resumable(args, log)
     expected = count_images(args)
     if expected is not None:
-        count_steps(args, expected)  # refused at once where there is no step
-    device = select_device(args.device_target)
+        count_steps(args, expected)
+    check_device(args)
+
+
+def check_device(args):
+    """Refuse a device that is not there, or flags that it does not know; returns the device."""
+    device = find_device(args.device_target)
     if args.data_sink and device == "CPU":
         raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
+    return device
+
+
+def get_ready(args, log, lists):
+    """The data and the number of steps per epoch."""
     if args.pretrained and not log.exists():
         check_pretrained(args)
     data = read_data(args, lists)
-    return device, data, count_steps(args, len(data.train.labels))
+    return data, count_steps(args, len(data.train.labels))
 
 
 def _open(args, log, environment):
@@ -135,13 +149,27 @@ def _open(args, log, environment):
     log.open(recorded(args), environment)
 
 
-def begin(args, log, device):
-    """Open the run's directory; returns the processes of the run and what this one writes to."""
+def check_equal(args, team, data):
+    """See that all processes have the same settings and data."""
+    if team.size == 1:
+        return
+    own = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}
+    team.check_equal("the flags", checksum(json.dumps(own).encode()), "give all the same")
+    train, others = data.train, (data.validation, data.test)
+    some = np.linspace(0, len(train.labels) - 1, 100).astype(int)
+    arrays = [train.images[some], train.labels, train.severities, train.indices]
+    arrays += [array for each in others for array in (each.labels, each.indices)]
+    advice = "let all have the same --data_dir, or equal ones"
+    team.check_equal("the data", checksum(*map(np.ascontiguousarray, arrays)), advice)
+
+
+def begin(args, log, team, device, data):
+    """Open the run's directory; returns what this process writes to."""
     from sharpdro.environment import describe_environment
 
-    team = join(args.distributed)
+    check_equal(args, team, data)
     environment = {**describe_environment(device), "processes": team.size}
     team.first_does(partial(_open, args, log, environment))
     if not team.is_first:
         log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
-    return team, log
+    return log

@@ -8,6 +8,7 @@ from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.interrupts import interruptible
 from sharpdro.jobs.beginning import (
+    check_device,
     check_pretrained,
     check_resumable,
     count_steps,
@@ -39,9 +40,8 @@ def dry_run(args):
             report.close()
             return
         report.attempt(check_resumable, args, log)
-    device = report.attempt(select_device, args.device_target)
-    if device is None:
-        select_device("auto")
+    device = report.attempt(check_device, args)
+    select_device(device or "auto")
     if args.pretrained and not is_resumed:
         report.attempt(check_pretrained, args)
     stage = first_stage_of(args)
@@ -92,11 +92,14 @@ def describe_network(args, report):
 
 def describe_length(args, report, device, steps, sizes, stage, last, first):
     """Tell what is left to train, and on a device try it out to tell how long it would take."""
+    import mindspore as ms
+
     from sharpdro.findings import describe_steps, describe_time
     from sharpdro.time_estimate import stages_left
 
     def create(method, num_groups):
         network, normalize = build_network(args)
+        network = ms.amp.auto_mixed_precision(network, args.amp_level)
         settings, groups = step_settings(args, method), np.arange(num_groups)
         step = create_step(args, network, method, settings, groups, num_groups, ALONE)
         return network, normalize, step
@@ -106,6 +109,8 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
     plan = make_plan(args, steps)
     stages = stages_left(plan, sizes, eval_batch, last, first, name, stage, create)
     describe_steps(report, stages, steps)
+    if args.distributed:
+        report.say("processes", "the times below are those of one alone")
     if report.problems:
         report.say("time", "not measured, as the run could not start")
     elif device:

@@ -9,10 +9,10 @@ import numpy as np
 
 from dataset.filelists import FILELIST_DIR
 from sharpdro.device import select_device
-from sharpdro.jobs.beginning import begin, find_run, get_ready
+from sharpdro.jobs.beginning import begin, check_possible, find_run, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
 from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, variant
-from sharpdro.team import is_follower, is_scheduler, schedule
+from sharpdro.team import is_follower, is_scheduler, join, schedule
 from sharpdro.tensorboard import convert_tables, event_file
 
 
@@ -188,15 +188,19 @@ def train(args):
         if not is_follower():
             tell_finished(args, log, name)
         return
+    check_possible(args, log)
     if is_scheduler():
         select_device("CPU")
         schedule()
         return
-    device, data, steps = get_ready(args, log, lists)
+    device = select_device(args.device_target)
+    # Before anything that takes long or may fail, so that the others learn of a process that ends.
+    team = join(args.distributed)
+    data, steps = get_ready(args, log, lists)
 
     from sharpdro.environment import describe_data
 
-    team, log = begin(args, log, device)
+    log = begin(args, log, team, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
