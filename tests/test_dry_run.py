@@ -175,6 +175,10 @@ def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     log.close()
     assert len(problems) == 1 and "another process is at work in" in problems[0]
     (folder / "last.ckpt").unlink()
+    lines, problems = look(*flags, "--resume")
+    told = "last.ckpt does not exist: going on from the one before"
+    assert problems == [] and told in " ".join(lines["run"])
+    (folder / "previous.ckpt").unlink()
     _, problems = look(*flags, "--resume")
     assert len(problems) == 1 and "last.ckpt is missing" in problems[0]
 

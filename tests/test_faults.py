@@ -13,15 +13,15 @@ from pathlib import Path
 
 import fake_cifar
 import pytest
-from running import ERM, NAME, ROOT, TINY, check_equal, same_weights, wait_until, weights
+from running import NAME, ROOT, TINY, check_equal, same_weights, wait_until, weights
 
 from corruptions import manifest
 
 pytestmark = pytest.mark.faults
 
 KILLS = 20
-LONG = (*TINY, *ERM, "--total_epoch", "50", "--eval_every", "1", "--log_train", "2")
-RUN = NAME.format(method="erm")
+LONG = (*TINY, "--step_size", "0.5", "--total_epoch", "50", "--eval_every", "1", "--log_train", "2")
+RUN = NAME.format(method="sharpdro")
 FULL = "No space left on device"
 
 
