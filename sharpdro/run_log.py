@@ -240,6 +240,13 @@ class RunLog:
         """
         return self._read()["settings"]
 
+    def last_processes(self) -> int:
+        """By how many processes the run was begun or last taken up; errors as above."""
+        content = self._read()
+        with reading(self.settings_path, RESTORE):
+            last = [content.get("environment", {}), *content.get("resumed", [])][-1]
+            return int(last.get("processes", 1))
+
     def _read(self) -> dict:
         with reading(self.settings_path, f"delete {self.folder} or choose another --desc"):
             content = json.loads(self.settings_path.read_text(encoding="utf-8"))

@@ -82,11 +82,18 @@ def test_directory_is_locked_while_it_is_open(tmp_path):
     with pytest.raises(RunError, match="another process is at work in"):
         second.lock()
     first.close()
+    assert second.last_processes() == 1
     second.lock()
     second.open({"lr": 2}, {"device": "GPU"})
     second.close()
     content = json.loads(first.settings_path.read_text())
     assert content["settings"] == {"lr": 1} and content["resumed"] == [{"device": "GPU"}]
+    third = RunLog(tmp_path / "c")
+    for number in (3, 2):
+        third.lock()
+        third.open({}, {"processes": number})
+        third.close()
+        assert third.last_processes() == number
 
 
 def test_tables_that_do_not_agree(tmp_path):

@@ -169,7 +169,12 @@ def begin(args, log, team, device, data):
 
     check_equal(args, team, data)
     environment = {**describe_environment(device), "processes": team.size}
+    before = log.last_processes() if log.exists() else team.size
     team.first_does(partial(_open, args, log, environment))
     if not team.is_first:
         log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
+    if before != team.size:
+        log.say(
+            f"{before} processes until now, {team.size} from now on: batch norm sees other parts"
+        )
     return log
