@@ -92,3 +92,17 @@ def check_equal(folder, expected):
     assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
     for name in ("last.ckpt", "best.ckpt"):
         assert same_weights(weights(folder, name), weights(expected, name)), name
+
+
+def assert_refused(capsys, arguments, *texts):
+    """See that main.py answers with one line that holds the texts, and exit code 2."""
+    capsys.readouterr()
+    try:
+        code = main.main([*map(str, arguments)])
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
+    for text in texts:
+        assert text in error

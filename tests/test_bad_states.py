@@ -17,9 +17,7 @@ import numpy as np
 import pytest
 from networks import SmallNetwork
 from PIL import Image
-from running import ERM, ROOT, TINY, tree
-
-import main
+from running import ERM, ROOT, TINY, assert_refused, tree
 
 BATCH = "cifar-10-batches-py/data_batch_3"
 NOISE = "CIFAR-10-C/train/1/gaussian_noise.npy"
@@ -256,16 +254,7 @@ EVALUATIONS = {
 
 def check_refused(capsys, state, flags, texts):
     before = tree(state.tmp)
-    capsys.readouterr()
-    try:
-        code = main.main([*map(str, flags)])
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
-    for text in texts:
-        assert text in error
+    assert_refused(capsys, flags, *texts)
     assert tree(state.tmp) == before  # nothing is lost, nothing half-written
 
 

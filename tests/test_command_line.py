@@ -5,12 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from running import (
-    ROOT,
-    TINY,
-)
+from running import ROOT, TINY, assert_refused
 
-import main
 from sharpdro.command_line import create_parser
 
 BAD_VALUES = {
@@ -74,18 +70,6 @@ def test_every_flag_is_tried():
         for action in create_parser()._actions
     ]
     assert set(names) == BAD_VALUES.keys() | NO_BAD_VALUE
-
-
-def assert_refused(capsys, arguments, *texts):
-    try:
-        code = main.main(arguments)
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
-    for text in texts:
-        assert text in error
 
 
 @pytest.mark.parametrize(
