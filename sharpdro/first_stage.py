@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sharpdro.errors import RunError
 from sharpdro.interrupts import check_interrupts
+from sharpdro.reading import refusing
 from sharpdro.run_log import format_value, write_atomically
 from sharpdro.team import ALONE, Alone
 
@@ -220,14 +221,11 @@ def _read(path, stage, train):
         RunError: they cannot be read or do not fit the training set.
     """
     advice = "restore it, or delete it to have it made again"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+    with refusing(path, advice), open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
         table = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
         found = {k: v for k, v in table.items() if k not in ("index", "label", "severity")}
-        is_sound = stage.check(found)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise RunError(f"{path} cannot be read ({error!r}): {advice}") from error
+        is_sound = stage.check(found) and "index" in table
     if not is_sound or not np.array_equal(table["index"], train.indices):
         raise RunError(f"{path} does not fit the training set: {advice}")
     return found

@@ -57,6 +57,7 @@ def load_trained(path: Path) -> Trained:
     stored = checkpoint.load(path)
     settings = stored.settings
     try:
+        _check_size(settings, stored.parameters)
         spec = DATASETS[settings["dataset"]]
         network, normalize = create_network(
             settings["model"], spec, settings.get("depth"), settings.get("widen_factor")
@@ -67,3 +68,11 @@ def load_trained(path: Path) -> Trained:
         ) from error
     checkpoint.restore(network, stored, path)
     return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
+
+
+def _check_size(settings: dict, parameters: dict) -> None:
+    """Refuse settings of a network far larger than the parameters, before it is made."""
+    depth, widen_factor = settings.get("depth") or 0, settings.get("widen_factor") or 0
+    widths = (max(p.shape, default=0) for p in parameters.values() if hasattr(p, "shape"))
+    if depth > len(parameters) + 4 or widen_factor > max(widths, default=0):
+        raise ValueError(f"its parameters are not those of depth {depth}, width {widen_factor}")

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable
+from corruptions.files import check_writable, open_to_write
 from sharpdro.errors import RunError
+from sharpdro.reading import read_json, refusing
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "last.ckpt", "best.ckpt"
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
+_RESTORE = "restore it, or choose another --desc"
 
 
 def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:
@@ -27,7 +29,7 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that appears only once it is complete and on disk."""
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+    with open_to_write(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -62,11 +64,11 @@ class Table:
         self._tell([line.rstrip("\n").split(",") for line in kept])
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
-        with open(self.path, encoding="utf-8", newline="") as file:
+        with refusing(self.path, _RESTORE), open(self.path, encoding="utf-8", newline="") as file:
             head, *lines = file.readlines() or [""]
-        columns = head.rstrip("\n").split(",")
-        whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
-        kept = [line for line in whole if keep(line)]
+            columns = head.rstrip("\n").split(",")
+            whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
+            kept = [line for line in whole if keep(line)]
         if columns == self._columns:
             return kept
         rows = (dict(zip(columns, line.rstrip("\n").split(","))) for line in kept)
@@ -99,7 +101,7 @@ def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as file:
+    with refusing(path, _RESTORE), open(path, encoding="utf-8", newline="") as file:
         return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
 
 
@@ -152,10 +154,7 @@ class RunLog:
         path = self.folder / SUMMARY
         if not path.exists():
             return False
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))["finished"] is True
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{path} cannot be read ({error}): delete it") from error
+        return read_json(path, lambda content: content["finished"] is True, "delete it")
 
     def check_writable(self) -> None:
         """See that the directory can be made and written, without making it.
@@ -178,7 +177,7 @@ class RunLog:
         content = {"settings": settings, "environment": environment}
         if self.settings_path.exists():
             content = self._read()
-            content.setdefault("resumed", []).append(environment)
+            content["resumed"].append(environment)
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
 
     def check_unlocked(self) -> None:
@@ -218,14 +217,14 @@ class RunLog:
         return self._read()["settings"]
 
     def _read(self) -> dict:
-        try:
-            content = json.loads(self.settings_path.read_text(encoding="utf-8"))
-            return {**content, "settings": dict(content["settings"])}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.settings_path} cannot be read ({error}): "
-                f"delete {self.folder} or choose another --desc"
-            ) from error
+        def convert(content):
+            resumed = content.get("resumed", [])
+            if type(resumed) is not list:
+                raise ValueError("resumed is no list")
+            return {**content, "settings": dict(content["settings"]), "resumed": resumed}
+
+        advice = f"delete {self.folder} or choose another --desc"
+        return read_json(self.settings_path, convert, advice)
 
     def keep(self, folder: str, texts: dict[str, str]) -> None:
         """Keep files in a folder of the run; a resumed run must have the same again.
@@ -260,7 +259,7 @@ class RunLog:
 
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with open(self._text, "a", encoding="utf-8") as file:
+        with open_to_write(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
 
 

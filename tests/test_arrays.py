@@ -340,7 +340,10 @@ def _flip_a_bit(path):
         (lambda p: p.with_name(".fog.npy.partial").touch(), ".fog.npy.partial: being written, or"),
         (lambda p: p.with_name("labels.npy").unlink(), "train/2/labels.npy: missing"),
         (lambda p: np.save(p.with_name("labels.npy"), 1), "train/2/labels.npy: differs from"),
-        (lambda p: (p.unlink(), p.mkdir()), "train/2/gaussian_noise.npy: cannot be read: Is a dir"),
+        (
+            lambda p: (p.unlink(), p.mkdir()),
+            "train/2/gaussian_noise.npy: cannot be read: it is a folder",
+        ),
     ],
 )
 def test_verify_names_what_is_wrong(tmp_path, path, source, damage, text):
