@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from corruptions import corrupt, manifest
 from corruptions.errors import DataError
-from corruptions.files import check_space, complete, exclusive_partial
+from corruptions.files import check_file, check_space, complete, exclusive_partial
 from corruptions.frost_photographs import read_photographs
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.manifest import Recipe
@@ -82,12 +82,17 @@ def _check_labels(path: Path, labels: np.ndarray, array_name: str) -> None:
             f"{path} is missing, so the order of {array_name} cannot be checked: put it "
             f"there, or delete {array_name} to have both made anew"
         )
-    if not np.array_equal(open_npy(path), labels):
+    if not same_labels(open_npy(path), labels):
         raise DataError(
             f"{path} differs from the labels of the clean images: delete it if it alone is wrong; "
             f"if the arrays beside it are in another order or of another dataset, use another "
             f"folder, or delete {path.parent}"
         )
+
+
+def same_labels(found: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether an array from a file, of whatever type, holds these labels."""
+    return found.dtype.kind in "iu" and np.array_equal(found, labels)
 
 
 def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.ndarray:
@@ -97,11 +102,14 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
         DataError: it is not a whole .npy array.
         OSError: it cannot be read.
     """
+    check_file(path)
     try:
-        with np.errstate(over="ignore"):  # what a header may declare
+        with np.errstate(over="ignore"):  # of sizes that no file has
             return open_memmap(path, mode="r")
-    except OSError:
-        raise
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise DataError(f"{path} cannot be mapped ({error.strerror}): {remedy}") from error
     except Exception as error:  # foreign bytes as a header can raise about anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is not a whole .npy array ({reason}): {remedy}") from error

@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
-    *("Parser", "check_frost_dir", "count", "expand", "fail", "read_clean"),
+    *("Parser", "check_frost_dir", "count", "expand", "fail", "read_clean", "readable"),
     "replace_what_cannot_be_printed",
 ]
 
@@ -41,11 +41,27 @@ def replace_what_cannot_be_printed() -> None:
             stream.reconfigure(errors="replace")
 
 
+def readable(error: Exception) -> str:
+    """An error's text in one line; for those of the system the file and what is wrong with it.
+
+    What is quoted from files, and their names, may hold line breaks and worse for a terminal.
+    """
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """The text with backslashes for what cannot be printed."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Parser(argparse.ArgumentParser):
     """Answers bad usage in one line."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
 
 
 def count(text: str) -> int:
@@ -69,5 +85,5 @@ def check_frost_dir(parser: Parser, frost_dir: Path | None, names: list[str]) ->
 
 def fail(parser: argparse.ArgumentParser, error: Exception) -> int:
     """Report what the user can mend, in one line; returns the exit code."""
-    print(f"{parser.prog}: error: {error}", file=sys.stderr)
+    print(f"{parser.prog}: error: {readable(error)}", file=sys.stderr)
     return 2

@@ -21,6 +21,7 @@ from corruptions.command_line import (
     read_clean,
 )
 from corruptions.errors import DataError
+from corruptions.photographs import opened_photograph
 
 SIDES = {"cifar": 32, "imagenet64": 64}
 _GAP, _FONT_SIZE = 4, 16
@@ -62,12 +63,10 @@ def read_image(args):
         return images[args.index], args.variant or spec.variant
     variant = args.variant or "cifar"
     try:
-        with Image.open(args.image) as image:
+        with opened_photograph(args.image) as image:
             size = SIDES[variant], SIDES[variant]
             return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)), variant
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # decoding foreign bytes can raise about anything
+    except DataError as error:
         raise DataError(f"{args.image} cannot be read as an image: {error}") from error
 
 

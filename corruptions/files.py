@@ -7,7 +7,30 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+
+def check_file(path: Path) -> None:
+    """See that what lies under a name is a file: reading a pipe or a device may never end.
+
+    Raises:
+        OSError: it is something else; nothing at all is fine.
+    """
+    if path.exists() and not path.is_file():
+        problem = "it is a folder, pipe or device, not a file: put the file there"
+        raise OSError(errno.EINVAL, problem, str(path))
+
+
+def open_to_write(path: Path, mode: str, **how) -> IO:
+    """As `open`, but writing goes to this very place: no link is followed, no pipe waited for.
+
+    Folders that come from elsewhere may hold a link under the name of a file that is written.
+
+    Raises:
+        OSError: a link or a pipe is there, or it cannot be written.
+    """
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK  # for files the second means nothing
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags | safe, 0o666), **how)
 
 
 def partial_path(path: Path) -> Path:
@@ -98,7 +121,7 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
     try:
         with naming(path):
             while True:
-                partial = open(name, "ab")  # noqa: SIM115
+                partial = open_to_write(name, "ab")
                 fcntl.flock(partial, fcntl.LOCK_EX)
                 if _is_at(name, partial):
                     break

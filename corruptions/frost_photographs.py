@@ -4,9 +4,10 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from corruptions.errors import DataError
 from corruptions.frost_textures import draw_frost_textures
+from corruptions.photographs import opened_photograph
 
 # The published code draws from these five alone, each as often; frost6.jpg is never used. The
 # second and the third show the same.
@@ -55,9 +56,9 @@ def read_photographs(folder: Path) -> list[np.ndarray]:
     for name in PUBLISHED:
         path = _path(folder, name)
         try:
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
+            with opened_photograph(path) as image:
                 photographs.append(np.asarray(image.convert("RGB")))
-        except Exception as error:  # decoding foreign bytes can raise about anything
+        except DataError as error:
             raise OSError(f"{path} cannot be read as an image: {error}") from error
     return photographs
 

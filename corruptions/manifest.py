@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corruptions.errors import DataError
-from corruptions.files import complete, exclusive_partial, partial_path
+from corruptions.files import check_file, complete, exclusive_partial, partial_path
 from corruptions.frost_photographs import PUBLISHED
 from corruptions.parameters import PARAMETERS
 
@@ -112,6 +112,7 @@ def read(folder: Path) -> dict[str, dict]:
         DataError: it is there, but is not a manifest.
     """
     path = folder / NAME
+    check_file(path)
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["arrays"]
         if all(isinstance(entry, dict) for entry in entries.values()):
@@ -169,11 +170,13 @@ def verify(
 
 def _wrong(folder, name, sha256, on_progress) -> Iterator[str]:
     path = folder / name
-    if not path.exists():
-        yield f"{name}: missing"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        yield f"{name}: not inside the folder"
         return
     try:
-        if file_sha256(path, on_progress) != sha256:
+        if not path.exists():
+            yield f"{name}: missing"
+        elif file_sha256(path, on_progress) != sha256:
             yield f"{name}: differs from the manifest's checksum"
     except OSError as error:
         yield f"{name}: cannot be read: {error.strerror}"
@@ -181,6 +184,7 @@ def _wrong(folder, name, sha256, on_progress) -> Iterator[str]:
 
 def file_sha256(path: Path, on_progress: Callable[[int], object] = lambda count: None) -> str:
     """Of a file; on_progress is called with the number of bytes read since the last call."""
+    check_file(path)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

@@ -1,20 +1,26 @@
 """Reading CIFAR's python archives (Krizhevsky, 2009) without executing what they say.
 
 The files are pickles, and a pickle may call any function it names. This unpickler resolves three
-names only, the ones NumPy arrays are pickled with, and to stand-ins that merely record data.
+names only, the ones NumPy arrays are pickled with, and to stand-ins that merely record data. Nor
+may a few bytes of a pickle ask for gigabytes of memory, so its opcodes are looked through before.
 """
 
+import os
 import pickle
+import pickletools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from corruptions.errors import DataError
+from corruptions.files import check_file
 from dataset.download import ensure_unpacked
 from dataset.specs import DatasetSpec
 
 _SIDE = 32
+# The largest file of the archives has 155 MB and 250,000 opcodes.
+_MAX_BYTES, _MAX_OPCODES = 256 << 20, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,24 @@ class _DataUnpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
 
+def _check_opcodes(file) -> None:
+    """Refuse what would take more memory than such a file has reason to; goes back to the start."""
+    if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        # The unpickler has room for as many objects as the number under which it remembers one.
+        is_memo = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
+        if max(number, argument if is_memo else 0) > _MAX_OPCODES:
+            raise ValueError("it holds more objects than such a file does")
+    file.seek(0)
+
+
+def _labels(found) -> np.ndarray:
+    if type(found) is not list or not all(type(label) is int for label in found):
+        raise ValueError("it holds no integer labels")
+    return np.array(found, np.int64)
+
+
 def read_batch(
     path: Path, num_classes: int, labels_key: bytes = b"labels"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,10 +113,12 @@ def read_batch(
     Raises:
         DataError: the file is missing, not such a pickle, or its content does not fit.
     """
+    check_file(path)
     try:
         with open(path, "rb") as file:
+            _check_opcodes(file)
             content = _DataUnpickler(file, encoding="bytes").load()
-        data, labels = content[b"data"].to_numpy(), np.array(content[labels_key])
+        data, labels = content[b"data"].to_numpy(), _labels(content[labels_key])
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing: put it there, or delete {path.parent} to have it fetched anew"
@@ -100,14 +126,15 @@ def read_batch(
     except OSError:
         raise
     except Exception as error:  # unpickling foreign bytes can raise about anything
-        raise DataError(f"{path} is not a file of the CIFAR python archive: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} is not a file of the CIFAR python archive: {reason}") from error
     if data.ndim != 2 or data.shape[1] != 3 * _SIDE * _SIDE or labels.shape != data.shape[:1]:
         raise DataError(
             f"{path} does not fit: images {data.shape}, labels {labels.shape}; "
             f"expected (N, {3 * _SIDE * _SIDE}) and (N,)"
         )
-    if labels.dtype.kind != "i" or len(labels) == 0:
-        raise DataError(f"{path} holds no integer labels")
+    if len(labels) == 0:
+        raise DataError(f"{path} holds no images")
     if labels.min() < 0 or labels.max() >= num_classes:
         raise DataError(
             f"{path} holds labels {labels.min()} … {labels.max()}, expected 0 … {num_classes - 1}"

@@ -10,11 +10,13 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
 
 from corruptions.errors import DataError
+from corruptions.files import check_file, open_to_write
 from dataset.specs import Archive
 
 _BLOCK = 1 << 20
@@ -83,7 +85,7 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             continued = answer.status == 206
             with (
-                open(partial, "ab" if continued else "wb") as file,
+                open_to_write(partial, "ab" if continued else "wb") as file,
                 tqdm(
                     desc=f"downloading {archive.file_name}",
                     total=archive.num_bytes,
@@ -93,7 +95,7 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
                     disable=None if show_progress else True,
                 ) as bar,
             ):
-                while block := answer.read(_BLOCK):
+                while file.tell() <= archive.num_bytes and (block := answer.read(_BLOCK)):
                     file.write(block)
                     bar.update(len(block))
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -119,6 +121,7 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
 
 
 def _check(path: Path, archive: Archive) -> None:
+    check_file(path)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -128,6 +131,10 @@ def _check(path: Path, archive: Archive) -> None:
             f"{path} is not the official archive (SHA-256 {digest.hexdigest()}, expected "
             f"{archive.sha256}): put {archive.file_name} from {archive.url} there"
         )
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be unpacked ({error}): delete it and start again")
 
 
 def _unpack(path: Path, folder: Path, files: list[str]) -> None:
@@ -145,10 +152,12 @@ def _unpack(path: Path, folder: Path, files: list[str]) -> None:
                 with open(partial / name, "wb") as target:
                     shutil.copyfileobj(tar.extractfile(member), target, _BLOCK)
                 del wanted[member.name]
-    except (tarfile.TarError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be unpacked ({error}): delete it and start again"
-        ) from error
+    except OSError as error:
+        if error.errno is not None:  # of the system; gzip has its own without a number
+            raise
+        raise _broken(path, error) from error
+    except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
+        raise _broken(path, error) from error
     if wanted:
         raise DataError(f"{path} lacks {', '.join(sorted(wanted))}: delete it and start again")
     os.replace(partial, folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from corruptions.errors import DataError
+from corruptions.files import check_file
 from dataset.imagenet30 import FOLDERS, read_names
 from dataset.specs import DatasetSpec
 
@@ -162,6 +163,7 @@ class _Rows:
 
 def _lines(path: Path) -> list[str]:
     try:
+        check_file(path)
         return path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error

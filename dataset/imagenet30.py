@@ -10,25 +10,23 @@ They are decoded once, from DATA_DIR/ImageNet-30 into DATA_DIR/ImageNet-30-64:
 import contextlib
 import fcntl
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from corruptions.arrays import open_npy
 from corruptions.errors import DataError
-from corruptions.files import check_space, complete, naming
+from corruptions.files import check_file, check_space, complete, naming, open_to_write
+from corruptions.photographs import opened_photograph
 from corruptions.workers import in_order, worker_pool
 from dataset.specs import DatasetSpec
 
 # As the data directory of most projects has them, and as the published archives unpack.
 FOLDERS = {"train": ("train", "one_class_train"), "test": ("test", "one_class_test")}
-# The decoders that photographs need; some of Pillow's others start programs.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 # Photographs that a worker gets at a time.
 _CHUNK = 128
 # With fewer, starting worker processes costs more than it saves.
@@ -125,22 +123,11 @@ def decode(path: Path, side: int) -> np.ndarray:
         DataError: it cannot be decoded as a whole.
         OSError: it cannot be read.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
-                if image.mode.startswith("I"):  # 16 bits of grey
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-                return np.asarray(small)
-    except UnidentifiedImageError as error:
-        raise DataError(f"not one of {', '.join(_FORMATS)}") from error
-    except MemoryError as error:
-        raise OSError(f"too little memory to decode {path}: lower --num_workers") from error
-    except Exception as error:  # decoding foreign bytes can raise about anything
-        if isinstance(error, OSError) and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
+    with opened_photograph(path) as image:
+        if image.mode.startswith("I"):  # 16 bits of grey
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(small)
 
 
 def _decode_some(paths: list[Path], side: int) -> list[bytes | str]:
@@ -283,7 +270,7 @@ def _decode_split(photographs, array, side, what, num_workers, show_progress, re
 @contextlib.contextmanager
 def _locked(path: Path, report: Callable[[str], object]):
     """A file to go on writing, which one process has at a time."""
-    with open(path, "ab") as file:
+    with open_to_write(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -340,7 +327,13 @@ def _report_skipped(array: Path, report: Callable[[str], object]) -> None:
 
 def _open_text(path: Path, mode: str):
     """Names of files need not be valid UTF-8."""
-    return open(path, mode, encoding="utf-8", errors="surrogateescape", newline="\n")
+    check_file(path)
+    how = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
+    return open(path, mode, **how) if mode == "r" else open_to_write(path, mode, **how)
+
+
+def _is_size(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20
 
 
 def _is_size(text: str) -> bool:

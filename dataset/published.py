@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from corruptions import MAX_SEVERITY
-from corruptions.arrays import open_npy
+from corruptions.arrays import open_npy, same_labels
 from corruptions.errors import DataError
 
 SIDE = 32
@@ -66,7 +66,7 @@ def open_published(
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
     found = open_npy(path, _REMEDY)
-    if not np.array_equal(found, np.tile(labels, MAX_SEVERITY)):
+    if not same_labels(found, np.tile(labels, MAX_SEVERITY)):
         raise DataError(
             f"{path} does not hold the labels of the dataset's {len(labels):,} test images "
             f"{MAX_SEVERITY} times over: {_REMEDY}"

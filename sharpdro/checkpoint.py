@@ -9,17 +9,24 @@ that epoch had come to.
 import contextlib
 import json
 import logging
+import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
+from google.protobuf.message import DecodeError
 from mindspore import Parameter, nn
+from mindspore.train.checkpoint_pb2 import Checkpoint as CheckpointFile
 
 from corruptions.files import naming
 from sharpdro.errors import RunError
+from sharpdro.reading import BROKEN, reason_of
 from sharpdro.run_log import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, epochs_of
+from sharpdro.settings import check_settings
 
 _EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_json"
 
@@ -99,17 +106,51 @@ def load(path: Path) -> Checkpoint:
     if not path.stat().st_size:
         raise RunError(f"checkpoint {path} is empty")
     try:
-        content = ms.load_checkpoint(str(path), crc_check=True)
+        content = read_arrays(path, crc_check=True)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
-        if not isinstance(settings, dict) or not isinstance(unfinished, dict):
-            raise ValueError("it holds no settings")
-    except Exception as error:  # foreign bytes can raise about anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not isinstance(unfinished, dict):
+            raise ValueError("its unfinished epoch is none")
+        check_settings(settings)
+    except (*BROKEN, RuntimeError) as error:
         raise RunError(
-            f"checkpoint {path} is damaged or was not written by this program ({reason})"
+            f"checkpoint {path} is damaged or was not written by this program ({reason_of(error)})"
         ) from error
     return Checkpoint(content, epoch, settings, unfinished)
+
+
+def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | str]:
+    """What lies in any MindSpore checkpoint, by name.
+
+    MindSpore takes shapes and texts on trust: it makes arrays of any size that a few bytes
+    declare, with memory that nobody has written, and texts of impossible characters. So these are
+    checked first.
+
+    Raises:
+        ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.
+    """
+    content = path.read_bytes()
+    message = CheckpointFile()
+    try:
+        message.ParseFromString(content[:-17] if content[-17:-10] == b"crc_num" else content)
+    except DecodeError as error:
+        raise ValueError("it cannot be parsed") from error
+    sizes = Counter()  # large arrays lie in several parts
+    for element in message.value:
+        sizes[element.tag] += len(element.tensor.tensor_content)
+    for element in message.value:
+        _check_tensor(element.tag, element.tensor, sizes[element.tag])
+    return ms.load_checkpoint(str(path), crc_check=crc_check)
+
+
+def _check_tensor(name, tensor, num_bytes: int) -> None:
+    if tensor.tensor_type == "str":
+        tensor.tensor_content.decode("utf-32-le")
+        return
+    size = 2 if tensor.tensor_type == "BFloat16" else np.dtype(tensor.tensor_type.lower()).itemsize
+    shape = [] if tensor.dims == [0] else tensor.dims
+    if min(shape, default=0) < 0 or math.prod(shape) * size != num_bytes:
+        raise ValueError(f"{name} has {num_bytes} bytes, which is not what its shape says")
 
 
 def load_last(
@@ -162,11 +203,17 @@ def restore(cell: nn.Cell, checkpoint: Checkpoint, path: Path) -> None:
     """
     for parameter in cell.get_parameters():
         stored = checkpoint.parameters.get(parameter.name)
-        if stored is None or stored.shape != parameter.shape:
-            found = "is missing" if stored is None else f"has shape {tuple(stored.shape)}"
-            raise RunError(
-                f"checkpoint {path} is of another model: {parameter.name} {found}, "
-                f"expected {tuple(parameter.shape)}"
-            )
+        if not isinstance(stored, Parameter):
+            found = "is missing"
+        elif stored.shape != parameter.shape:
+            found = f"has shape {tuple(stored.shape)}"
+        elif stored.dtype != parameter.dtype:
+            found = f"holds {stored.dtype}, not {parameter.dtype}"
+        else:
+            continue
+        raise RunError(
+            f"checkpoint {path} is of another model: {parameter.name} {found}, "
+            f"expected {tuple(parameter.shape)}"
+        )
     for parameter in cell.get_parameters():
         parameter.set_data(checkpoint.parameters[parameter.name])

@@ -14,6 +14,7 @@ from sharpdro.device import DEVICE_TARGETS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
 from sharpdro.method_flags import add_method_flags, resolve_method
 from sharpdro.methods import FIRST_STAGE_FOLDER, METHODS, SAMPLERS, variant
+from sharpdro.settings import MODELS
 
 # Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
@@ -38,7 +39,6 @@ OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
     *("device_target", "frost_dir", "filelist_dir", "published", "resume"),
 }
-MODELS = ("wideresnet", "resnet18", "resnet50")
 
 
 class HelpFormatter(argparse.HelpFormatter):

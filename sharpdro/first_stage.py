@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sharpdro.errors import RunError, reading
+from sharpdro.errors import RunError
 from sharpdro.interrupts import check_interrupts
+from sharpdro.reading import refusing
 from sharpdro.run_log import format_value, write_atomically
 from sharpdro.team import ALONE, Alone
 
@@ -220,11 +221,11 @@ def _read(path, stage, train):
         RunError: they cannot be read or do not fit the training set.
     """
     advice = "restore it, or delete it to have it made again"
-    with reading(path, advice), open(path, encoding="utf-8", newline="") as file:
+    with refusing(path, advice), open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
         table = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
         found = {k: v for k, v in table.items() if k not in ("index", "label", "severity")}
-        is_sound = stage.check(found)
+        is_sound = stage.check(found) and "index" in table
     if not is_sound or not np.array_equal(table["index"], train.indices):
         raise RunError(f"{path} does not fit the training set: {advice}")
     return found

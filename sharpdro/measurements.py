@@ -1,11 +1,11 @@
 """What one checkpoint achieves on several corruptions, in a table that grows as it is measured."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
-from sharpdro.errors import RunError, reading
-from sharpdro.run_log import EVALUATION_COLUMNS, RESTORE, Table
+from sharpdro.errors import RunError
+from sharpdro.reading import read_rows
+from sharpdro.run_log import EVALUATION_COLUMNS, Table
 from sharpdro.scores import Score
 from sharpdro.summary import evaluation_rows, numbers_of
 
@@ -19,17 +19,28 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     Returns:
         {corruption: {"0" … "S", "mean", "worst": {loss, accuracy, count, images_crc32}}}; empty
         without a file.
+
+    Raises:
+        RunError: it is not such a table.
     """
     found: dict[str, dict[str, dict]] = {}
     if not path.exists():
         return found
-    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
-        whole = [line for line in file if line.endswith("\n")]
-        for row in csv.DictReader(whole):
-            if IMAGES in row:  # else of an earlier version, which is measured again
-                kept = {**numbers_of(row), IMAGES: row[IMAGES]}
-                found.setdefault(row["corruption"], {})[row["severity"]] = kept
-    return {name: scores for name, scores in found.items() if "worst" in scores}
+
+    def convert(row):
+        kept = {**numbers_of(row), IMAGES: row[IMAGES]} if IMAGES in row else None
+        return row.get("corruption"), row["severity"], kept
+
+    for name, severity, kept in read_rows(path, convert):
+        if kept is not None:  # else of an earlier version, which is measured again
+            found.setdefault(name, {})[severity] = kept
+    found = {name: scores for name, scores in found.items() if "worst" in scores}
+    for name, scores in found.items():
+        if list(scores) != [*map(str, range(len(scores) - 2)), "mean", "worst"]:
+            raise RunError(
+                f"{path} lacks severities of {name}: restore it, or delete {path.parent}"
+            )
+    return found
 
 
 def measure_corruptions(

@@ -62,7 +62,7 @@ def load_trained(path: Path) -> Trained:
         network, normalize = create_network(
             settings["model"], spec, settings.get("depth"), settings.get("widen_factor")
         )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise RunError(
             f"checkpoint {path} is of a dataset or model that this program does not know ({error})"
         ) from error
@@ -70,10 +70,9 @@ def load_trained(path: Path) -> Trained:
     return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
 
 
-def _check_size(settings, parameters):
-    """See that no network is built which the file cannot hold, however large."""
-    widest = max((size for p in parameters.values() for size in p.shape), default=0)
-    most = {"depth": len(parameters), "widen_factor": widest}
-    for name, limit in most.items():
-        if not 0 <= (settings.get(name) or 0) <= limit:
-            raise ValueError(f"{name} {settings[name]}, which is not what it holds")
+def _check_size(settings: dict, parameters: dict) -> None:
+    """Refuse settings of a network far larger than the parameters, before it is made."""
+    depth, widen_factor = settings.get("depth") or 0, settings.get("widen_factor") or 0
+    widths = (max(p.shape, default=0) for p in parameters.values() if hasattr(p, "shape"))
+    if depth > len(parameters) + 4 or widen_factor > max(widths, default=0):
+        raise ValueError(f"its parameters are not those of depth {depth}, width {widen_factor}")

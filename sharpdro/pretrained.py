@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from sharpdro.checkpoint import read_arrays
 from sharpdro.errors import RunError
+from sharpdro.reading import BROKEN, reason_of
 
 # PyTorch's names of what MindSpore calls otherwise; with them our ResNets are torchvision's.
 _TORCH_NAMES = {
@@ -48,12 +49,13 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
     head = {name for name in unfit if name.split(".")[0] == network.CLASSIFIER}
     if unfit.keys() - head:
         _refuse(path, {name: why for name, why in unfit.items() if name not in head})
-    taken = {name: stored[name] for name in parameters if name not in head}
+    with np.errstate(over="ignore"):
+        taken = {n: stored[n].astype(np.float32) for n in parameters if n not in head}
     for name, value in taken.items():
         if not np.isfinite(value).all():
             raise RunError(f"--pretrained {path}: {name} holds values that are not finite")
     for name, value in taken.items():
-        parameters[name].set_data(Tensor(value.astype(np.float32)))
+        parameters[name].set_data(Tensor(value))
     text = f"pretrained: {len(taken)} of {len(parameters)} arrays from {path}"
     reasons = "; ".join(unfit[name] for name in sorted(head))
     return f"{text}; {network.CLASSIFIER} starts anew ({reasons})" if head else text
@@ -72,23 +74,19 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     except OSError:
         raise
     except Exception as error:  # foreign bytes, or numbers that NumPy does not know
-        raise RunError(f"--pretrained {path} cannot be read: {_reason(error)}") from error
+        raise RunError(f"--pretrained {path} cannot be read: {reason_of(error)}") from error
     return {k: v for k, v in stored.items() if not k.endswith(".num_batches_tracked")}
 
 
 def _read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     try:
-        stored = ms.load_checkpoint(str(path))
+        stored = read_arrays(path)
         return {k: v.asnumpy() for k, v in stored.items() if hasattr(v, "asnumpy")}
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (*BROKEN, RuntimeError) as error:
         raise RunError(
             f"--pretrained {path} is no MindSpore checkpoint, nor named .safetensors "
-            f"({_reason(error)})"
+            f"({reason_of(error)})"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _unfit(parameters: Mapping, stored: Mapping[str, np.ndarray]) -> dict[str, str]:

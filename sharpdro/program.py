@@ -9,7 +9,7 @@ from sharpdro.interrupts import Terminated, hold_interrupts
 with hold_interrupts():  # NumPy and SciPy start threads
     from tqdm import tqdm
 
-    from corruptions.command_line import replace_what_cannot_be_printed
+    from corruptions.command_line import readable, replace_what_cannot_be_printed
     from corruptions.errors import DataError
 
 # Its monitor is a thread that would be started outside of `hold_interrupts`.
@@ -40,10 +40,3 @@ def run_program(name: str, work: Callable[[], object], when_stopped: str) -> int
         message, code = f"terminated: {when_stopped}", 143
     print(f"{name}: {message}", file=sys.stderr)
     return code
-
-
-def readable(error: Exception) -> str:
-    """An error's text; for those of the system the file and what is wrong, without a number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable, naming, partial_path
-from sharpdro.errors import RunError, reading
+from corruptions.files import check_writable, naming, open_to_write, partial_path
+from sharpdro.errors import RunError
+from sharpdro.reading import read_json, refusing
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
-RESTORE = "restore it, or choose another --desc"
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
+_RESTORE = "restore it, or choose another --desc"
 
 
 def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:
@@ -34,7 +35,10 @@ def write_atomically(path: Path, text: str) -> None:
     """
     partial = partial_path(path)
     try:
-        with naming(path), open(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            naming(path),
+            open_to_write(partial, "w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -72,10 +76,7 @@ class Table:
         self._tell([line.rstrip("\n").split(",") for line in kept])
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
-        with (
-            reading(self.path, RESTORE),
-            open(self.path, encoding="utf-8", newline="") as file,
-        ):
+        with refusing(self.path, _RESTORE), open(self.path, encoding="utf-8", newline="") as file:
             head, *lines = file.readlines() or [""]
             columns = head.rstrip("\n").split(",")
             whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
@@ -121,7 +122,7 @@ def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     if not path.exists():
         return []
-    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
+    with refusing(path, _RESTORE), open(path, encoding="utf-8", newline="") as file:
         return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
 
 
@@ -174,8 +175,7 @@ class RunLog:
         path = self.folder / SUMMARY
         if not path.exists():
             return False
-        with reading(path, "delete it"):
-            return json.loads(path.read_text(encoding="utf-8"))["finished"] is True
+        return read_json(path, lambda content: content["finished"] is True, "delete it")
 
     def check_writable(self) -> None:
         """See that the directory can be made and written, without making it.
@@ -201,7 +201,7 @@ class RunLog:
         content = {"settings": settings, "environment": environment}
         if self.settings_path.exists():
             content = self._read()
-            content.setdefault("resumed", []).append(environment)
+            content["resumed"].append(environment)
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
 
     def check_unlocked(self) -> None:
@@ -243,14 +243,19 @@ class RunLog:
     def last_processes(self) -> int:
         """By how many processes the run was begun or last taken up; errors as above."""
         content = self._read()
-        with reading(self.settings_path, RESTORE):
+        with refusing(self.settings_path, _RESTORE):
             last = [content.get("environment", {}), *content.get("resumed", [])][-1]
             return int(last.get("processes", 1))
 
     def _read(self) -> dict:
-        with reading(self.settings_path, f"delete {self.folder} or choose another --desc"):
-            content = json.loads(self.settings_path.read_text(encoding="utf-8"))
-            return {**content, "settings": dict(content["settings"])}
+        def convert(content):
+            resumed = content.get("resumed", [])
+            if type(resumed) is not list:
+                raise ValueError("resumed is no list")
+            return {**content, "settings": dict(content["settings"]), "resumed": resumed}
+
+        advice = f"delete {self.folder} or choose another --desc"
+        return read_json(self.settings_path, convert, advice)
 
     def keep(self, folder: str, texts: dict[str, str]) -> None:
         """Keep files in a folder of the run; a resumed run must have the same again.
@@ -286,7 +291,7 @@ class RunLog:
 
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with naming(self._text), open(self._text, "a", encoding="utf-8") as file:
+        with naming(self._text), open_to_write(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
 
 

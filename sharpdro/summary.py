@@ -3,12 +3,12 @@
 All of it is derived from the tables, so that a resumed run cannot come to another result.
 """
 
-import csv
 import json
 from pathlib import Path
 
-from sharpdro.errors import RunError, reading
-from sharpdro.run_log import RESTORE, SUMMARY, write_atomically
+from sharpdro.errors import RunError
+from sharpdro.reading import read_rows
+from sharpdro.run_log import SUMMARY, write_atomically
 from sharpdro.scores import Score, mean_score, worst_score
 
 BEST_METRICS = ("worst", "mean", "clean")
@@ -36,9 +36,14 @@ def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
         RunError: it is not such a table.
     """
     epochs: dict[int, dict[str, dict]] = {}
-    with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            epochs.setdefault(int(row["epoch"]), {})[row["severity"]] = numbers_of(row)
+    rows = read_rows(path, lambda row: (int(row["epoch"]), row["severity"], numbers_of(row)))
+    for epoch, severity, numbers in rows:
+        epochs.setdefault(epoch, {})[severity] = numbers
+    for epoch, scores in epochs.items():
+        if list(scores) != [*map(str, range(len(scores) - 2)), "mean", "worst"]:
+            raise RunError(
+                f"{path} lacks severities of epoch {epoch}: restore it, or delete {path.parent}"
+            )
     return epochs
 
 

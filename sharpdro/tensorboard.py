@@ -6,14 +6,13 @@ written with tensorboardX, but without the queue and the threads of its SummaryW
 """
 
 import contextlib
-import csv
 import importlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sharpdro.errors import RunError, reading
-from sharpdro.run_log import RESTORE
+from sharpdro.errors import RunError
+from sharpdro.reading import BROKEN, read_rows, reason_of
 
 Rows = list[dict[str, str]]
 # The tables of a run and what their tags begin with.
@@ -92,12 +91,20 @@ def event_file(folder: Path, steps_per_epoch: int) -> Iterator[Callable[[str, Ro
             if not writers:
                 writers.append(stack.enter_context(contextlib.closing(_start(folder))))
             for row in rows:
+                writers[0].write_event(event_of(table, row))
+            writers[0].flush()
+
+        def event_of(table, row):
+            try:
                 found = scalars(table, row).items()
                 values = [Summary.Value(tag=tag, simple_value=value) for tag, value in found]
                 step = global_step(table, row, steps_per_epoch)
-                event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-                writers[0].write_event(event)
-            writers[0].flush()
+                return Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+            except BROKEN as error:
+                raise RunError(
+                    f"{table} of {folder.parent} cannot be shown ({reason_of(error)}): restore "
+                    f"it, or leave out --tensorboard"
+                ) from error
 
         yield write
 
@@ -120,15 +127,11 @@ def convert_tables(folder: Path, events: Path) -> None:
         events: folder of the event file.
 
     Raises:
-        RunError: a table is missing or broken.
+        RunError: a table is missing or damaged.
     """
-    tables = {}
-    for name in TABLES:
-        path = folder / name
-        with reading(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
-            tables[name] = list(csv.DictReader(file))
-            if name == "train.csv":
-                steps_per_epoch = max(int(row["step"]) for row in tables[name])
+    tables = {name: read_rows(folder / name, lambda row: row) for name in TABLES}
+    steps = read_rows(folder / "train.csv", lambda row: int(row["step"]))
+    steps_per_epoch = max(steps, default=1)
     with event_file(events, steps_per_epoch) as write:
         for name, rows in tables.items():
             write(name, rows)

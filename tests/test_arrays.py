@@ -116,7 +116,7 @@ def test_interruption_at_an_awkward_moment_leaves_nothing(tmp_path, source, monk
 
 
 def test_interruption_before_the_opened_file_is_known(tmp_path, monkeypatch):
-    def interrupted_open(name, mode):
+    def interrupted_open(name, mode, **how):
         monkeypatch.undo()
         open(name, mode).close()
         raise KeyboardInterrupt
@@ -340,7 +340,10 @@ def _flip_a_bit(path):
         (lambda p: p.with_name(".fog.npy.partial").touch(), ".fog.npy.partial: being written, or"),
         (lambda p: p.with_name("labels.npy").unlink(), "train/2/labels.npy: missing"),
         (lambda p: np.save(p.with_name("labels.npy"), 1), "train/2/labels.npy: differs from"),
-        (lambda p: (p.unlink(), p.mkdir()), "train/2/gaussian_noise.npy: cannot be read: Is a dir"),
+        (
+            lambda p: (p.unlink(), p.mkdir()),
+            "train/2/gaussian_noise.npy: cannot be read: it is a folder",
+        ),
     ],
 )
 def test_verify_names_what_is_wrong(tmp_path, path, source, damage, text):

@@ -110,7 +110,7 @@ GOOD = np.zeros((2, 3072), np.uint8)
         (_pickled(data=GOOD[:, :5], labels=[0, 1]), "does not fit"),
         (_pickled(data=GOOD, labels=[0]), "does not fit"),
         (_pickled(data=GOOD, labels=["a", "b"]), "no integer labels"),
-        (_pickled(data=GOOD[:0], labels=[]), "no integer labels"),
+        (_pickled(data=GOOD[:0], labels=[]), "holds no images"),
         (_pickled(data=GOOD, labels=[0, 10]), r"labels 0 … 10, expected 0 … 9"),
         (_pickled(data=GOOD, labels=[-1, 1]), r"labels -1 … 1"),
     ],

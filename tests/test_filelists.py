@@ -10,6 +10,7 @@ from damaging import for_damaged
 from fake_imagenet30 import write_imagenet30
 from running import ROOT
 
+from corruptions.command_line import readable
 from corruptions.errors import DataError
 from dataset.filelists import find_lists, read_training_lists
 from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
@@ -188,7 +189,7 @@ def test_damaged_lists_are_read_or_refused(data_dir, lists):
         try:
             read_training_lists(find_lists(lists), IMAGENET30, data_dir, 3)
         except DataError as error:
-            assert "\n" not in str(error) and "imagenet30_" in str(error)
+            assert "\n" not in readable(error) and "imagenet30_" in str(error)
 
     for_damaged(path.read_bytes()[:400], check)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpdro.errors import RunError, reading
+from sharpdro.errors import RunError
+from sharpdro.reading import read_json
 from sharpdro.run_log import format_value, write_atomically
 
 RECORD = "measurements.json"
@@ -46,9 +47,12 @@ class Record:
             self._content = self._read()
 
     def _read(self) -> dict:
-        with reading(self._path, "delete it, or choose another --output"):
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return {key: dict(content[key]) for key in self._content}
+        def convert(content):
+            content = {key: dict(content[key]) for key in self._content}
+            _check(**content)
+            return content
+
+        return read_json(self._path, convert, "delete it, or choose another --output")
 
     def check_same(self, settings: dict, checkpoints: dict[str, dict]) -> None:
         """Refuse to mix measurements of different kinds.
@@ -129,6 +133,32 @@ class Record:
         along = np.linspace(-span, span, grid).tolist()
         for alpha, row in zip(along, found.get("surface", [])):
             yield from ({"alpha": alpha, "beta": b, "loss": loss} for b, loss in zip(along, row))
+
+
+def _check(settings: dict, checkpoints: dict, results: dict) -> None:
+    """See that a record from a file is as `Measurement` makes it; fails where it is not."""
+    grid = settings["grid"] if results else 0
+    for name, by_severity in results.items():
+        checkpoints[name].keys()
+        for severity, found in by_severity.items():
+            int(severity)
+            _require_numbers(list(found.get("slope", {"": 0}).values()))
+            if "eigenvalue" in found:
+                top = found["eigenvalue"]
+                _require_numbers([top["value"], top["residual"]])
+                if type(top["converged"]) is not bool:
+                    raise ValueError("converged is neither true nor false")
+                for step in top["steps"]:
+                    _require_numbers([step["value"]])
+            for row in (surface := found.get("surface", [])):
+                _require_numbers(row)
+            if any(len(part) > grid for part in (surface, *surface)):
+                raise ValueError("a surface is larger than its grid")
+
+
+def _require_numbers(values: list) -> None:
+    if not values or not all(type(value) in (int, float) for value in values):
+        raise ValueError(f"{values!r:.80} are no numbers")
 
 
 def eigenvalue_rows(found: dict) -> list[dict]:

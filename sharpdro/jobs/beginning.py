@@ -35,7 +35,7 @@ def settle_lists(args, log):
     kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
     if log.exists() and find_lists(kept):
         if args.num_per_class is None:
-            args.num_per_class = log.read_settings()["num_per_class"]
+            args.num_per_class = log.read_settings().get("num_per_class")
         return kept
     if not find_lists(folder):
         args.num_per_class = args.num_per_class or spec.num_per_class

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from corruptions.files import check_file
+
 # Values by time in epochs.
 Curve = dict[float, float]
 T = TypeVar("T")
@@ -27,6 +29,7 @@ def read_table(
     """
     if not path.exists():
         raise ValueError(f"{path}: there is no such file")
+    check_file(path)
     text = path.read_text(encoding="utf-8", errors="replace")
     heads, *lines = [line.split(",") for line in text.split("\n")[:-1]] or [[]]
     for name in columns:

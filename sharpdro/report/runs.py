@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
+from corruptions.files import check_file
 from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS
 from sharpdro.command_line import default_of
@@ -126,6 +127,7 @@ def _read_curves(folder, method, summary, num_severity):
 
 def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
     """A JSON file that passes a check, or ValueError naming it."""
+    check_file(path)
     text = path.read_bytes()
     try:
         content = json.loads(text)
