@@ -81,7 +81,7 @@ def test_run(trained):
     assert [row["count"] for row in table] == ["60", "60", "60", "180", "60"] * 2
     assert {p.name for p in folder.iterdir()} - {"imagenet30_filelist"} == {
         *("settings.json", "log.txt", "train.csv", "val.csv", "test.csv", "summary.json"),
-        *("last.ckpt", "best.ckpt"),
+        *("last.ckpt", "previous.ckpt", "best.ckpt"),
     }
 
 

@@ -33,8 +33,9 @@ from sharpdro.networks import load_trained
 def test_run_directory(run):
     folder = run()
     assert folder.name == NAME.format(method="sharpdro")
-    files = "best.ckpt last.ckpt log.txt settings.json summary.json test.csv train.csv val.csv"
-    assert sorted(p.name for p in folder.iterdir()) == files.split()
+    files = "best.ckpt last.ckpt previous.ckpt log.txt settings.json summary.json"
+    tables = {"test.csv", "train.csv", "val.csv"}
+    assert {p.name for p in folder.iterdir()} == {*files.split(), *tables}
 
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["settings"]["lr"] == 0.05 and settings["settings"]["rho"] == 0.05
