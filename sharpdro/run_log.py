@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable, open_to_write
+from corruptions.files import check_writable, open_in_place
 from sharpdro.errors import RunError
 from sharpdro.reading import read_json, refusing
 
@@ -29,7 +29,7 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file that appears only once it is complete and on disk."""
     partial = path.with_name(f".{path.name}.partial")
-    with open_to_write(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
+    with open_in_place(partial, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -259,7 +259,7 @@ class RunLog:
 
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with open_to_write(self._text, "a", encoding="utf-8") as file:
+        with open_in_place(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
 
 
