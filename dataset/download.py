@@ -153,7 +153,7 @@ def _unpack(path: Path, folder: Path, files: list[str]) -> None:
                     shutil.copyfileobj(tar.extractfile(member), target, _BLOCK)
                 del wanted[member.name]
     except OSError as error:
-        if error.errno is not None:  # of the system; gzip has its own without a number
+        if error.errno not in (None, errno.EINVAL):  # those are gzip's, and of impossible sizes
             raise
         raise _broken(path, error) from error
     except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
