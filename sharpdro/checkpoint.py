@@ -74,6 +74,8 @@ def load(path: Path) -> Checkpoint:
         content = read_arrays(path, crc_check=True)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         check_settings(settings)
+        if epoch < 0:
+            raise ValueError(f"epoch {epoch}")
     except (*BROKEN, RuntimeError) as error:
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason_of(error)})"
@@ -91,7 +93,11 @@ def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | st
     Raises:
         ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.
     """
-    content = path.read_bytes()
+    _check_content(path.read_bytes())
+    return ms.load_checkpoint(str(path), crc_check=crc_check)
+
+
+def _check_content(content: bytes) -> None:
     message = CheckpointFile()
     try:
         message.ParseFromString(content[:-17] if content[-17:-10] == b"crc_num" else content)
@@ -102,7 +108,6 @@ def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | st
         sizes[element.tag] += len(element.tensor.tensor_content)
     for element in message.value:
         _check_tensor(element.tag, element.tensor, sizes[element.tag])
-    return ms.load_checkpoint(str(path), crc_check=crc_check)
 
 
 def _check_tensor(name, tensor, num_bytes: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable, open_in_place
+from corruptions.files import check_file, check_writable, open_in_place
 from sharpdro.errors import RunError
 from sharpdro.reading import read_json, refusing
 
@@ -235,6 +235,7 @@ class RunLog:
         for name, text in texts.items():
             path = self.folder / folder / name
             path.parent.mkdir(exist_ok=True)
+            check_file(path)
             if not path.exists():
                 write_atomically(path, text)
             elif path.read_text(encoding="utf-8", errors="surrogateescape") != text:

@@ -93,6 +93,8 @@ def read_run(folder: Path) -> Run | None:
     num_severity = settings.get("num_severity", default_of("num_severity"))
     lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
     if lists and settings.get("num_per_class") is None:  # what they say is a setting, too
+        for path in lists:
+            check_file(path)
         content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
         settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
     summary = {}
