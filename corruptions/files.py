@@ -22,7 +22,7 @@ def check_file(path: Path) -> None:
 
 
 def open_in_place(path: Path, mode: str, **how) -> IO:
-    """As `open` for writing, but in this very place: no link is followed, no pipe waited for.
+    """As `open`, but in this very place: no link is followed, no pipe waited for.
 
     Folders that come from elsewhere may hold a link under the name of a file that is written.
 

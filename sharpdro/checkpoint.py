@@ -8,6 +8,7 @@ number of finished epochs and the settings of the run.
 import json
 import math
 import os
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +100,12 @@ def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | st
 
 def _check_content(content: bytes) -> None:
     message = CheckpointFile()
+    if content[-17:-10] == b"crc_num":
+        content, checksum = content[:-17], int.from_bytes(content[-10:], "big")
+        if zlib.crc32(content) != checksum:
+            raise ValueError("its checksum is wrong")
     try:
-        message.ParseFromString(content[:-17] if content[-17:-10] == b"crc_num" else content)
+        message.ParseFromString(content)
     except DecodeError as error:
         raise ValueError("it cannot be parsed") from error
     sizes = Counter()  # large arrays lie in several parts

@@ -195,9 +195,10 @@ DEEP = "[" * 100_000 + "]" * 100_000
 JSON = ["", "[]", "3", '"x"', "NaN", DEEP, '{"settings": 3}', '{"settings": ' + "9" * 5000 + "}"]
 
 
-@pytest.mark.parametrize("number", range(len(JSON) + 2))
+@pytest.mark.parametrize("number", range(len(JSON) + 3))
 def test_settings_that_are_none(tmp_path, number):
     texts = [text.encode() for text in JSON] + [b"\xff{}", b'{"settings": {}, "resumed": 3}']
+    texts.append(b'{"settings": {"desc": "\\ud800"}}')
     (tmp_path / "settings.json").write_bytes(texts[number])
     assert "settings.json cannot be read (" in refusal(RunLog(tmp_path).read_settings)
     if number < len(JSON):

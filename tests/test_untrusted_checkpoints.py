@@ -82,6 +82,7 @@ DAMAGE = {
     "no settings": (_text("[3]".encode("utf-32-le")), "its settings are no table"),
     "nested": (_text(("[" * 10**5).encode("utf-32-le")), "recursion"),
     "folder": (_settings(desc="../../outside"), "desc is '../../outside'"),
+    "half a character": (_settings(desc="a\ud800"), r"desc is 'a\ud800'"),
     "method": (_settings(method="../../outside"), "method is '../../outside'"),
     "dataset": (_settings(dataset=["x"]), "dataset is ['x']"),
     "corruption": (_settings(corruption="../x"), "corruption is '../x'"),

@@ -1,6 +1,5 @@
 """Reading run directories."""
 
-import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS
 from sharpdro.command_line import default_of
 from sharpdro.methods import METHODS, variant
+from sharpdro.reading import parse_json
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_log import SUMMARY
 
@@ -129,10 +129,8 @@ def _read_curves(folder, method, summary, num_severity):
 
 def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
     """A JSON file that passes a check, or ValueError naming it."""
-    check_file(path)
-    text = path.read_bytes()
     try:
-        content = json.loads(text)
+        content = parse_json(path)
         check(content)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from None
@@ -157,7 +155,7 @@ def _check_settings(content: dict) -> None:
         ("num_severity", range(1, MAX_SEVERITY + 1)),
     ):
         value = settings.get(name, default_of(name))
-        if value not in known:
+        if value not in known or isinstance(value, float):
             raise ValueError(f"unknown {name} {value!r}")
     _require(settings, "seed", int)
 
