@@ -7,13 +7,21 @@ was made, see `corruptions.manifest`.
 
 import functools
 import hashlib
+import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap, write_array_header_1_0
+from numpy.lib.format import (
+    open_memmap,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+    write_array_header_1_0,
+)
 from tqdm import tqdm
 
 from corruptions import corrupt, manifest
@@ -104,8 +112,8 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
     """
     check_file(path)
     try:
-        with np.errstate(over="ignore"):  # of sizes that no file has
-            return open_memmap(path, mode="r")
+        _check_header(path)
+        return open_memmap(path, mode="r")
     except OSError as error:
         if error.filename is not None:
             raise
@@ -113,6 +121,20 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
     except Exception as error:  # foreign bytes as a header can raise about anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} is not a whole .npy array ({reason}): {remedy}") from error
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what NumPy would map wrongly; one element of no bytes ends the whole process."""
+    with open(path, "rb") as file:
+        readers = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+        shape, _, dtype = readers[read_magic(file)](file)
+        num_bytes = os.fstat(file.fileno()).st_size - file.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if not dtype.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"there is no array of {dtype} {shape}")
+    if math.prod(shape) * dtype.itemsize > num_bytes:
+        raise ValueError(f"{dtype} {shape} is more than its {num_bytes:,} bytes")
 
 
 def missing_recipes(

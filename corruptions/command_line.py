@@ -16,7 +16,8 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
-    *("Parser", "check_frost_dir", "count", "expand", "fail", "read_clean", "readable"),
+    *("Parser", "check_frost_dir", "count", "expand", "fail"),
+    *("one_line", "read_clean", "readable"),
     "replace_what_cannot_be_printed",
 ]
 

@@ -21,13 +21,13 @@ def check_file(path: Path) -> None:
         raise OSError(errno.EINVAL, problem, str(path))
 
 
-def open_to_write(path: Path, mode: str, **how) -> IO:
-    """As `open`, but writing goes to this very place: no link is followed, no pipe waited for.
+def open_in_place(path: Path, mode: str, **how) -> IO:
+    """As `open`, but in this very place: no link is followed, no pipe waited for.
 
     Folders that come from elsewhere may hold a link under the name of a file that is written.
 
     Raises:
-        OSError: a link or a pipe is there, or it cannot be written.
+        OSError: a link or a pipe is there, or it cannot be opened.
     """
     safe = os.O_NOFOLLOW | os.O_NONBLOCK  # for files the second means nothing
     return open(path, mode, opener=lambda name, flags: os.open(name, flags | safe, 0o666), **how)
@@ -121,7 +121,7 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
     try:
         with naming(path):
             while True:
-                partial = open_to_write(name, "ab")
+                partial = open_in_place(name, "ab")
                 fcntl.flock(partial, fcntl.LOCK_EX)
                 if _is_at(name, partial):
                     break
@@ -147,7 +147,7 @@ def _remove_abandoned(name: Path) -> None:
 
     By its name: an interruption can come when the file exists, but before its opener knows of it.
     """
-    with contextlib.suppress(OSError), open(name, "rb") as file:
+    with contextlib.suppress(OSError), open_in_place(name, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(name, file):
             os.remove(name)

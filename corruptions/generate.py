@@ -238,7 +238,7 @@ def verify(args):
         )
         return 1
     entries = manifest.read(folder).values()
-    names = sorted({entry.get("corruption", "?") for entry in entries})
+    names = sorted({str(entry.get("corruption", "?")) for entry in entries})
     print(f"{folder}: all {len(entries)} arrays are as the manifest says: {', '.join(names)}")
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from corruptions.errors import DataError
-from corruptions.files import check_file, open_to_write
+from corruptions.files import check_file, open_in_place
 from dataset.specs import Archive
 
 _BLOCK = 1 << 20
@@ -85,7 +85,7 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             continued = answer.status == 206
             with (
-                open_to_write(partial, "ab" if continued else "wb") as file,
+                open_in_place(partial, "ab" if continued else "wb") as file,
                 tqdm(
                     desc=f"downloading {archive.file_name}",
                     total=archive.num_bytes,
@@ -153,7 +153,7 @@ def _unpack(path: Path, folder: Path, files: list[str]) -> None:
                     shutil.copyfileobj(tar.extractfile(member), target, _BLOCK)
                 del wanted[member.name]
     except OSError as error:
-        if error.errno is not None:  # of the system; gzip has its own without a number
+        if error.errno not in (None, errno.EINVAL):  # those are gzip's, and of impossible sizes
             raise
         raise _broken(path, error) from error
     except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from corruptions.arrays import open_npy
 from corruptions.errors import DataError
-from corruptions.files import check_file, check_space, complete, naming, open_to_write
+from corruptions.files import check_file, check_space, complete, naming, open_in_place
 from corruptions.photographs import opened_photograph
 from corruptions.workers import in_order, worker_pool
 from dataset.specs import DatasetSpec
@@ -270,7 +270,7 @@ def _decode_split(photographs, array, side, what, num_workers, show_progress, re
 @contextlib.contextmanager
 def _locked(path: Path, report: Callable[[str], object]):
     """A file to go on writing, which one process has at a time."""
-    with open_to_write(path, "ab") as file:
+    with open_in_place(path, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -329,7 +329,7 @@ def _open_text(path: Path, mode: str):
     """Names of files need not be valid UTF-8."""
     check_file(path)
     how = {"encoding": "utf-8", "errors": "surrogateescape", "newline": "\n"}
-    return open(path, mode, **how) if mode == "r" else open_to_write(path, mode, **how)
+    return open(path, mode, **how) if mode == "r" else open_in_place(path, mode, **how)
 
 
 def _is_size(text: str) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from corruptions.command_line import Parser, count, fail, replace_what_cannot_be_printed
 from corruptions.errors import DataError
-from corruptions.files import complete, exclusive_partial
+from corruptions.files import check_file, complete, exclusive_partial
 from dataset.filelists import list_texts
 from dataset.poisson import split_by_severity
 from dataset.prepare_dataset import read_clean
@@ -61,6 +61,7 @@ def write(folder, texts):
     """Write the lists; those that are there must be the same."""
     contents = {folder / n: t.encode("utf-8", "surrogateescape") for n, t in texts.items()}
     for path, content in contents.items():
+        check_file(path)
         if path.exists() and path.read_bytes() != content:
             raise DataError(f"{path} is another list: delete it, or choose another --output")
     folder.mkdir(parents=True, exist_ok=True)

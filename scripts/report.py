@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sharpdro.errors import RunError  # first: says in one line which packages are missing
 
 # isort: split
-from corruptions.command_line import Parser
+from corruptions.command_line import Parser, one_line
 from corruptions.files import check_writable
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.program import run_program
@@ -58,7 +58,7 @@ def report(log_dirs, epoch, output):
     runs, remarks = read_runs(log_dirs)
     experiments, more = experiments_of(runs)
     for line in (remarks := remarks + more):
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
     if not experiments:
         raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")
     tables = make_tables(experiments, epoch)

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ def load(path: Path) -> Checkpoint:
         if not isinstance(unfinished, dict):
             raise ValueError("its unfinished epoch is none")
         check_settings(settings)
+        if epoch < 0:
+            raise ValueError(f"epoch {epoch}")
     except (*BROKEN, RuntimeError) as error:
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason_of(error)})"
@@ -129,10 +132,18 @@ def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | st
     Raises:
         ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.
     """
-    content = path.read_bytes()
+    _check_content(path.read_bytes())
+    return ms.load_checkpoint(str(path), crc_check=crc_check)
+
+
+def _check_content(content: bytes) -> None:
     message = CheckpointFile()
+    if content[-17:-10] == b"crc_num":
+        content, checksum = content[:-17], int.from_bytes(content[-10:], "big")
+        if zlib.crc32(content) != checksum:
+            raise ValueError("its checksum is wrong")
     try:
-        message.ParseFromString(content[:-17] if content[-17:-10] == b"crc_num" else content)
+        message.ParseFromString(content)
     except DecodeError as error:
         raise ValueError("it cannot be parsed") from error
     sizes = Counter()  # large arrays lie in several parts
@@ -140,7 +151,6 @@ def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | st
         sizes[element.tag] += len(element.tensor.tensor_content)
     for element in message.value:
         _check_tensor(element.tag, element.tensor, sizes[element.tag])
-    return ms.load_checkpoint(str(path), crc_check=crc_check)
 
 
 def _check_tensor(name, tensor, num_bytes: int) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from corruptions import MAX_SEVERITY
+from sharpdro.errors import RunError
 from sharpdro.markdown import table_lines
 
 GROUPS = {
@@ -55,13 +56,21 @@ def errors_of(measured: dict[str, dict[str, dict]]) -> Errors:
 
     Args:
         measured: of the fifteen, see `sharpdro.measurements.read_measurements`.
+
+    Raises:
+        RunError: a corruption or severity is missing.
     """
 
     def error(name, severity):
         return 100 * (1 - measured[name][str(severity)]["accuracy"])
 
     severities = range(1, MAX_SEVERITY + 1)
-    corrupted = {name: [error(name, s) for s in severities] for name in COLUMNS}
+    try:
+        corrupted = {name: [error(name, s) for s in severities] for name in COLUMNS}
+    except KeyError as missing:
+        raise RunError(
+            f"the test.csv of an evaluation lacks {missing}: give another --desc"
+        ) from None
     return Errors(error(next(iter(COLUMNS)), 0), corrupted)
 
 

@@ -41,6 +41,19 @@ def reason_of(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def parse_json(path: Path) -> dict | list | str | float | bool | None:
+    """The content of a JSON file, of which all can be written again.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON, too deep, or has halves of characters.
+        OSError: it cannot be read, or is no file.
+    """
+    check_file(path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return content
+
+
 def read_json(path: Path, convert: Callable[[dict], T], remedy: str) -> T:
     """What `convert` makes of a JSON file's content; it fails where that is not as it should be.
 
@@ -48,7 +61,7 @@ def read_json(path: Path, convert: Callable[[dict], T], remedy: str) -> T:
         RunError: see `refusing`.
     """
     with refusing(path, remedy):
-        return convert(json.loads(path.read_text(encoding="utf-8")))
+        return convert(parse_json(path))
 
 
 def read_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from corruptions.files import check_writable, naming, open_to_write, partial_path
+from corruptions.files import check_file, check_writable, naming, open_in_place, partial_path
 from sharpdro.errors import RunError
 from sharpdro.reading import read_json, refusing
 
@@ -37,7 +37,7 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         with (
             naming(path),
-            open_to_write(partial, "w", encoding="utf-8", errors="surrogateescape") as file,
+            open_in_place(partial, "w", encoding="utf-8", errors="surrogateescape") as file,
         ):
             file.write(text)
             file.flush()
@@ -266,6 +266,7 @@ class RunLog:
         for name, text in texts.items():
             path = self.folder / folder / name
             path.parent.mkdir(exist_ok=True)
+            check_file(path)
             if not path.exists():
                 write_atomically(path, text)
             elif path.read_text(encoding="utf-8", errors="surrogateescape") != text:
@@ -291,7 +292,7 @@ class RunLog:
 
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
-        with naming(self._text), open_to_write(self._text, "a", encoding="utf-8") as file:
+        with naming(self._text), open_in_place(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in text.splitlines())
 
 

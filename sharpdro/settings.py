@@ -4,6 +4,7 @@ Names of folders are made of them, and sizes of networks.
 """
 
 import argparse
+import os
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from dataset.specs import DATASETS
@@ -48,6 +49,6 @@ def _fits(name: str, value) -> bool:
 
 def _is_description(text: str) -> bool:
     try:
-        return bool(description(text))
-    except argparse.ArgumentTypeError:
+        return bool(os.fsencode(description(text)))
+    except (argparse.ArgumentTypeError, UnicodeEncodeError):
         return False

@@ -118,7 +118,7 @@ def test_interruption_at_an_awkward_moment_leaves_nothing(tmp_path, source, monk
 def test_interruption_before_the_opened_file_is_known(tmp_path, monkeypatch):
     def interrupted_open(name, mode, **how):
         monkeypatch.undo()
-        open(name, mode).close()
+        open(name, mode, **how).close()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("corruptions.files.open", interrupted_open, raising=False)

@@ -1,8 +1,10 @@
 """Downloading and unpacking, against a server on this machine."""
 
+import contextlib
 import hashlib
 import http.server
 import io
+import random
 import tarfile
 import threading
 
@@ -44,7 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.end_headers()
-        self.wfile.write(self.content[start : self.broken_after])
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(self.content[start : self.broken_after])
 
     def log_message(self, *_):
         pass
@@ -126,6 +129,15 @@ def test_wrong_download_is_thrown_away(tmp_path, server, monkeypatch):
     assert names(tmp_path) == []
 
 
+def test_a_server_that_does_not_end_is_cut_short(tmp_path, server, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(Handler, "content", bytes(50 << 20))
+    monkeypatch.setattr("dataset.download._check", lambda path, _: sizes.append(path.stat()))
+    with pytest.raises(DataError, match="lacks folder/one"):
+        ensure_unpacked(archive(server), tmp_path / "folder", FILES, False)
+    assert sizes[0].st_size <= 2 << 20
+
+
 def test_wrong_checksum_is_refused(tmp_path):
     (tmp_path / "archive.tar.gz").write_bytes(GOOD + b"x")
     with pytest.raises(DataError, match="not the official archive"):
@@ -155,8 +167,29 @@ def test_hostile_members_write_nothing(tmp_path, members):
     assert not (target / "folder").exists() and not (target / "one").exists()
 
 
-def test_broken_archive_is_named(tmp_path):
-    content = GOOD[:-30]
+def test_members_of_gigantic_size_are_left_out(tmp_path):
+    header = tarfile.TarInfo("folder/one")
+    header.size = 10**15
+    content = header.tobuf() + bytes(10_240)
+    (tmp_path / "archive.tar.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"archive.tar.gz (cannot be unpacked|lacks)"):
+        ensure_unpacked(archive("http://127.0.0.1:1/", content), tmp_path / "folder", FILES, False)
+    assert not (tmp_path / "folder").exists()
+
+
+def _with_a_broken_block():
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        info = tarfile.TarInfo("folder/one")
+        info.size = 1 << 20
+        tar.addfile(info, io.BytesIO(random.Random(0).randbytes(info.size)))
+    content = bytearray(file.getvalue())
+    content[len(content) // 2 :: 7] = bytes(len(content[len(content) // 2 :: 7]))
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [GOOD[:-30], _with_a_broken_block(), b"", b"\x1f\x8b\x08\x00"])
+def test_broken_archive_is_named(tmp_path, content):
     (tmp_path / "archive.tar.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"archive.tar.gz (cannot be unpacked|lacks)"):
         ensure_unpacked(archive("http://127.0.0.1:1/", content), tmp_path / "folder", FILES, False)

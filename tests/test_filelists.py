@@ -6,13 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from damaging import for_damaged
 from fake_imagenet30 import write_imagenet30
 from running import ROOT
 
-from corruptions.command_line import readable
 from corruptions.errors import DataError
-from dataset.filelists import find_lists, read_training_lists
+from dataset.filelists import find_lists
 from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
 from dataset.specs import IMAGENET30
 
@@ -179,19 +177,6 @@ def test_lists_that_will_not_do(data_dir, lists, spoil, message):
     spoil(lists)
     with pytest.raises(DataError, match=message):
         prepare(data_dir, lists)
-
-
-def test_damaged_lists_are_read_or_refused(data_dir, lists):
-    path = lists / VAL
-
-    def check(content):
-        path.write_bytes(content)
-        try:
-            read_training_lists(find_lists(lists), IMAGENET30, data_dir, 3)
-        except DataError as error:
-            assert "\n" not in readable(error) and "imagenet30_" in str(error)
-
-    for_damaged(path.read_bytes()[:400], check)
 
 
 def test_lists_of_too_few_severities(data_dir, lists):

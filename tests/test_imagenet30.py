@@ -10,13 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from damaging import for_damaged
 from fake_imagenet30 import photograph, write_imagenet30
 from PIL import Image
 from running import ROOT
 
 from corruptions import files
-from corruptions.command_line import readable
 from corruptions.errors import DataError
 from dataset import imagenet30
 from dataset.imagenet30 import decode, read_imagenet30, read_names
@@ -315,22 +313,6 @@ def test_a_decoded_array_that_does_not_fit_is_refused(data_dir, spoil, message):
     assert f"delete {data_dir / 'ImageNet-30-64' / 'train.npy'}" in str(refused.value) or (
         "delete it to have it made anew" in str(refused.value)
     )
-
-
-def test_damaged_records_are_read_or_refused(data_dir):
-    read(data_dir)
-    path = data_dir / "ImageNet-30-64" / "train_files.tsv"
-    photographs = imagenet30.find_split(IMAGENET30, data_dir, "train")
-
-    def check(content):
-        path.write_bytes(content)
-        for given in (photographs, None):
-            try:
-                imagenet30.open_split(IMAGENET30, data_dir, "train", given)
-            except DataError as error:
-                assert "\n" not in readable(error) and "ImageNet-30-64/train" in str(error)
-
-    for_damaged(path.read_bytes(), check)
 
 
 def test_a_damaged_list_without_the_photographs(data_dir):

@@ -1,220 +1,235 @@
-"""Files that come from elsewhere: refused in one line, nothing executed, nothing written.
+"""Files that mean harm: refused in one line, nothing executed, nothing written outside."""
 
-Every reader gets files that were damaged, see damaging.py (lists and what else belongs to
-ImageNet-30 in test_filelists.py and test_imagenet30.py). What a pickle may do is in test_cifar.py,
-what an archive may hold in test_download.py, photographs in test_imagenet30.py.
-"""
-
+import io
 import json
 import os
 import pickle
+import signal
+import struct
 
-import fake_cifar
+import mutations
 import numpy as np
 import pytest
-from damaging import for_damaged
-from networks import SmallNetwork
+from readers import REFUSALS
+from test_cifar import Bomb
 
-from corruptions import manifest
-from corruptions.arrays import open_npy
+import main
+from corruptions import contact_sheet, manifest
+from corruptions.arrays import open_npy, same_labels
 from corruptions.command_line import readable
 from corruptions.errors import DataError
+from corruptions.files import exclusive_partial
 from corruptions.frost_photographs import PUBLISHED, read_photographs
 from dataset.cifar import read_batch
-from dataset.specs import DATASETS
-from sharpdro import checkpoint
-from sharpdro.errors import RunError
-from sharpdro.flatness.record import RECORD, Record
+from dataset.imagenet30 import decode
 from sharpdro.measurements import read_measurements
-from sharpdro.networks import create_network, load_trained
-from sharpdro.pretrained import load_pretrained
-from sharpdro.report.runs import read_run
-from sharpdro.run_log import SUMMARY, RunLog, Table, epochs_of, until_step
+from sharpdro.run_log import RunLog, Table, write_atomically
 from sharpdro.summary import read_evaluations
 
-REFUSED = (DataError, RunError, OSError, ValueError)
-SETTINGS = {
-    **{"dataset": "cifar10", "model": "wideresnet", "depth": 10, "widen_factor": 1, "seed": 0},
-    **{"method": "sharpdro", "corruption": "fog", "num_severity": 1, "lr": 0.1},
+
+@pytest.fixture(autouse=True)
+def no_hanging():
+    """Whoever waits for a pipe is woken."""
+
+    def wake(*_):
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, wake)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def refusal(call, *arguments):
+    """The one line in which something is refused."""
+    with pytest.raises(REFUSALS) as refused:
+        call(*arguments)
+    assert not isinstance(refused.value, TimeoutError)
+    assert "\n" not in readable(refused.value)
+    return readable(refused.value)
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def endless(path):
+    path.symlink_to("/dev/zero")
+
+
+READ = {
+    "data_batch_1": lambda path: read_batch(path, 10),
+    "fog.npy": open_npy,
+    "x.JPEG": lambda path: decode(path, 64),
+    "manifest.json": lambda path: manifest.read(path.parent),
+    "settings.json": lambda path: RunLog(path.parent).read_settings(),
+    "summary.json": lambda path: RunLog(path.parent).is_finished(),
+    "val.csv": read_evaluations,
+    "test.csv": read_measurements,
+    "train.csv": lambda path: Table(path, ["epoch"]),
 }
 
 
-def evaluations(*before):
-    lines = ["epoch,severity,loss,accuracy,count"]
-    for epoch in (1, 2):
-        lines += [f"{epoch},{s},0.5,0.25,40" for s in ("0", "1", "mean", "worst")]
-    head = ",".join(before)
-    return "".join(f"{head}{line}\n" for line in lines).encode()
+@pytest.mark.parametrize("put", [pipe, endless, lambda path: path.mkdir()])
+@pytest.mark.parametrize("name", READ)
+def test_pipes_devices_and_folders_are_not_read(tmp_path, name, put):
+    put(tmp_path / name)
+    text = refusal(READ[name], tmp_path / name)
+    assert str(tmp_path / name) in text and "folder, pipe or device, not a file" in text
 
 
-def summary():
-    rows = {s: {"loss": 0.5, "accuracy": 0.25, "count": 40} for s in ("0", "1", "mean", "worst")}
-    one = {"epoch": 2, "validation": rows, "test": rows}
-    content = {"finished": True, "total_epoch": 2, "best_metric": "worst"}
-    return json.dumps({**content, "best": one, "last": one}).encode()
+@pytest.mark.parametrize("put", [pipe, lambda path: path.symlink_to(path.parent.parent / "mine")])
+def test_what_lies_in_wait_for_a_writer_is_left_alone(tmp_path, put):
+    (tmp_path / "mine").write_text("precious")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in (".fog.npy.partial", ".x.json.partial", "log.txt"):
+        put(folder / name)
 
+    def make():
+        with exclusive_partial(folder / "fog.npy") as partial:
+            partial.write(b"x")
 
-def npy(folder):
-    np.save(folder / "x.npy", np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
-    return (folder / "x.npy").read_bytes()
-
-
-def cifar(folder):
-    data, labels = fake_cifar.make_batch(np.random.default_rng(0), 1)
-    content = {b"data": data[:2], b"labels": labels[:2], b"filenames": [b"a", b"b"]}
-    return pickle.dumps(content, protocol=4)
-
-
-def trained(folder):
-    network, _ = create_network("wideresnet", DATASETS["cifar10"], 10, 1)
-    checkpoint.save(folder / "x.ckpt", network, 3, SETTINGS)
-    return (folder / "x.ckpt").read_bytes()
-
-
-def read_table(path):
-    table = Table(path, ["epoch", "step", "loss"], until_step(1, 2))
-    return epochs_of(table.path)
-
-
-def read_last(path):
-    epochs_of(path)
-    return read_evaluations(path)
-
-
-def pretrained(path):
-    return load_pretrained(create_network("wideresnet", DATASETS["cifar10"], 10, 1)[0], path)
-
-
-MANIFEST = {"arrays": {"train/1/fog.npy": {"seed": 0, "shape": [3, 4, 5], "crc32": "00"}}}
-MEASURED = evaluations("corruption,images_crc32,")
-FOUND = {"0": {"slope": {"loss": 0.5}, "surface": [[0.1, 0.2], [0.3]]}}
-RECORDED = {"settings": {"grid": 3}, "checkpoints": {"a": {"crc32": 1}}, "results": {"a": FOUND}}
-LOGGED = b"epoch,step,loss\n1,1,0.5\n1,2,0.25\n2,1,\n2,2,0.5\n"
-LOGGED_SETTINGS = json.dumps({"settings": SETTINGS, "environment": {}}).encode()
-# By name of the file: a whole one, and what reads it.
-READERS = {
-    "data_batch_1": (cifar, lambda path: read_batch(path, 10)),
-    "x.npy": (npy, open_npy),
-    "manifest.json": (
-        lambda folder: json.dumps(MANIFEST).encode(),
-        lambda path: manifest.read(path.parent),
-    ),
-    "x.ckpt": (trained, checkpoint.load),
-    "y.ckpt": (trained, load_trained),
-    "z.ckpt": (trained, pretrained),
-    "settings.json": (lambda folder: LOGGED_SETTINGS, lambda p: RunLog(p.parent).read_settings()),
-    "summary.json": (lambda folder: summary(), lambda p: RunLog(p.parent).is_finished()),
-    "train.csv": (lambda folder: LOGGED, read_table),
-    "val.csv": (lambda folder: evaluations(), read_last),
-    "test.csv": (lambda folder: MEASURED, read_measurements),
-    RECORD: (lambda folder: json.dumps(RECORDED).encode(), lambda path: Record(path.parent)),
-}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """What every reader is to get, undamaged."""
-    folder = tmp_path_factory.mktemp("whole")
-    return {name: make(folder) for name, (make, _) in READERS.items()}
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_damaged_files_are_read_or_refused(tmp_path, whole, name):
-    """In a line that is not long and, of what is one file, names it."""
-    path, read = tmp_path / name, READERS[name][1]
-    path.write_bytes(whole[name])
-    read(path)
-
-    def check(content):
-        path.write_bytes(content)
-        try:
-            read(path)
-        except REFUSED as error:
-            text = readable(error)  # as all programs do
-            assert "\n" not in text and len(text) < 1000 and name in text, text
-        assert sorted(p.name for p in tmp_path.iterdir()) == [name]
-
-    for_damaged(whole[name], check)
-
-
-@pytest.mark.parametrize("name", [SUMMARY, "settings.json", "val.csv", "train.csv"])
-def test_reports_read_damaged_runs_or_leave_them_out(tmp_path, whole, name):
-    def check(content):
-        for other in (SUMMARY, "settings.json", "val.csv", "train.csv"):
-            (tmp_path / other).write_bytes(whole[other])
-        (tmp_path / name).write_bytes(content)
-        try:
-            read_run(tmp_path)
-        except (ValueError, OSError) as error:
-            assert str(tmp_path) in str(error)
-
-    for_damaged(whole[name], check)
+    for call in (
+        make,
+        lambda: write_atomically(folder / "x.json", "{}"),
+        lambda: RunLog(folder).say("x"),
+    ):
+        assert str(folder) in refusal(call)
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "reason"),
     [
-        {"descr": "|u1", "fortran_order": False, "shape": (10**15,)},
-        {"descr": "|u1", "fortran_order": False, "shape": (2**32, 2**32)},
-        {"descr": "|u1", "fortran_order": False, "shape": (-1, 3)},
-        {"descr": "|O", "fortran_order": False, "shape": (1,)},
+        # An empty list, remembered as number 2³¹ − 1: 34 GB of room.
+        (b"]r\xff\xff\xff\x7f.", "more objects"),
+        (b"]p999999999\n.", "more objects"),
+        (b"\x80\x04" + b"]" * 1_100_000 + b".", "more objects"),
+        (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", ""),  # 2⁶³ bytes to follow
+        # Labels that hold themselves twice, which NumPy would follow 2³² ways.
+        (
+            b"\x80\x04}(C\x06labels]\x94(h\x00h\x00eC\x04datacnumpy\nndarray\n)R("
+            b"K\x01K\x01K\x02\x86cnumpy\ndtype\nC\x02u1\x85R\x89C\x02abtbu.",
+            "it holds no integer labels",
+        ),
     ],
 )
-def test_arrays_that_declare_more_than_they_hold(tmp_path, content):
-    text = str(content).encode().ljust(117) + b"\n"
-    head = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little")
-    (tmp_path / "x.npy").write_bytes(head + text + b"abc")
-    with pytest.raises(DataError, match=r"x.npy is not a whole .npy array"):
-        open_npy(tmp_path / "x.npy")
+def test_pickles_that_ask_for_too_much(tmp_path, content, reason):
+    (tmp_path / "b").write_bytes(content)
+    text = refusal(read_batch, tmp_path / "b", 10)
+    assert "is not a file of the CIFAR python archive: " in text and reason in text
 
 
-def test_pickled_objects_in_an_array_are_not_made(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    np.save(tmp_path / "x.npy", np.array([Bomb()], object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"x.npy is not a whole .npy array"):
-        open_npy(tmp_path / "x.npy")
-    assert not (tmp_path / "ran").exists()
+def npy(descr, shape, content=b""):
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}) + "\n"
+    magic = np.lib.format.magic(1, 0) + struct.pack("<H", len(header))
+    return magic + header.encode() + content
 
 
-def test_checkpoint_that_declares_more_than_it_holds(tmp_path):
-    from mindspore.train.checkpoint_pb2 import Checkpoint
-
-    content = Checkpoint()
-    value = content.value.add()
-    value.tag = "conv1.weight"
-    value.tensor.dims.extend([10**9, 10**9])
-    value.tensor.tensor_type = "Float32"
-    value.tensor.tensor_content = b"abcd"
-    path = tmp_path / "x.ckpt"
-    path.write_bytes(content.SerializeToString())
-    for read in (checkpoint.load, pretrained):
-        with pytest.raises(RunError, match="x.ckpt"):
-            read(path)
-
-
-@pytest.mark.parametrize(("name", "value"), [("depth", 6 * 10**6 + 4), ("widen_factor", 10**6)])
-def test_checkpoint_whose_settings_name_a_gigantic_network(tmp_path, name, value):
-    network, _ = create_network("wideresnet", DATASETS["cifar10"], 10, 1)
-    checkpoint.save(tmp_path / "x.ckpt", network, 3, {**SETTINGS, name: value})
-    with pytest.raises(RunError, match="x.ckpt is of .* are not those of"):
-        load_trained(tmp_path / "x.ckpt")
+def test_arrays_that_are_none(tmp_path):
+    path, flag = tmp_path / "x.npy", tmp_path / "ran"
+    bomb = io.BytesIO()
+    np.save(bomb, np.array([Bomb(os.system, f"touch {flag}")], object), allow_pickle=True)
+    for content in (
+        bomb.getvalue(),
+        npy("|u1", (10**15,), b"x"),
+        npy("|u1", (2**62, 2**62, 4), b"x" * 8),
+        npy("|u1", (-1, 32, 32, 3), b"x" * 3072),
+        npy("|u1", (-1, -1), b"x"),
+        npy("|V0", (4,)),  # has NumPy divide by zero
+        npy("<i8", (4,), b"x" * 31),
+        npy("<i8", "(4,)", b"x" * 32),
+        b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 300,
+        b"",
+    ):
+        path.write_bytes(content)
+        assert f"{path} is not a whole .npy array (" in refusal(open_npy, path)
+    assert not flag.exists()
 
 
-@pytest.mark.parametrize("settings", [[], None, 3, {"dataset": []}, {"dataset": "cifar10"}])
-def test_checkpoint_with_other_settings(tmp_path, settings):
-    checkpoint.save(tmp_path / "x.ckpt", SmallNetwork(), 1, settings)
-    with pytest.raises(RunError, match="x.ckpt is "):
-        load_trained(tmp_path / "x.ckpt")
+def test_arrays_in_another_order_or_type(tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.save(tmp_path / "x.npy", np.asfortranarray(array))
+    assert np.array_equal(open_npy(tmp_path / "x.npy"), array)
+    labels = np.array([1, 2])
+    assert same_labels(np.array([1, 2], np.uint8), labels)
+    for other in (labels[:1], labels.astype("U1"), labels.astype([("a", "<i8")]), labels + 0.5):
+        assert not same_labels(other, labels)
 
 
-def test_frost_that_is_a_program(tmp_path):
-    """Pillow hands PostScript to another program, whatever the file is called."""
-    for name in PUBLISHED:
-        (tmp_path / name).write_bytes(
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 300 300\n%%EndComments\n"
-        )
-    with pytest.raises(OSError, match=f"{PUBLISHED[0]} cannot be read as an image"):
-        read_photographs(tmp_path)
+PICTURES = {
+    "pixels": mutations.png(60_000, 60_000),
+    "line": mutations.png(80_000_000, 1, bytes(80_000_001)),
+    "many": mutations.png(10_000, 10_000),
+    "cut": mutations.picture("JPEG")[:300],
+    "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "pickle": pickle.dumps(Bomb(print, "ran")),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_that_are_none(tmp_path, name, capsys):
+    for path in (tmp_path / "x.JPEG", *(tmp_path / published for published in PUBLISHED)):
+        path.write_bytes(PICTURES[name])
+    assert refusal(decode, tmp_path / "x.JPEG", 64)
+    assert "frost1.png cannot be read as an image: " in refusal(read_photographs, tmp_path)
+    output = tmp_path / "sheet.png"
+    assert contact_sheet.main([str(tmp_path / "x.JPEG"), "-c", "fog", "-o", str(output)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not output.exists()
+
+
+def test_a_manifest_that_points_elsewhere(tmp_path):
+    names = ["/dev/zero", "../x.npy", "a/../../x.npy", "pipe.npy", "a\0b", "x" * 5000]
+    pipe(tmp_path / "pipe.npy")
+    text = json.dumps({"arrays": {name: {"sha256": "0"} for name in names}})
+    (tmp_path / manifest.NAME).write_text(text)
+    found = dict(line.rsplit(": ", 1) for line in manifest.verify(tmp_path))
+    assert [found[name] for name in names[:3]] == ["not inside the folder"] * 3
+    assert any("pipe.npy" in line and "not a file" in line for line in manifest.verify(tmp_path))
+    assert len(found) >= len(names)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+JSON = ["", "[]", "3", '"x"', "NaN", DEEP, '{"settings": 3}', '{"settings": ' + "9" * 5000 + "}"]
+
+
+@pytest.mark.parametrize("number", range(len(JSON) + 3))
+def test_settings_that_are_none(tmp_path, number):
+    texts = [text.encode() for text in JSON] + [b"\xff{}", b'{"settings": {}, "resumed": 3}']
+    texts.append(b'{"settings": {"desc": "\\ud800"}}')
+    (tmp_path / "settings.json").write_bytes(texts[number])
+    assert "settings.json cannot be read (" in refusal(RunLog(tmp_path).read_settings)
+    if number < len(JSON):
+        (tmp_path / "summary.json").write_bytes(texts[number])
+        assert "summary.json cannot be read (" in refusal(RunLog(tmp_path).is_finished)
+
+
+HEAD = b"epoch,severity,loss,accuracy,count\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"1,0\x00,1,1,1", b"1,\xff,1,1,1", b"1,0,1,1," + b"9" * 200_000, b"1", b"one,0,1,1,1"),
+        *(b"1,0,1,1,x", b'1,"' + b"x" * 200_000 + b'",1,1,1', b"9" * 5000 + b",0,1,1,1"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, line):
+    (tmp_path / "val.csv").write_bytes(HEAD + line + b"\n")
+    text = refusal(read_evaluations, tmp_path / "val.csv")
+    assert str(tmp_path / "val.csv") in text and len(text) < 1000
+
+
+def test_messages_are_one_line_whatever_they_quote():
+    error = DataError("a\nb \x1b[2J \udcff ü")
+    assert readable(error) == "a\\nb \\x1b[2J \\udcff ü"
+    assert readable(FileNotFoundError(2, "No such", "x\ry")) == "x\\ry: No such"
+
+
+def test_main_says_it_in_one_line(tmp_path, capfd):
+    (tmp_path / "x.ckpt").write_bytes(b"\x07garbage" * 99)
+    assert main.main(["--eval_only", "--checkpoint", str(tmp_path / "x.ckpt")]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and "x.ckpt is damaged or was not written by this" in error

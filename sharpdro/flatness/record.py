@@ -142,23 +142,29 @@ def _check(settings: dict, checkpoints: dict, results: dict) -> None:
         checkpoints[name].keys()
         for severity, found in by_severity.items():
             int(severity)
-            _require_numbers(list(found.get("slope", {"": 0}).values()))
-            if "eigenvalue" in found:
-                top = found["eigenvalue"]
-                _require_numbers([top["value"], top["residual"]])
-                if type(top["converged"]) is not bool:
-                    raise ValueError("converged is neither true nor false")
-                for step in top["steps"]:
-                    _require_numbers([step["value"]])
-            for row in (surface := found.get("surface", [])):
-                _require_numbers(row)
-            if any(len(part) > grid for part in (surface, *surface)):
-                raise ValueError("a surface is larger than its grid")
+            _check_found(found, grid)
 
 
-def _require_numbers(values: list) -> None:
-    if not values or not all(type(value) in (int, float) for value in values):
-        raise ValueError(f"{values!r:.80} are no numbers")
+def _check_found(found: dict, grid: int) -> None:
+    if "slope" in found:
+        _require_numbers(found["slope"], "loss", "sharpness", "gradient_norm")
+    if "eigenvalue" in found:
+        _require_numbers(found["eigenvalue"], "value", "residual")
+        if type(found["eigenvalue"]["converged"]) is not bool:
+            raise ValueError("converged is neither true nor false")
+        for step in found["eigenvalue"]["steps"]:
+            _require_numbers(step, "value")
+    surface = found.get("surface", [])
+    for row in surface:
+        _require_numbers(row, *range(grid))
+    if any(len(part) > grid for part in (surface, *surface)):
+        raise ValueError("a surface is larger than its grid")
+
+
+def _require_numbers(values: dict | list, *places) -> None:
+    for place in places:
+        if type(values[place]) not in (int, float):
+            raise ValueError(f"{place} is {values[place]!r:.80}, no number")
 
 
 def eigenvalue_rows(found: dict) -> list[dict]:

@@ -1,6 +1,5 @@
 """Reading run directories."""
 
-import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS
 from sharpdro.command_line import default_of
 from sharpdro.methods import METHODS, variant
+from sharpdro.reading import parse_json
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_log import SUMMARY
 
@@ -93,6 +93,8 @@ def read_run(folder: Path) -> Run | None:
     num_severity = settings.get("num_severity", default_of("num_severity"))
     lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
     if lists and settings.get("num_per_class") is None:  # what they say is a setting, too
+        for path in lists:
+            check_file(path)
         content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
         settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
     summary = {}
@@ -127,10 +129,8 @@ def _read_curves(folder, method, summary, num_severity):
 
 def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
     """A JSON file that passes a check, or ValueError naming it."""
-    check_file(path)
-    text = path.read_bytes()
     try:
-        content = json.loads(text)
+        content = parse_json(path)
         check(content)
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from None
@@ -155,7 +155,7 @@ def _check_settings(content: dict) -> None:
         ("num_severity", range(1, MAX_SEVERITY + 1)),
     ):
         value = settings.get(name, default_of(name))
-        if value not in known:
+        if value not in known or isinstance(value, float):
             raise ValueError(f"unknown {name} {value!r}")
     _require(settings, "seed", int)
 

@@ -1,0 +1,289 @@
+"""Every reader of files that may come from elsewhere, as the fuzzing tests call it.
+
+Each function takes a folder to work in and returns what the files are (a strategy) and how one is
+read: that either keeps what the reader promises or raises one of REFUSALS.
+"""
+
+import io
+import json
+import pickle
+import tarfile
+
+import mutations
+import numpy as np
+from hypothesis import strategies as st
+from mutations import spoiled, spoiled_json, spoiled_table
+
+from corruptions import manifest
+from corruptions.arrays import open_npy, same_labels
+from corruptions.errors import DataError
+from corruptions.manifest import Recipe
+from dataset import filelists
+from dataset.cifar import read_batch
+from dataset.download import _unpack
+from dataset.imagenet30 import decode, labels_of, read_names
+from dataset.specs import IMAGENET30
+from sharpdro.common_corruptions import COLUMNS as STANDARD
+from sharpdro.common_corruptions import errors_of
+from sharpdro.errors import RunError
+from sharpdro.first_stage import JTT, _read
+from sharpdro.flatness.record import Record
+from sharpdro.flatness.tables import curves_of, doubtful_of, flatness_tables, surfaces_of
+from sharpdro.measurements import COLUMNS, read_measurements
+from sharpdro.report import formats, page
+from sharpdro.report.experiments import experiments_of
+from sharpdro.report.overviews import make_overviews
+from sharpdro.report.runs import read_runs
+from sharpdro.report.tables import make_tables
+from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, epochs_of, until_epoch
+from sharpdro.summary import accuracy_table, read_evaluations, write_summary
+
+REFUSALS = (DataError, RunError, OSError)
+EVALUATION = (
+    ",".join(EVALUATION_COLUMNS)
+    + "\n"
+    + "".join(f"{e},{s},0.5,0.{e}5,9\n" for e in (1, 2) for s in ("0", "1", "mean", "worst"))
+)
+SETTINGS = {
+    **{"method": "sharpdro", "seed": 0, "desc": "run", "num_severity": 1, "dataset": "cifar10"},
+    **{"corruption": "fog", "lr": 0.1, "eval_only": False, "num_per_class": None},
+}
+SUMMARY = {
+    "finished": True,
+    "total_epoch": 2,
+    **{
+        part: {"epoch": 2, "test": {s: {"accuracy": 0.5} for s in ("0", "1", "mean", "worst")}}
+        for part in ("best", "last")
+    },
+}
+
+
+def cifar(folder):
+    data = np.zeros((4, 3072), np.uint8)
+    content = {b"data": data, b"labels": [0, 1, 2, 9], b"filenames": [b"a.png"] * 4}
+    valid = [pickle.dumps(content, protocol) for protocol in range(5)]
+
+    def read(content):
+        (folder / "b").write_bytes(content)
+        images, labels = read_batch(folder / "b", 10)
+        assert images.dtype == np.uint8 and images.shape == (len(labels), 32, 32, 3)
+        assert labels.dtype == np.int32 and labels.min() >= 0 and labels.max() < 10
+
+    return st.sampled_from(valid).flatmap(spoiled), read
+
+
+def npy(folder):
+    file = io.BytesIO()
+    np.save(file, np.arange(20, dtype=np.int64))
+
+    def read(content):
+        (folder / "x.npy").write_bytes(content)
+        array = open_npy(folder / "x.npy")
+        assert array.nbytes <= len(content)
+        same_labels(array, np.arange(20))
+        f"{array.dtype} {array.shape}"
+
+    return spoiled(file.getvalue()) | mutations.npy(), read
+
+
+def photographs(folder):
+    valid = [mutations.picture(kind) for kind in ("JPEG", "PNG", "GIF", "BMP")]
+    valid.append(mutations.png(30, 30, bytes(930)))
+    sizes = st.sampled_from([0, 1, 30, 65535, 65536, 10**5, 2**31 - 1])
+
+    def read(content):
+        (folder / "x.JPEG").write_bytes(content)
+        assert decode(folder / "x.JPEG", 64).shape == (64, 64, 3)
+
+    return st.sampled_from(valid).flatmap(spoiled) | st.builds(mutations.png, sizes, sizes), read
+
+
+def lists(folder):
+    names = [f"{c}/{i}.JPEG" for c in IMAGENET30.class_names for i in range(2)]
+    place = folder / "ImageNet-30-64"
+    place.mkdir()
+    table = "".join(f"{name}\t9\n" for name in names)
+    labels = {c: i for i, c in enumerate(IMAGENET30.class_names)}
+    text = "".join(f"{name} {labels[name.split('/')[0]]}\n" for name in names[::2])
+    for part in (*filelists.severity_parts(1), "val"):
+        (folder / f"imagenet30_{part}.txt").write_text("")
+
+    def read(content):
+        records, listed = content
+        (place / "train_files.tsv").write_bytes(records)
+        (folder / "imagenet30_distribution_0.txt").write_bytes(listed)
+        kept, _ = read_names(IMAGENET30, folder, "train")
+        assert len(labels_of(kept, IMAGENET30, place / "train.npy")) == len(kept)
+        found = filelists.find_lists(folder)
+        filelists.count_listed(found, 1)
+        filelists.read_training_lists(found, IMAGENET30, folder, 1)
+
+    whole = st.just(table.encode()), st.just(text.encode())
+    return (
+        st.tuples(spoiled(table.encode()), whole[1]) | st.tuples(whole[0], spoiled(text.encode()))
+    ), read
+
+
+def manifests(folder):
+    recipe = Recipe("fog", 1, "cifar", 0, "test")
+    sums = {"sha256": "a", "clean_sha256": "b", "labels_sha256": "c"}
+    content = {"arrays": {"test/1/fog.npy": manifest.entry(recipe, (4, 32, 32, 3), sums)}}
+
+    def read(content):
+        (folder / manifest.NAME).write_bytes(content)
+        for found in manifest.read(folder).values():
+            assert all(type(text) is str for text in manifest.differences(found, recipe, "b"))
+        assert all(type(line) is str for line in manifest.verify(folder))
+
+    return spoiled_json(content) | spoiled(json.dumps(content).encode()), read
+
+
+def archives(folder):
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for name in ("f/one", "f/two"):
+            info = tarfile.TarInfo(name)
+            info.size = 600
+            tar.addfile(info, io.BytesIO(bytes(600)))
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("f/one")), tar.addfile(tarfile.TarInfo("f/two"))
+
+    def read(content):
+        (folder / "a.tar.gz").write_bytes(content)
+        for path in (folder / "f").glob("*"):
+            path.unlink()
+        if (folder / "f").exists():
+            (folder / "f").rmdir()
+        try:
+            _unpack(folder / "a.tar.gz", folder / "f", ["one", "two"])
+        finally:
+            assert {path.name for path in folder.iterdir()} <= {"a.tar.gz", "f", ".f.partial"}
+
+    return st.sampled_from([file.getvalue(), plain.getvalue()]).flatmap(spoiled), read
+
+
+def run_settings(folder):
+    content = {"settings": SETTINGS, "environment": {"git_commit": "a"}, "resumed": []}
+
+    def read(content):
+        log = RunLog(folder)
+        log.settings_path.write_bytes(content)
+        (folder / "summary.json").write_bytes(content)
+        assert type(log.is_finished()) is bool and type(log.read_settings()) is dict
+        log.open({}, {"device": "CPU"})
+        log.close()
+
+    either = content | SUMMARY
+    return spoiled_json(either) | spoiled(json.dumps(either).encode()), read
+
+
+def run_tables(folder):
+    def read(content):
+        for name in ("val.csv", "test.csv"):
+            (folder / name).write_bytes(content)
+        epochs_of(folder / "val.csv")
+        for scores in read_evaluations(folder / "val.csv").values():
+            accuracy_table({"x": scores})
+        for metric in ("worst", "mean", "clean"):
+            write_summary(folder, 2, metric)
+        Table(folder / "val.csv", EVALUATION_COLUMNS, until_epoch(1))
+        read_evaluations(folder / "val.csv")
+
+    return spoiled_table(EVALUATION) | spoiled(EVALUATION.encode()), read
+
+
+def measurements(folder):
+    severities = (*map(str, range(6)), "mean", "worst")
+    text = ",".join(COLUMNS) + "\n" + "".join(f"2,fog,{s},1,0.5,9,ab\n" for s in severities)
+
+    def read(content):
+        (folder / "test.csv").write_bytes(content)
+        found = read_measurements(folder / "test.csv")
+        for scores in found.values():
+            accuracy_table({"x": scores})
+        if "fog" in found:
+            errors_of(dict.fromkeys(STANDARD, found["fog"]))
+        Table(folder / "test.csv", COLUMNS, keep=lambda line: line.split(",")[1] in found)
+
+    return spoiled_table(text) | spoiled(text.encode()), read
+
+
+def error_sets(folder):
+    text = "index,label,severity,is_error\n" + "".join(f"{i},{i},0,{i % 2}\n" for i in range(6))
+
+    class Train:
+        indices = np.arange(6)
+
+    def read(content):
+        (folder / "error_set.csv").write_bytes(content)
+        stage = JTT(1, 6, seed=0, show_progress=False)
+        found = _read(folder / "error_set.csv", stage, Train)
+        assert set(found["is_error"]) <= {0, 1} and len(found["is_error"]) == 6
+        stage.remark(found)
+
+    return spoiled_table(text) | spoiled(text.encode()), read
+
+
+def flatness(folder):
+    step = {"shift": 0.0, "value": 2.0, "change": 0.1, "residual": 0.1}
+    top = {"value": 2.0, "residual": 0.1, "converged": True, "steps": [step]}
+    slope = {"num_images": 9, "loss": 1.0, "sharpness": 0.1, "gradient_norm": 1.0}
+    found = {"slope": slope, "eigenvalue": top, "surface": [[1.0] * 3] * 3}
+    content = {
+        "settings": {"grid": 3, "span": 1.0, "num_images": 9},
+        "checkpoints": {"run/best": {"epoch": 1, "dataset": "cifar10", "corruption": "fog"}},
+        "results": {"run/best": {"0": found}},
+    }
+
+    def read(content):
+        (folder / "measurements.json").write_bytes(content)
+        record = Record(folder)
+        settings = {"grid": 3, "span": 1.0, "num_images": 9}
+        facts = {"run/best": {"epoch": 1, "dataset": "cifar10", "corruption": "fog"}}
+        record.check_same(settings, facts)
+        record.start(settings, facts)
+        shown = record, {"run/best": "best"}, {"run/best": range(2)}
+        flatness_tables(*shown), curves_of(*shown), doubtful_of(*shown), surfaces_of(*shown, 3)
+
+    return spoiled_json(content) | spoiled(json.dumps(content).encode()), read
+
+
+def reports(folder):
+    run = folder / "run"
+    run.mkdir()
+    train = "epoch,step,weight_0,weight_1\n" + "".join(f"{e},1,0.5,0.5\n" for e in (1, 2))
+    settings = {"settings": SETTINGS, "environment": {"git_commit": "a"}}
+    valid = {
+        "settings.json": json.dumps(settings).encode(),
+        "summary.json": json.dumps(SUMMARY).encode(),
+        "val.csv": EVALUATION.encode(),
+        "train.csv": train.encode(),
+    }
+    broken = {
+        "settings.json": spoiled_json(settings) | spoiled(valid["settings.json"]),
+        "summary.json": spoiled_json(SUMMARY) | spoiled(valid["summary.json"]),
+        "val.csv": spoiled_table(EVALUATION) | spoiled(valid["val.csv"]),
+        "train.csv": spoiled_table(train) | spoiled(valid["train.csv"]),
+    }
+
+    def read(content):
+        for name, text in {**valid, **content}.items():
+            (run / name).write_bytes(text)
+        runs, remarks = read_runs([folder])
+        experiments, more = experiments_of(runs)
+        tables = make_tables(experiments, "best")
+        overviews = make_overviews(tables)
+        for table in tables:
+            formats.as_text(table), formats.as_markdown(table), formats.as_latex(table)
+        formats.as_csv(tables)
+        page.make_page("x", [*remarks, *more], tables, [{} for _ in tables], overviews, runs)
+
+    one = [strategy.map(lambda text, name=name: {name: text}) for name, strategy in broken.items()]
+    return st.one_of(one), read
+
+
+READERS = (
+    *(cifar, npy, photographs, lists, manifests, archives),
+    *(run_settings, run_tables, measurements, error_sets, flatness, reports),
+)
