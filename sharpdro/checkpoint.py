@@ -26,8 +26,9 @@ from mindspore.train.checkpoint_pb2 import Checkpoint as CheckpointFile
 from corruptions.files import naming
 from sharpdro.errors import RunError
 from sharpdro.reading import BROKEN, reason_of
-from sharpdro.run_log import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, epochs_of
+from sharpdro.run_log import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from sharpdro.settings import check_settings
+from sharpdro.tables import epochs_of
 
 _EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_json"
 

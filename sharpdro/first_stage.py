@@ -17,7 +17,8 @@ from tqdm import tqdm
 from sharpdro.errors import RunError
 from sharpdro.interrupts import check_interrupts
 from sharpdro.reading import refusing
-from sharpdro.run_log import format_value, write_atomically
+from sharpdro.run_log import write_atomically
+from sharpdro.tables import format_value
 from sharpdro.team import ALONE, Alone
 
 ALIGNMENT = "alignment.csv"

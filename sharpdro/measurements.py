@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sharpdro.errors import RunError
 from sharpdro.reading import read_rows
-from sharpdro.run_log import EVALUATION_COLUMNS, Table
 from sharpdro.scores import Score
 from sharpdro.summary import evaluation_rows, numbers_of
+from sharpdro.tables import EVALUATION_COLUMNS, Table
 
 IMAGES = "images_crc32"
 COLUMNS = [EVALUATION_COLUMNS[0], "corruption", *EVALUATION_COLUMNS[1:], IMAGES]

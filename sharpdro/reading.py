@@ -11,6 +11,7 @@ from corruptions.files import check_file
 from sharpdro.errors import RunError
 
 T = TypeVar("T")
+RESTORE = "restore it, or choose another --desc"
 # What goes wrong where a file does not hold what it should.
 BROKEN = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),

@@ -16,15 +16,7 @@ from sharpdro.guard import Guard
 from sharpdro.interrupts import Terminated, check_interrupts
 from sharpdro.interval import Interval, train_columns, weight_columns
 from sharpdro.plan import Plan
-from sharpdro.run_log import (
-    EVALUATION_COLUMNS,
-    LAST_CHECKPOINT,
-    NoTable,
-    RunLog,
-    Table,
-    until_epoch,
-    until_step,
-)
+from sharpdro.run_log import LAST_CHECKPOINT, RunLog
 from sharpdro.saving import Saver
 from sharpdro.scores import Score
 from sharpdro.summary import (
@@ -32,6 +24,13 @@ from sharpdro.summary import (
     evaluation_rows,
     read_evaluations,
     write_summary,
+)
+from sharpdro.tables import (
+    EVALUATION_COLUMNS,
+    NoTable,
+    Table,
+    until_epoch,
+    until_step,
 )
 from sharpdro.team import ALONE, Alone
 from sharpdro.train_step import TrainStep

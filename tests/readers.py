@@ -35,8 +35,9 @@ from sharpdro.report.experiments import experiments_of
 from sharpdro.report.overviews import make_overviews
 from sharpdro.report.runs import read_runs
 from sharpdro.report.tables import make_tables
-from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, epochs_of, until_epoch
+from sharpdro.run_log import RunLog
 from sharpdro.summary import accuracy_table, read_evaluations, write_summary
+from sharpdro.tables import EVALUATION_COLUMNS, Table, epochs_of, until_epoch
 
 REFUSALS = (DataError, RunError, OSError)
 EVALUATION = (

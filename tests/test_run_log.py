@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sharpdro.errors import RunError
-from sharpdro.run_log import EVALUATION_COLUMNS, RunLog, Table, run_name, until_epoch
+from sharpdro.run_log import RunLog, run_name
 from sharpdro.scores import Score
 from sharpdro.summary import (
     accuracy_table,
@@ -14,6 +14,7 @@ from sharpdro.summary import (
     read_evaluations,
     write_summary,
 )
+from sharpdro.tables import EVALUATION_COLUMNS, Table, until_epoch
 
 
 def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):

@@ -14,7 +14,7 @@ from running import ERM, NAME, ROOT, TINY, begun_second_epoch, rows, wait_until
 
 import main
 from sharpdro import tensorboard
-from sharpdro.run_log import Table, until_epoch
+from sharpdro.tables import Table, until_epoch
 
 pytest.importorskip("tensorboardX")
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

@@ -23,8 +23,9 @@ from corruptions.frost_photographs import PUBLISHED, read_photographs
 from dataset.cifar import read_batch
 from dataset.imagenet30 import decode
 from sharpdro.measurements import read_measurements
-from sharpdro.run_log import RunLog, Table, write_atomically
+from sharpdro.run_log import RunLog, write_atomically
 from sharpdro.summary import read_evaluations
+from sharpdro.tables import Table
 
 
 @pytest.fixture(autouse=True)

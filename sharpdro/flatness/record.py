@@ -13,7 +13,8 @@ import numpy as np
 
 from sharpdro.errors import RunError
 from sharpdro.reading import read_json
-from sharpdro.run_log import format_value, write_atomically
+from sharpdro.run_log import write_atomically
+from sharpdro.tables import format_value
 
 RECORD = "measurements.json"
 COLUMNS = {
