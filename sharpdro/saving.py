@@ -6,6 +6,7 @@ from mindspore import nn
 from sharpdro import checkpoint
 from sharpdro.interval import Interval
 from sharpdro.plan import Plan
+from sharpdro.reading import RESTORE, refusing
 from sharpdro.run_log import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunLog
 from sharpdro.summary import best_epoch, write_summary
 
@@ -52,8 +53,9 @@ class Saver:
             return stored.epoch, 0
         step, where = 0, f"going on after epoch {stored.epoch}"
         if stored.unfinished:
-            step = stored.unfinished["step"]
-            interval.restore(stored.unfinished["interval"])
+            with refusing(path, RESTORE):
+                step = int(stored.unfinished["step"])
+                interval.restore(stored.unfinished["interval"])
             where += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
         self._log.say(where)
         return stored.epoch, step
