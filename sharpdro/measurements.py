@@ -6,7 +6,7 @@ from pathlib import Path
 from sharpdro.errors import RunError
 from sharpdro.reading import read_rows
 from sharpdro.scores import Score
-from sharpdro.summary import evaluation_rows, numbers_of
+from sharpdro.summary import evaluation_rows, is_complete, numbers_of
 from sharpdro.tables import EVALUATION_COLUMNS, Table
 
 IMAGES = "images_crc32"
@@ -36,7 +36,7 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
             found.setdefault(name, {})[severity] = kept
     found = {name: scores for name, scores in found.items() if "worst" in scores}
     for name, scores in found.items():
-        if list(scores) != [*map(str, range(len(scores) - 2)), "mean", "worst"]:
+        if not is_complete(scores):
             raise RunError(
                 f"{path} lacks severities of {name}: restore it, or delete {path.parent}"
             )

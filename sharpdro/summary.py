@@ -40,11 +40,17 @@ def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
     for epoch, severity, numbers in rows:
         epochs.setdefault(epoch, {})[severity] = numbers
     for epoch, scores in epochs.items():
-        if list(scores) != [*map(str, range(len(scores) - 2)), "mean", "worst"]:
+        if not is_complete(scores):
             raise RunError(
                 f"{path} lacks severities of epoch {epoch}: restore it, or delete {path.parent}"
             )
     return epochs
+
+
+def is_complete(scores: dict) -> bool:
+    """Whether there is something for the severities 0, 1 and so on, "mean" and "worst"."""
+    severities = map(str, range(max(1, len(scores) - 2)))
+    return list(scores) == [*severities, "mean", "worst"]
 
 
 def numbers_of(row: dict[str, str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The readers of checkpoints for the fuzzing tests, as those of tests/readers.py."""
+"""The readers of checkpoints for the fuzzing tests, as those of tests/data_readers.py."""
 
 import numpy as np
 from hypothesis import strategies as st

@@ -1,6 +1,6 @@
 """Readers of files from elsewhere, given spoiled ones: they refuse in their own words or are right.
 
-Some examples at once; with --slow as many as fit into FUZZ_MINUTES (default: half a minute) for
+Some examples at once; with --slow as many as fit into FUZZ_MINUTES (default: a quarter) for
 each reader, other ones every time.
 """
 
@@ -12,10 +12,11 @@ import time
 
 import pytest
 from checkpoint_readers import CHECKPOINT_READERS
+from data_readers import DATA_READERS, REFUSALS
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from readers import READERS, REFUSALS
+from run_readers import RUN_READERS
 
-READERS = {reader.__name__: reader for reader in (*READERS, *CHECKPOINT_READERS)}
+READERS = {reader.__name__: reader for reader in (*DATA_READERS, *RUN_READERS, *CHECKPOINT_READERS)}
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 # Of memory: the largest photograph that is decoded takes half of it.
 MOST = 1 << 30
@@ -45,7 +46,7 @@ def test_spoiled_files(tmp_path, name):
 @pytest.mark.parametrize("name", READERS)
 def test_many_spoiled_files(tmp_path, name):
     files, read = READERS[name](tmp_path)
-    end = time.monotonic() + 60 * float(os.environ.get("FUZZ_MINUTES", "0.5"))
+    end = time.monotonic() + 60 * float(os.environ.get("FUZZ_MINUTES", "0.25"))
     start, rounds = random.randrange(2**32), 0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     while time.monotonic() < end:

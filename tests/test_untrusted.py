@@ -10,7 +10,7 @@ import struct
 import mutations
 import numpy as np
 import pytest
-from readers import REFUSALS
+from data_readers import REFUSALS
 from test_cifar import Bomb
 
 import main
