@@ -9,6 +9,7 @@ import functools
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -112,8 +113,10 @@ def open_npy(path: Path, remedy: str = "delete it to have it made anew") -> np.n
     """
     check_file(path)
     try:
-        _check_header(path)
-        return open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes beyond 64 bits, of headers by Python 2
+            _check_header(path)
+            return open_memmap(path, mode="r")
     except OSError as error:
         if error.filename is not None:
             raise

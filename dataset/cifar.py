@@ -19,7 +19,7 @@ from dataset.download import ensure_unpacked
 from dataset.specs import DatasetSpec
 
 _SIDE = 32
-# The largest file of the archives has 155 MB and 250,000 opcodes.
+# The largest file of the archives has 155 MB and some 200,000 opcodes.
 _MAX_BYTES, _MAX_OPCODES = 256 << 20, 1_000_000
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mindspore as ms
-import numpy as np
 from google.protobuf.message import DecodeError
 from mindspore import Parameter, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint as CheckpointFile
@@ -30,6 +29,13 @@ from sharpdro.run_log import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from sharpdro.settings import check_settings
 from sharpdro.tables import epochs_of
 
+# Bytes of a number, by MindSpore's names.
+_SIZES = {
+    **dict.fromkeys(("Bool", "Int8", "UInt8"), 1),
+    **dict.fromkeys(("Int16", "UInt16", "Float16", "BFloat16"), 2),
+    **dict.fromkeys(("Int32", "UInt32", "Float32"), 4),
+    **dict.fromkeys(("Int64", "UInt64", "Float64"), 8),
+}
 _EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_json"
 
 
@@ -156,9 +162,12 @@ def _check_content(content: bytes) -> None:
 
 def _check_tensor(name, tensor, num_bytes: int) -> None:
     if tensor.tensor_type == "str":
-        tensor.tensor_content.decode("utf-32-le")
+        if not tensor.tensor_content.decode("utf-32-le"):
+            raise ValueError(f"{name} is an empty text")
         return
-    size = 2 if tensor.tensor_type == "BFloat16" else np.dtype(tensor.tensor_type.lower()).itemsize
+    size = _SIZES.get(tensor.tensor_type)
+    if size is None:
+        raise ValueError(f"{name} holds {tensor.tensor_type!r:.80}, which is unknown")
     shape = [] if tensor.dims == [0] else tensor.dims
     if min(shape, default=0) < 0 or math.prod(shape) * size != num_bytes:
         raise ValueError(f"{name} has {num_bytes} bytes, which is not what its shape says")
