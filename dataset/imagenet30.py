@@ -336,10 +336,6 @@ def _is_size(text: str) -> bool:
     return text.isdecimal() and len(text) < 20
 
 
-def _is_size(text: str) -> bool:
-    return text.isdecimal() and len(text) < 20
-
-
 def _read_records(path: Path) -> list[list[str]]:
     """The columns of each line: class/file, size, and perhaps why it was skipped."""
     array = path.with_name(path.name.removesuffix("_files.tsv") + ".npy")

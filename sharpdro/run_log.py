@@ -149,7 +149,7 @@ class RunLog:
         """By how many processes the run was begun or last taken up; errors as above."""
         content = self._read()
         with refusing(self.settings_path, RESTORE):
-            last = [content.get("environment", {}), *content.get("resumed", [])][-1]
+            last = [content.get("environment", {}), *content["resumed"]][-1]
             return int(last.get("processes", 1))
 
     def _read(self) -> dict:

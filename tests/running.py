@@ -95,7 +95,7 @@ def check_equal(folder, expected):
 
 
 def assert_refused(capsys, arguments, *texts):
-    """See that main.py answers with one line that holds the texts, and exit code 2."""
+    """See that main.py answers with one line that holds the texts, and exit code 2; returns it."""
     capsys.readouterr()
     try:
         code = main.main([*map(str, arguments)])
@@ -106,3 +106,4 @@ def assert_refused(capsys, arguments, *texts):
     assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
     for text in texts:
         assert text in error
+    return error

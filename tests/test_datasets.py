@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from fake_imagenet30 import write_imagenet30
-from running import evaluated_rows, rows, same_weights, weights
+from running import assert_refused, evaluated_rows, rows, same_weights, weights
 from test_pretrained import torch_file
 
 import main
@@ -125,7 +125,7 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
     assert same_weights(weights(first), weights(second))
     assert json.loads((second / "settings.json").read_text())["settings"]["num_per_class"] is None
 
-    assert "-n does not go with the lists in" in refused(capsys, *named, *N, "--desc", "x")
+    assert_refused(capsys, [*named, *N, "--desc", "x"], "-n does not go with the lists in")
     # A run that is taken up goes by its own lists, whatever became of the others.
     before = rows(second / "test.csv")
     (lists / "imagenet30_test.txt").write_text("tank/n00000027_1.JPEG 27\n")
@@ -134,7 +134,7 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
         command = (*command, "--log_dir", str(folder.parent), "--resume")
         assert main.main([*command]) == 0
         assert json.loads((folder / "summary.json").read_text())["finished"]
-    assert "--num_per_class is 7, but" in refused(capsys, *command, "-n", "7")
+    assert_refused(capsys, [*command, "-n", "7"], "--num_per_class is 7, but")
     # So does --eval_only, unless other lists are named.
     evaluate = ["--eval_only", "--checkpoint", str(second / "last.ckpt")]
     evaluate += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path / "c")]
@@ -144,18 +144,6 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
     assert main.main([*evaluate, "--filelist_dir", str(lists), "--desc", "other"]) == 0
     (evaluated,) = (tmp_path / "c").glob("other*")
     assert rows(evaluated / "test.csv")[0]["count"] == "1"
-
-
-def refused(capsys, *arguments):
-    """The one line of a command that ends with exit code 2."""
-    capsys.readouterr()
-    try:
-        code = main.main([*arguments])
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2 and len(error.splitlines()) == 1, error
-    return error
 
 
 @pytest.mark.parametrize(
@@ -169,13 +157,14 @@ def refused(capsys, *arguments):
     ],
 )
 def test_what_is_refused_at_once(capsys, tmp_path, flags, message):
-    assert message in refused(capsys, "--log_dir", str(tmp_path / "logs"), *flags)
+    assert_refused(capsys, ["--log_dir", tmp_path / "logs", *flags], message)
     assert not (tmp_path / "logs").exists()
 
 
 def test_too_few_photographs(data_dir, tmp_path, capsys):
     own = ("-d", "imagenet30", "--data_dir", str(data_dir), "--log_dir", str(tmp_path / "logs"))
-    assert "-n 10 is too large: class acorn has 9 images" in refused(capsys, *own, "-n", "10")
+    text = "-n 10 is too large: class acorn has 9 images"
+    assert_refused(capsys, [*own, "-n", "10"], text)
 
 
 def test_pretrained(data_dir, tmp_path, capsys):
@@ -198,6 +187,6 @@ def test_pretrained(data_dir, tmp_path, capsys):
     (folder / "summary.json").unlink()
     assert main.main([*own, "--resume"]) == 0
     torch_file(path, name="resnet50")
-    error = refused(capsys, *own, "--desc", "other")
-    assert "is of another network than -m and its flags say: " in error
+    text = "is of another network than -m and its flags say: "
+    assert_refused(capsys, [*own, "--desc", "other"], text)
     assert len(list((tmp_path / "logs").iterdir())) == 1

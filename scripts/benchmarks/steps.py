@@ -28,7 +28,7 @@ def step_timer(method, depth, widen_factor, batch_size, team=None):
 
     if team is None:
         select_device("CPU")
-    team = team or ALONE
+        team = ALONE
     ms.set_seed(0)
     network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor)
     optimizer = create_sgd(network.trainable_params(), 0.03, 0.9, 5e-4)
