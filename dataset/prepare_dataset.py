@@ -155,6 +155,7 @@ def prepare_dataset(
     num_test: int = 0,
     filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
+    severity_law: str = "poisson",
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
@@ -171,6 +172,7 @@ def prepare_dataset(
         num_val, num_test: images per severity to evaluate on; 0: all.
         filelist_dir: for a dataset made of folders, where such lists lie.
         frost_dir: folder with the published photographs of frost; None: frost is drawn.
+        severity_law: how the training images are shared out, see `severity_counts`.
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
         report: called with a line that tells what is made.
@@ -184,7 +186,7 @@ def prepare_dataset(
     labels = splits["train"][1]
     test = listed_test(spec, data_dir, filelist_dir, len(splits["test"][1]))
     per_severity, validation = share_out(
-        spec, data_dir, labels, filelist_dir, num_per_class, num_severity, seed
+        spec, data_dir, labels, filelist_dir, num_per_class, num_severity, seed, severity_law
     )
     lists = {}
     if spec.class_names:
@@ -247,6 +249,7 @@ def share_out(
     num_per_class: int | None,
     num_severity: int,
     seed: int,
+    severity_law: str = "poisson",
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Which training image gets which severity, and which are for validation.
 
@@ -261,7 +264,11 @@ def share_out(
         found = filelists.find_lists(filelist_dir)
         return filelists.read_training_lists(found, spec, data_dir, num_severity)
     rng = np.random.default_rng([seed, 0])
-    return split_by_severity(labels, num_per_class, num_severity, rng, class_names=spec.class_names)
+    return split_by_severity(
+        *(labels, num_per_class, num_severity, rng),
+        class_names=spec.class_names,
+        law=severity_law,
+    )
 
 
 def listed_test(

@@ -191,6 +191,7 @@ def survey_split(
     seed: int,
     num_val: int,
     num_test: int,
+    severity_law: str = "poisson",
 ) -> Sizes:
     """How many images would be trained and measured on; arguments as for `prepare_dataset`.
 
@@ -214,6 +215,7 @@ def survey_split(
             num_per_class,
             num_severity,
             seed,
+            severity_law,
         )
         per_severity, validation = [len(share) for share in shares], len(rest)
         test = len(listed_test(spec, data_dir, filelist_dir, len(clean.labels["test"])))

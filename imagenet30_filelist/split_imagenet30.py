@@ -15,7 +15,7 @@ from corruptions.command_line import Parser, count, fail, replace_what_cannot_be
 from corruptions.errors import DataError
 from corruptions.files import check_file, complete, exclusive_partial
 from dataset.filelists import list_texts
-from dataset.poisson import split_by_severity
+from dataset.poisson import SEVERITY_LAWS, split_by_severity
 from dataset.prepare_dataset import read_clean
 from dataset.specs import IMAGENET30
 
@@ -26,15 +26,18 @@ def create_parser():
         description=__doc__,
         epilog="Writes imagenet30_distribution_0.txt and so on, imagenet30_val.txt and "
         "imagenet30_test.txt, with lines class/file label; the same again for the same flags. "
-        "main.py with the same seed, -n and --num_severity shares out in the same way by itself.",
+        "main.py with the same seed, -n, --num_severity and --severity_law shares out in the same "
+        "way by itself.",
         allow_abbrev=False,
     )
     add = parser.add_argument
     add("--data_dir", type=Path, default=Path("data"), help="where ImageNet-30/ lies (%(default)s)")
-    text = "training photographs per class, shared out by Poisson's law (%(default)s)"
+    text = "training photographs per class, shared out by --severity_law (%(default)s)"
     add("-n", "--num_per_class", type=count, default=IMAGENET30.num_per_class, help=text)
     text = "highest severity, 1 to 5 (%(default)s)"
     add("--num_severity", type=int, choices=range(1, 6), default=5, metavar="S", help=text)
+    text = "how they are shared out among the severities (%(default)s)"
+    add("--severity_law", choices=SEVERITY_LAWS, default="poisson", help=text)
     add("--seed", type=count, default=0, help="fixes who gets what (%(default)s)")
     text = "folder for the lists (default: the one of this script, where main.py looks)"
     add("-o", "--output", type=Path, default=Path(__file__).resolve().parent, help=text)
@@ -52,6 +55,7 @@ def split(args):
         args.num_severity,
         np.random.default_rng([args.seed, 0]),
         class_names=IMAGENET30.class_names,
+        law=args.severity_law,
     )
     test = np.arange(len(splits["test"][1]))
     return list_texts(IMAGENET30, args.data_dir, per_severity, validation, test)

@@ -5,7 +5,7 @@ In the bottleneck the stride sits on the 3×3 convolution ("v1.5").
 
 from mindspore import nn, ops
 
-from models.layers import batch_norm, convolution, global_average_pool, linear
+from models.layers import batch_norm, convolution, global_average_pool
 
 
 class BasicBlock(nn.Cell):
@@ -92,7 +92,8 @@ class ResNet(nn.Cell):
                 in_channels = 64 * 2**stage * block.expansion
             stages.append(nn.SequentialCell(blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.fc = linear(in_channels, num_classes)
+        # nn.Dense draws as PyTorch's Linear does: weight and bias uniform in ±1/√in_channels.
+        self.fc = nn.Dense(in_channels, num_classes)
 
     def construct(self, images):
         x = self.maxpool(ops.relu(self.bn1(self.conv1(images))))

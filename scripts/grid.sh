@@ -18,8 +18,27 @@ check_names() { # variable, its values, known values
     done
 }
 
+# A method without what is added to its name for a variant of the data.
+strip_variant() {
+    local name=$1
+    case $name in *_balanced | *_uniform | *_worst | *_clean) name=${name%_*} ;; esac
+    echo "$name"
+}
+
+# Sets `flags` to those of a method or variant of one.
+set_method_flags() { # name
+    local name
+    name=$(strip_variant "$1")
+    flags=(--method "${name%_agnostic}")
+    if [[ $name == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
+    case $1 in
+    *_balanced) flags+=(--sampler balanced) ;;
+    *_uniform | *_worst | *_clean) flags+=(--severity_law "${1##*_}") ;;
+    esac
+}
+
 check_grid() {
-    local known flag
+    local known flag method
     known=$(python -c 'from corruptions import CORRUPTIONS
 from dataset.specs import DATASETS
 from sharpdro.methods import METHODS
@@ -27,7 +46,9 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     mapfile -t known <<<"$known"
     check_names DATASETS "$DATASETS" "${known[0]}"
     check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"
-    check_names METHODS "$METHODS" "${known[2]}"
+    for method in $METHODS; do
+        check_names METHODS "$(strip_variant "$method")" "${known[2]}"
+    done
     check_names SEVERITIES "$SEVERITIES" "1 2 3 4 5"
     for flag in $SEEDS; do
         case $flag in *[!0-9]*) refuse "$flag in SEEDS is not a whole number" ;; esac
@@ -68,12 +89,14 @@ train_grid() {
     local failed=() code flags desc dataset corruption severity method seed
     for dataset in $DATASETS; do for corruption in $CORRUPTIONS; do for severity in $SEVERITIES; do
         for seed in $SEEDS; do for method in $METHODS; do
-            # The name of a run's directory does not tell how many severities there are.
+            # The name of a run's directory does not tell how many severities there are, nor what
+            # variant it is.
             desc=$DESC
             if [ "$severity" != 5 ]; then desc=$DESC-severity$severity; fi
-            flags=(--desc "$desc" -d "$dataset" -c "$corruption" --num_severity "$severity")
-            flags+=(--seed "$seed" --method "${method%_agnostic}")
-            if [[ $method == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
+            if [ "$(strip_variant "$method")" != "$method" ]; then desc+=-${method##*_}; fi
+            set_method_flags "$method"
+            flags=(--desc "$desc" -d "$dataset" -c "$corruption" --num_severity "$severity"
+                --seed "$seed" "${flags[@]}")
             echo "== ${flags[*]}"
             run_main "${flags[@]}" --resume "$@"
             if [ $code -eq 130 ] || [ $code -eq 143 ]; then # Ctrl-C, SIGTERM

@@ -8,6 +8,7 @@ from pathlib import Path
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.command_line import FROST_DIR_HELP, SETS, Parser, check_frost_dir, expand
 from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.poisson import SEVERITY_LAWS
 from dataset.published import SIDE, check_files
 from dataset.specs import DATASETS
 from sharpdro.device import DEVICE_TARGETS
@@ -123,10 +124,16 @@ def add_data_flags(add):
     names = {"choices": [*CORRUPTIONS, *SETS], "nargs": "+", "metavar": "NAME"}
     add("-c", "--corruption", default="gaussian_noise", help=text, **names)
     text = (
-        f"training images per class, shared out by Poisson's law; not with the lists of "
+        f"training images per class, shared out by --severity_law; not with the lists of "
         f"--filelist_dir {per_dataset('num_per_class')}"
     )
     add("-n", "--num_per_class", type=POSITIVE, metavar="N", help=text)
+    text = (
+        "how the training images are shared out among the severities: poisson, as the paper does; "
+        "the same images for reference: uniform, as many at each; worst, all at --num_severity; "
+        "clean, all at 0"
+    )
+    add("--severity_law", choices=SEVERITY_LAWS, default="poisson", help=text)
     text = f"highest severity, 1 to {MAX_SEVERITY}; groups are severities 0 (clean) to this one"
     add("--num_severity", type=number(int, 1, MAX_SEVERITY), default=5, metavar="S", help=text)
     text = "images per severity; 0: all"

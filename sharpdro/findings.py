@@ -170,7 +170,8 @@ def describe_split(report: Report, clean: CleanImages, **settings) -> Sizes | No
     report.say("training", f"{counts} = {total:,} images at severity 0 … {last}{unsure}")
     empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
     if empty:
-        report.say("", f"none at severity {' '.join(empty)}: a larger -n would give some")
+        advice = ": a larger -n would give some" if settings["severity_law"] == "poisson" else ""
+        report.say("", f"none at severity {' '.join(empty)}{advice}")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
     report.say("evaluation", f"{evaluated} at every severity{unsure}")
     return sizes

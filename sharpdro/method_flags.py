@@ -58,10 +58,10 @@ def add_groupdro_flags(add, default):
 def add_penalty_flags(add, default):
     """The penalty of irm or vrex."""
     (weight, value), (warmup, steps) = default.items()
-    text = "weight of the penalty after the warm-up; the sum is divided by it where it is above 1"
+    text = "weight of the penalty after the warm-up"
     kind = number(float, 0, 1e30)
     add(f"--{weight}", type=kind, default=value, metavar="WEIGHT", help=text)
-    text = "steps in which the penalty has weight 1"
+    text = "steps in which the penalty has weight 1; momentum starts anew after them"
     add(f"--{warmup}", type=COUNT, default=steps, metavar="N", help=text)
 
 

@@ -29,6 +29,11 @@ def add(left, right):
     return _map(_add, left, right)
 
 
+def scale(tensors, factor):
+    """Each of a tuple of tensors times the same scalar."""
+    return _map(ops.partial(_scale, factor), tensors)
+
+
 def _read(after, parameter):
     return ops.depend(parameter, after) + 0
 
@@ -39,3 +44,7 @@ def _write(after, parameter, value):
 
 def _add(a, b):
     return a + b
+
+
+def _scale(factor, tensor):
+    return factor * tensor

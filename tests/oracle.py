@@ -85,21 +85,30 @@ def scale_slopes(logits, labels):
 
 
 def irm_total(logits, labels, groups, strength):
-    """Σ_s (L_s + λ D_s²) over the groups present, over λ if λ > 1; d total / d logits."""
+    """Mean over the groups present of L_s + λ · (slope of the even samples) · (of the odd ones).
+
+    Samples are counted from 0 within their group; without an odd one there is no penalty. Also
+    d total / d logits.
+    """
     sample_losses, error = losses(logits, labels), excess(logits, labels)
     slopes, slopes_by_logits = scale_slopes(logits, labels)
+    present = np.unique(groups)
     total, total_error = 0, np.zeros_like(logits)
-    for s in np.unique(groups):
-        here = groups == s
-        d = slopes[here].mean()
-        total += sample_losses[here].mean() + strength * d**2
-        group_error = error[here] + strength * 2 * d * slopes_by_logits[here]
-        total_error[here] = group_error / here.sum()
-    return total / max(strength, 1), total_error / max(strength, 1)
+    for s in present:
+        here = np.flatnonzero(groups == s)
+        total += sample_losses[here].mean()
+        total_error[here] += error[here] / len(here)
+        even, odd = here[::2], here[1::2]
+        if len(odd):
+            total += strength * slopes[even].mean() * slopes[odd].mean()
+            for half, other in ((even, odd), (odd, even)):
+                by_slope = strength * slopes[other].mean() / len(half)
+                total_error[half] += by_slope * slopes_by_logits[half]
+    return total / len(present), total_error / len(present)
 
 
 def vrex_total(logits, labels, groups, strength):
-    """Mean + β · variance of L_s over the groups present, over β if β > 1; d total / d logits."""
+    """Mean + β · variance of L_s over the groups present; d total / d logits."""
     sample_losses, error = losses(logits, labels), excess(logits, labels)
     present = np.unique(groups)
     group_losses = np.array([sample_losses[groups == s].mean() for s in present])
@@ -107,7 +116,7 @@ def vrex_total(logits, labels, groups, strength):
     for s, loss in zip(present, group_losses):
         by_loss = (1 + strength * 2 * (loss - group_losses.mean())) / len(present)
         error[groups == s] *= by_loss / (groups == s).sum()
-    return total / max(strength, 1), error / max(strength, 1)
+    return total, error
 
 
 def perturbation(p, g, rho, adaptive):
@@ -256,6 +265,8 @@ class Oracle:
     def penalised_step(self, total, images, labels, groups, strength, warmup):
         if self.steps_done < warmup:
             strength = 1
+        if self.steps_done == warmup:  # momentum starts anew
+            self.velocity = {k: np.zeros_like(v) for k, v in self.velocity.items()}
         self.steps_done += 1
         logits = self.observe(images)
         gradients = backward(self.p, images, total(logits, labels, groups, strength)[1])

@@ -21,6 +21,7 @@ BAD_VALUES = {
     "--num_test": ["-1"],
     "--num_workers": ["-1"],
     "--model": ["vgg"],
+    "--severity_law": ["best"],
     "--depth": ["11", "4", "x"],
     "--widen_factor": ["0"],
     "--method": ["adam"],

@@ -126,6 +126,8 @@ def test_imagenet30_keeps_its_lists(data_dir, tmp_path, capsys):
     assert json.loads((second / "settings.json").read_text())["settings"]["num_per_class"] is None
 
     assert_refused(capsys, [*named, *N, "--desc", "x"], "-n does not go with the lists in")
+    law = ["--severity_law", "worst", "--desc", "x"]
+    assert_refused(capsys, [*named, *law], "--severity_law does not go with the lists in")
     # A run that is taken up goes by its own lists, whatever became of the others.
     before = rows(second / "test.csv")
     (lists / "imagenet30_test.txt").write_text("tank/n00000027_1.JPEG 27\n")

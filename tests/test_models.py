@@ -45,6 +45,18 @@ def test_initial_weights():
             assert (values == (1 if ones else 0)).all()
 
 
+def test_initial_weights_of_resnets():
+    """As torchvision: the classifier uniform in ±1/√fan-in, convolutions He-normal by fan-out."""
+    weights = {p.name: p.asnumpy() for p in create_model("resnet18", 1000).get_parameters()}
+    for name in ("fc.weight", "fc.bias"):
+        bound = 1 / np.sqrt(512)
+        assert np.abs(weights[name]).max() <= bound * (1 + 1e-6)
+        assert np.abs(weights[name]).max() > 0.99 * bound
+        # A uniform variable's standard deviation is its half width over √3.
+        assert weights[name].std() == pytest.approx(bound / np.sqrt(3), rel=0.05)
+    assert weights["conv1.weight"].std() == pytest.approx(np.sqrt(2 / (64 * 49)), rel=0.05)
+
+
 @pytest.mark.parametrize("settings", [{"depth": 12}, {"depth": 4}, {"widen_factor": 0}])
 def test_wide_resnet_refuses_impossible_shapes(settings):
     with pytest.raises(ValueError, match="must be"):

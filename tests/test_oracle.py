@@ -135,18 +135,23 @@ def test_groupdro_descends_the_weighted_group_losses():
     np.testing.assert_allclose(o.q, raised / raised.sum())
 
 
+# Every other sample of each group in GROUPS, and the remaining ones, counted by hand.
+HALVES = [([0, 6, 11], [3, 8]), ([2, 9], [5]), ([1], [7]), ([4], [10])]
+
+
 def irm_by_differences(p, images, labels, strength):
-    """The total with dL_s(a·logits)/da itself a central difference."""
+    """The total, with d(mean loss of a · logits)/da of half a group itself a central difference."""
     logits, h = oracle.forward(p, images)[0], 1e-4
-    up, down = (group_means(oracle.losses(a * logits, labels)) for a in (1 + h, 1 - h))
+    up, down = (oracle.losses(a * logits, labels) for a in (1 + h, 1 - h))
+    slopes = (up - down) / (2 * h)
+    products = [slopes[a].mean() * slopes[b].mean() for a, b in HALVES]
     plain = group_means(oracle.losses(logits, labels))
-    return (plain + strength * ((up - down) / (2 * h)) ** 2).sum() / max(strength, 1)
+    return plain.sum() / 4 + strength * sum(products) / 4
 
 
 def vrex_by_definition(p, images, labels, strength):
     means = group_means(sample_losses(p, images, labels))
-    spread = ((means - means.sum() / 4) ** 2).sum() / 4
-    return (means.sum() / 4 + strength * spread) / max(strength, 1)
+    return means.sum() / 4 + strength * ((means - means.sum() / 4) ** 2).sum() / 4
 
 
 @pytest.mark.parametrize("strength", [0.3, 20.0])
@@ -182,6 +187,32 @@ def test_irm_and_vrex_totals_and_their_slopes_by_logits(strength):
             total(logits + h * direction, labels, GROUPS, strength)[0] for h in (1e-5, -1e-5)
         )
         assert (up - down) / 2e-5 == pytest.approx((error * direction).sum(), rel=1e-6)
+
+
+def test_irm_and_vrex_by_hand():
+    """Two classes, logits (log 3, 0): softmax (3/4, 1/4), loss log 4/3 or log 4, slope ∓.
+
+    Label 0 has slope (3/4 − 1) · log 3 = −.274653, label 1 has 3/4 · log 3 = .823959.
+    Group 0: labels 0, 1, 0 → halves (0, 2), (1): −.274653 · .823959 = −.226303; its loss is
+    (2 · .287682 + 1.386294)/3 = .653886. Group 1: one sample of label 1, loss 1.386294, no penalty.
+    irm: (.653886 + 1.386294)/2 + 10 · (−.226303)/2 = 1.020090 − 1.131515 = −.111425.
+    vrex: half the difference of the losses is .366204, so 1.020090 + 10 · .134105 = 2.361143.
+    """
+    logits = np.tile([np.log(3), 0], (4, 1))
+    labels, groups = np.array([0, 1, 1, 0]), np.array([0, 0, 1, 0])
+    assert oracle.irm_total(logits, labels, groups, 10)[0] == pytest.approx(-0.111425, abs=5e-6)
+    assert oracle.vrex_total(logits, labels, groups, 10)[0] == pytest.approx(2.361143, abs=5e-6)
+
+
+@pytest.mark.parametrize("step", ["irm_step", "vrex_step"])
+def test_momentum_starts_anew_after_the_warm_up(step):
+    """Warm-up of two steps: the third one's velocity is its gradient alone."""
+    _, o, images, labels = make(17)
+    is_gradient = []
+    for _ in range(4):
+        _, length = getattr(o, step)(images, labels, GROUPS, 2.0, 2)
+        is_gradient.append(oracle.norm(o.velocity) == pytest.approx(length, rel=1e-12))
+    assert is_gradient == [True, False, True, False]
 
 
 LOG2, LOG4 = np.log(2), np.log(4)

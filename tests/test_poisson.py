@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corruptions.errors import DataError
-from dataset.poisson import severity_counts, split_by_severity
+from dataset.poisson import SEVERITY_LAWS, severity_counts, split_by_severity
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,31 @@ def test_counts_by_hand():
     assert severity_counts(100, 1).tolist() == [36, 36]
     assert severity_counts(100, 2, mean=2.0).tolist() == [13, 27, 27]
     assert severity_counts(0, 2).tolist() == [0, 0, 0]
+
+
+def test_other_laws_by_hand():
+    """100 · Poisson is 36.788 36.788 18.394 6.131 1.533 .307, so 36 36 18 6 1 0: 97 in all."""
+    assert severity_counts(100, 5).tolist() == [36, 36, 18, 6, 1, 0]
+    assert severity_counts(100, 5, law="uniform").tolist() == [17, 16, 16, 16, 16, 16]
+    assert severity_counts(100, 5, law="worst").tolist() == [0, 0, 0, 0, 0, 97]
+    assert severity_counts(100, 5, law="clean").tolist() == [97, 0, 0, 0, 0, 0]
+    assert severity_counts(100, 0, law="worst").tolist() == [36]
+    with pytest.raises(ValueError, match="unknown law 'best'; choose one of poisson, uniform"):
+        severity_counts(100, 5, law="best")
+
+
+def test_every_law_shares_out_the_same_images():
+    labels = np.random.default_rng(4).permutation(np.repeat(np.arange(3), 200))
+    drawn = {
+        law: split_by_severity(labels, 150, 5, np.random.default_rng(5), law=law)
+        for law in SEVERITY_LAWS
+    }
+    parts, rest = drawn["poisson"]
+    for law, (other_parts, other_rest) in drawn.items():
+        assert np.array_equal(np.sort(np.concatenate(other_parts)), np.sort(np.concatenate(parts)))
+        assert np.array_equal(other_rest, rest)
+        counts = severity_counts(150, 5, law=law)
+        assert [len(part) for part in other_parts] == (3 * counts).tolist()
 
 
 @pytest.mark.parametrize(("n", "s", "mean"), [(-1, 5, 1.0), (5, -1, 1.0), (5, 5, 0.0)])

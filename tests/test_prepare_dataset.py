@@ -55,6 +55,18 @@ def test_every_image_is_corrupted_at_its_severity(data_dir):
         assert np.array_equal(data.validation.arrays[severity], version)
 
 
+def test_other_severity_laws_train_on_the_same_photographs(data_dir):
+    law, worst = prepare(data_dir), prepare(data_dir, severity_law="worst")
+    images, labels = read_cifar(CIFAR10, data_dir, False)["train"]
+    assert np.array_equal(np.sort(law.train.indices), worst.train.indices)
+    assert np.array_equal(law.validation.indices, worst.validation.indices)
+    assert (worst.train.severities == 2).all()
+    everything = np.arange(len(worst.train.labels))
+    expected = corrupt(images, "gaussian_noise", 2, split="train")[worst.train.indices]
+    assert np.array_equal(worst.train.images[everything], expected)
+    assert np.array_equal(worst.train.labels, labels[worst.train.indices])
+
+
 def test_test_images_carry_other_noise_than_training_images(data_dir):
     data = prepare(data_dir)
     images, labels = read_cifar(CIFAR10, data_dir, False)["test"]

@@ -65,7 +65,7 @@ def rows_of(lines):
     start = next(i for i, line in enumerate(lines) if line.startswith("method"))
     rows = {}
     for line in lines[start + 1 :]:
-        if not line or line.startswith("runs of"):
+        if not line or line.startswith(("runs of", "for reference")):
             break
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
@@ -104,6 +104,7 @@ def test_mean_and_deviation_over_seeds(capsys, tmp_path):
     [
         ({}, {"total_epoch": 3}, ["erm", "erm total_epoch=3"]),
         ({}, {"desc": "other"}, ["erm", "erm desc=other"]),
+        ({}, {"desc": "other", "sampler": "balanced"}, ["erm", "erm sampler=balanced"]),
         ({"lr": 0.3}, {"lr": 0.2}, ["erm lr=0.2", "erm lr=0.3"]),
         (
             {"method": "sharpdro", "seed": 1},  # from before there was such a setting
@@ -124,6 +125,19 @@ def test_different_experiments_are_not_averaged(capsys, tmp_path, first, second,
     write_run(tmp_path, 0.7, **second)
     lines, _ = run_report(capsys, tmp_path)
     assert list(rows_of(lines)) == labels and not any("±" in line for line in lines[1:])
+
+
+def test_references_are_told_and_never_the_best(capsys, tmp_path):
+    write_run(tmp_path, 0.9, severity_law="worst", desc="run-worst")
+    write_run(tmp_path, 0.5, method="sam")
+    write_run(tmp_path, 0.4)
+    lines, _ = run_report(capsys, tmp_path)
+    rows = rows_of(lines)
+    assert list(rows) == ["erm", "sam", "erm severity_law=worst"]  # references come last
+    assert [cells[1] for cells in rows.values()] == ["40.0", "50.0*", "90.0"]
+    (remark,) = (line for line in lines if line.startswith("for reference, not for comparison: "))
+    assert "erm severity_law=worst trained on the same images" in remark
+    assert remark in (tmp_path / "report" / "tables.md").read_text()
 
 
 def test_other_seeds_and_places_are(capsys, tmp_path):
@@ -209,19 +223,19 @@ def test_several_log_directories(capsys, tmp_path):
 def test_best_in_bold_in_every_format(capsys, tmp_path):
     """Of finished rows; those that are equal share it."""
     write_run(tmp_path, 0.5)
-    write_run(tmp_path, 0.6, method="sam", desc="a_b")
+    write_run(tmp_path, 0.6, method="sam", model="a_b")
     write_run(tmp_path, 0.6, method="groupdro")
     write_run(tmp_path, 0.9, method="irm", finished=False)
     lines, _ = run_report(capsys, tmp_path)
     rows = rows_of(lines)
-    assert rows["erm"][1] == "50.0" and rows["sam desc=a_b"][1] == rows["groupdro"][1] == "60.0*"
+    assert rows["erm"][1] == "50.0" and rows["sam model=a_b"][1] == rows["groupdro"][1] == "60.0*"
     assert rows["irm (unfinished, 2/200)"][1] == "90.0"
     markdown = (tmp_path / "report" / "tables.md").read_text()
-    assert "| sam desc=a_b | 0 | **60.0** |" in markdown and "| erm | 0 | 50.0 |" in markdown
+    assert "| sam model=a_b | 0 | **60.0** |" in markdown and "| erm | 0 | 50.0 |" in markdown
     latex = (tmp_path / "report" / "tables.tex").read_text()
-    assert r"sam desc=a\_b & 0 & \textbf{60.0} &" in latex and r"erm & 0 & 50.0 &" in latex
+    assert r"sam model=a\_b & 0 & \textbf{60.0} &" in latex and r"erm & 0 & 50.0 &" in latex
     best = {(r["label"], r["is_best"]) for r in read_csv(tmp_path) if r["severity"] == "0"}
-    assert best == {("erm", "0"), ("sam desc=a_b", "1"), ("groupdro", "1"), ("irm", "0")}
+    assert best == {("erm", "0"), ("sam model=a_b", "1"), ("groupdro", "1"), ("irm", "0")}
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("<b>60.0</b>") == 2 and "<b>90.0</b>" not in page
 
@@ -562,14 +576,14 @@ def texts_of(figure):
 def test_labels_are_drawn_as_they_are(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     write_run(tmp_path, 0.5)
-    write_run(tmp_path, 0.6, desc=r"a_$\foo$")
+    write_run(tmp_path, 0.6, model=r"a_$\foo$")
     _, error = run_report(capsys, tmp_path)
     assert not error and len(list((tmp_path / "report").glob("*.png"))) == 2
     found, _ = report.experiments_of(report.read_runs([tmp_path])[0])
     (table,) = report.make_tables(found, "best")
     figures = {n: draw() for n, draw in report.pictures.pictures_of(table, "best").items()}
-    assert texts_of(figures["accuracy"])[r"erm desc=a_$\foo$"] is False
-    assert texts_of(figures["curves"])[r"erm desc=a_$\foo$"] is False
+    assert texts_of(figures["accuracy"])[r"erm model=a_$\foo$"] is False
+    assert texts_of(figures["curves"])[r"erm model=a_$\foo$"] is False
 
 
 def test_commits_that_differ_are_told(capsys, tmp_path):
@@ -617,14 +631,14 @@ class Page(html.parser.HTMLParser):
 
 def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
     pytest.importorskip("matplotlib")
-    write_run(tmp_path, 0.5, desc="<b>&|x")
+    write_run(tmp_path, 0.5, model="<b>&|x")
     write_run(tmp_path, 0.6, method="sharpdro")
     run_report(capsys, tmp_path)
     text = (tmp_path / "report" / "report.html").read_text()
     page = Page(text)
     assert not page.open and not page.references and page.images == 3
-    assert "erm desc=&lt;b&gt;&amp;|x" in text and "<b>&|x" not in text
-    assert "erm desc=<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
+    assert "erm model=&lt;b&gt;&amp;|x" in text and "<b>&|x" not in text
+    assert "erm model=<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
     pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
     assert pictures == [
         f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")

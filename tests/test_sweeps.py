@@ -87,13 +87,25 @@ def test_defaults(tmp_path):
     assert calls == [call("sharpdro", corruption=name) for name in STANDARD]
     text = (ROOT / "scripts" / "sweep_methods.sh").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith(': "${METHODS:='))
-    assert set(line.split(":=")[1].split("}")[0].split()) == set(METHODS)
+    assert set(line.split(":=")[1].split("}")[0].split()) == {*METHODS, "groupdro_balanced"}
+
+
+def test_variants(tmp_path):
+    methods = "erm_worst erm_clean sam_uniform jtt_balanced"
+    code, calls, _ = sweep(tmp_path, "methods", METHODS=methods, SEEDS="0", SEVERITIES="4")
+    assert calls == [
+        call("erm --severity_law worst", severity=4, desc="run-severity4-worst"),
+        call("erm --severity_law clean", severity=4, desc="run-severity4-clean"),
+        call("sam --severity_law uniform", severity=4, desc="run-severity4-uniform"),
+        call("jtt --sampler balanced", severity=4, desc="run-severity4-balanced"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "variable", "value"),
     [
         ("methods", "METHODS", "erm grupdro"),
+        ("methods", "METHODS", "erm grupdro_balanced"),
         ("corruptions", "CORRUPTIONS", "fog grupdro"),
         ("severities", "DATASETS", "grupdro"),
         ("severities", "SEVERITIES", "5 grupdro"),

@@ -12,6 +12,7 @@ from sharpdro.group_weights import ascend
 from sharpdro.methods import ABSENT_GROUPS, OOD_SCORES
 from sharpdro.optimizer import create_sgd
 from sharpdro.train_step import create_train_step
+from sharpdro.train_step.invariance import irm_penalty
 
 NUM_GROUPS, LR, MOMENTUM, WEIGHT_DECAY = 4, 0.2, 0.9, 0.02
 
@@ -117,6 +118,28 @@ def test_step_follows_oracle(method, settings):
         assert_same(network, step, expected)
     moved = np.abs(step.group_weights.asnumpy()[:2] - step.group_weights.asnumpy()[0]).max() > 1e-3
     assert moved == step.uses_group_weights
+
+
+def test_irm_penalty_is_unbiased():
+    """Means over many batches are the squared slopes of the whole groups.
+
+    The square of a batch's mean slope, as in IRMv1's formula, is not: it is too large by the
+    slopes' variance over the number of samples.
+    """
+    rng, sizes = np.random.default_rng(0), (2, 3, 8)
+    whole = [rng.normal(mean, 1.0, 50) for mean in (0.0, 0.3, -0.5)]
+    membership = np.repeat(np.eye(3), sizes, axis=0)[rng.permutation(sum(sizes))]
+    estimate = ms.jit(irm_penalty)
+    found, plain = [], []
+    for _ in range(4000):
+        slopes = sum(membership[:, s] * rng.choice(whole[s], len(membership)) for s in range(3))
+        found.append(estimate(*(Tensor(a, ms.float32) for a in (slopes, membership))).asnumpy())
+        plain.append((slopes @ membership / sizes) ** 2)
+    true = np.array([slopes.mean() ** 2 for slopes in whole])
+    for estimates, is_biased in ((found, False), (plain, True)):
+        errors = np.mean(estimates, 0) - true
+        standard_errors = np.std(estimates, 0) / np.sqrt(len(estimates))
+        assert ((np.abs(errors) > 4 * standard_errors) == is_biased).all(), errors
 
 
 def test_group_weights_by_hand():

@@ -40,9 +40,10 @@ def settle_lists(args, log):
     if not find_lists(folder):
         args.num_per_class = args.num_per_class or spec.num_per_class
         return None
-    if args.num_per_class is not None:
+    flags = {"-n": args.num_per_class is not None, "--severity_law": args.severity_law != "poisson"}
+    for flag in (flag for flag, is_given in flags.items() if is_given):
         raise RunError(
-            f"-n does not go with the lists in {folder}: leave it out, or move them away"
+            f"{flag} does not go with the lists in {folder}: leave it out, or move them away"
         )
     return folder
 
@@ -62,6 +63,7 @@ def read_data(args, lists):
             num_val=args.num_val,
             num_test=args.num_test,
             filelist_dir=lists,
+            severity_law=args.severity_law,
             **making(args),
         )
 

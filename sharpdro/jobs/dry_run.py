@@ -77,6 +77,7 @@ def describe_images(args, report, lists):
             seed=args.seed,
             num_val=args.num_val,
             num_test=args.num_test,
+            severity_law=args.severity_law,
         )
 
 

@@ -33,6 +33,11 @@ class Experiment:
         return all(run.is_finished for run in self.runs)
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it was trained on other severities than the others, to show what they lack."""
+        return self.settings.get("severity_law", "poisson") != "poisson"
+
+    @property
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
 
@@ -78,13 +83,20 @@ def labels_of(experiments: list[Experiment]) -> list[str]:
     """A name for each, by which those can be told apart that differ.
 
     That is the method, then what is not the default: of its own settings all, of those that every
-    method has the ones in which some of the experiments differ.
+    method has the ones in which some of the experiments differ; --desc only where nothing else
+    tells them apart.
     """
     shown = METHOD_SETTINGS | _varying(experiments)
+    labels = [_label(e, shown - {"desc"}) for e in experiments]
     return [
-        " ".join([e.method, *_listed({n: v for n, v in e.settings.items() if n in shown})])
-        for e in experiments
+        label if labels.count(label) == 1 else _label(e, shown)
+        for label, e in zip(labels, experiments)
     ]
+
+
+def _label(experiment: Experiment, shown: set[str]) -> str:
+    settings = {n: v for n, v in experiment.settings.items() if n in shown}
+    return " ".join([experiment.method, *_listed(settings)])
 
 
 def shared_line(experiments: list[Experiment]) -> str:

@@ -23,7 +23,7 @@ class Row:
         state: "" once all runs are finished, or else how far it is.
         means: test accuracy in percent by column, mean over runs.
         stds: standard deviations (n − 1 in the denominator); None for a single run.
-        best: columns of which it shows the highest mean, of several finished rows.
+        best: columns of which it shows the highest mean, of several finished rows that compare.
     """
 
     experiment: Experiment
@@ -67,6 +67,18 @@ class Table:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know."""
+        return [*self._reference_remark(), *self._commits_remark()]
+
+    def _reference_remark(self) -> list[str]:
+        labels = [row.label for row in self.rows if row.experiment.is_reference]
+        if not labels:
+            return []
+        return [
+            f"for reference, not for comparison: {', '.join(labels)} trained on the same images "
+            f"with other severities than Poisson's"
+        ]
+
+    def _commits_remark(self) -> list[str]:
         labels = {}
         for row in self.rows:
             for run in row.experiment.runs:
@@ -95,10 +107,16 @@ def make_tables(experiments: list[Experiment], epoch: str) -> list[Table]:
 def _make_table(key, experiments, epoch) -> Table:
     labels = labels_of(experiments)
     rows = [_make_row(*named, epoch) for named in zip(experiments, labels)]
-    rows.sort(key=lambda row: (METHOD_ORDER.index(row.experiment.method), *row.first_cells))
+    rows.sort(key=_order)
     columns = list(rows[0].means)
-    _mark_best([row for row in rows if not row.state], columns)
+    _mark_best([row for row in rows if not (row.state or row.experiment.is_reference)], columns)
     return Table(key, columns, rows, shared_line(experiments))
+
+
+def _order(row: Row) -> tuple:
+    """By method, references last."""
+    experiment = row.experiment
+    return experiment.is_reference, METHOD_ORDER.index(experiment.method), *row.first_cells
 
 
 def _mark_best(rows, columns) -> None:

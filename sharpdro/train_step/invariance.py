@@ -3,15 +3,17 @@
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
+from sharpdro import state
 from sharpdro.group_weights import group_means, group_membership
+from sharpdro.optimizer import momentum_buffers
 from sharpdro.train_step.base import TrainStep, measured
 
 
 class PenaltyStep(TrainStep):
-    """Descends risk + weight · penalty, divided by the weight where that is above 1.
+    """Descends risk + weight · penalty, both means over the groups present in the batch.
 
-    The weight is 1 for a warm-up, as in the papers' code, which also divides, so that the gradient
-    keeps its size when the weight rises.
+    The weight is 1 for a warm-up. When it changes, the optimizer's momentum starts anew, as in
+    DomainBed (Gulrajani & Lopez-Paz, ICLR 2021), which renews its optimizer there.
 
     Args:
         weight: of the penalty after the warm-up.
@@ -32,16 +34,17 @@ class PenaltyStep(TrainStep):
         self.weight = Tensor(weight, ms.float32)
         self.warmup = warmup
         self.finished_steps = Parameter(
-            Tensor(0, ms.int32), name="finished_steps", requires_grad=False
+            Tensor(0, ms.int32), name="penalised_steps", requires_grad=False
         )
+        self.momentum_buffers = momentum_buffers(optimizer)
         self.differentiate_objective = self.gradients_of(self.objective)
 
     def objective(self, images, labels, groups, weight):
-        """(risk + weight · penalty) / max(weight, 1), then the logits and per-sample losses."""
+        """risk + weight · penalty, then the logits and per-sample losses."""
         logits, losses = self.forward(images, labels)
         membership = group_membership(groups, self.num_groups)
         risk, penalty = self.risk_and_penalty(logits, losses, labels, membership)
-        return (risk + weight * penalty) / ops.maximum(weight, 1.0), logits, losses
+        return risk + weight * penalty, logits, losses
 
     def construct(self, images, labels, groups):
         finished = self.finished_steps + 0
@@ -49,16 +52,18 @@ class PenaltyStep(TrainStep):
         (_, logits, losses), gradients = self.differentiate_objective(
             images, labels, groups, weight
         )
-        counted = ops.assign(self.finished_steps, ops.depend(finished + 1, gradients))
-        updated = self.descend(gradients, after=counted)
+        written = state.write((self.finished_steps,), (finished + 1,), after=gradients)
+        kept = (finished != self.warmup).astype("float32")
+        buffers = state.read(self.momentum_buffers, after=gradients)
+        written += state.write(self.momentum_buffers, state.scale(buffers, kept), after=gradients)
+        updated = self.descend(gradients, after=written)
         return measured(logits, losses, labels, gradients, after=updated)
 
 
 class IRMStep(PenaltyStep):
     """Invariant risk minimisation, IRMv1 (Arjovsky et al., 2019, section 3.1).
 
-    Σ over the groups present of L_s + λ · (∂L_s(a · logits)/∂a at a = 1)². The derivative is the
-    mean over the group of ⟨softmax − one-hot, logits⟩.
+    Mean over the groups present of L_s, plus λ times the mean of their penalties (`irm_penalty`).
     """
 
     def __init__(
@@ -73,11 +78,10 @@ class IRMStep(PenaltyStep):
         super().__init__(network, optimizer, num_groups, irm_lambda, irm_warmup, **shared)
 
     def risk_and_penalty(self, logits, losses, labels, membership):
-        """Both sums over groups; a group without a sample adds 0 to both."""
-        one_hot = ops.one_hot(labels, logits.shape[1], 1.0, 0.0)
-        slopes = ((ops.softmax(logits, 1) - one_hot) * logits).sum(1)
-        group_slopes = group_means(slopes, membership)
-        return group_means(losses, membership).sum(), (group_slopes * group_slopes).sum()
+        """Both means over the groups present."""
+        slopes = scale_slopes(logits, labels)
+        risk = mean_over_present(group_means(losses, membership), membership)
+        return risk, mean_over_present(irm_penalty(slopes, membership), membership)
 
 
 class VRExStep(PenaltyStep):
@@ -100,9 +104,36 @@ class VRExStep(PenaltyStep):
 
     def risk_and_penalty(self, logits, losses, labels, membership):
         """Mean and (population) variance of the group losses."""
-        is_present = (membership.sum(0) > 0).astype("float32")
-        num_present = is_present.sum()
         group_losses = group_means(losses, membership)
-        mean = group_losses.sum() / num_present  # absent groups have 0
-        deviations = (group_losses - mean) * is_present
-        return mean, (deviations * deviations).sum() / num_present
+        mean = mean_over_present(group_losses, membership)
+        deviations = group_losses - mean
+        return mean, mean_over_present(deviations * deviations, membership)
+
+
+def scale_slopes(logits, labels):
+    """∂ℓ_i(a · logits_i)/∂a at a = 1, which is ⟨softmax − one-hot, logits⟩, float32 (B,)."""
+    one_hot = ops.one_hot(labels, logits.shape[1], 1.0, 0.0)
+    return ((ops.softmax(logits, 1) - one_hot) * logits).sum(1)
+
+
+def irm_penalty(slopes, membership):
+    """An unbiased estimate of each group's squared mean slope, float32 (G,).
+
+    It is the mean slope of every other sample of the group times that of the remaining ones. (The
+    square of the batch's mean slope would be too large by its variance.) A group with a single
+    sample in the batch has no second half, and penalty 0.
+
+    Args:
+        slopes: see `scale_slopes`, (B,).
+        membership: see `group_membership`, (B, G).
+    """
+    rank = (ops.cumsum(membership, 0) * membership).sum(1) - 1  # of a sample within its group
+    is_second = (rank - 2 * ops.floor(rank / 2)).reshape((-1, 1))
+    first_half = group_means(slopes, membership * (1 - is_second))
+    return first_half * group_means(slopes, membership * is_second)
+
+
+def mean_over_present(values, membership):
+    """Mean of `values` (G,) over the groups that have a sample in the batch."""
+    is_present = (membership.sum(0) > 0).astype("float32")
+    return (values * is_present).sum() / is_present.sum()
