@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Copy what is worth publishing of finished runs: some kB each.
+
+For each finished run of LOG_DIR: settings.json without the paths of the machine, summary.json,
+val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.py makes its tables
+and pictures from the copies as it does from the runs.
+"""
+
+import csv
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.errors import RunError  # first: says in one line which packages are missing
+
+# isort: split
+from corruptions.command_line import Parser
+from sharpdro.program import run_program
+from sharpdro.reading import read_json, read_rows
+from sharpdro.run_log import SUMMARY, write_atomically
+
+_COPIED = (SUMMARY, "val.csv", "test.csv")
+_REMEDY = "restore it, or move the run away"
+
+
+def create_parser():
+    parser = Parser(prog="publish_runs.py", description=__doc__, allow_abbrev=False)
+    add = parser.add_argument
+    add("log_dir", type=Path, metavar="LOG_DIR", help="the --log_dir of the runs")
+    text = "folder for the copies, one folder a run"
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help=text)
+    return parser
+
+
+def published_settings(content):
+    """settings.json without where the program and its interpreter lie."""
+    environments = [content["environment"], *content.get("resumed", [])]
+    for environment in environments:
+        environment.pop("directory", None)
+        environment["command"] = re.sub(r"^\S*/(python\S*)", r"\1", environment.get("command", ""))
+    return content
+
+
+def last_of_epochs(rows):
+    """Of the lines of train.csv those that end an epoch, as CSV."""
+    by_epoch = {row["epoch"]: row for row in rows}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(by_epoch.values())
+    return text.getvalue()
+
+
+def publish(log_dir, output):
+    """Copy all finished runs."""
+    finished = [
+        path.parent
+        for path in sorted(log_dir.glob(f"*/{SUMMARY}"))
+        if read_json(path, lambda content: content["finished"], _REMEDY)
+    ]
+    if not finished:
+        raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
+    for run in finished:
+        copy = output / run.name
+        settings = read_json(run / "settings.json", published_settings, _REMEDY)
+        training = last_of_epochs(read_rows(run / "train.csv", dict))
+        copy.mkdir(parents=True, exist_ok=True)
+        write_atomically(copy / "settings.json", json.dumps(settings, indent=2) + "\n")
+        write_atomically(copy / "train.csv", training)
+        for name in _COPIED:
+            shutil.copyfile(run / name, copy / name)
+    print(f"{len(finished)} finished runs copied to {output}")
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    args = create_parser().parse_args(argv)
+    return run_program(
+        "publish_runs.py",
+        lambda: publish(args.log_dir, args.output),
+        "the same command begins anew",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

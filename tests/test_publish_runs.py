@@ -1,0 +1,49 @@
+"""scripts/publish_runs.py on directories made by hand."""
+
+import importlib.util
+import json
+
+from running import ROOT
+from test_report import run_report, write_run
+
+SPEC = importlib.util.spec_from_file_location("publish", ROOT / "scripts" / "publish_runs.py")
+publish = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(publish)
+
+
+def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
+    for seed, accuracy in ((0, 0.5), (1, 0.7)):
+        folder = write_run(tmp_path / "logs", accuracy, method="sharpdro", seed=seed)
+        (folder / "test.csv").write_text("epoch,severity,loss,accuracy,count\n")
+        (folder / "train.csv").write_text(
+            "epoch,step,weight_0,weight_1\n1,100,.5,.5\n1,150,.6,.4\n2,100,.7,.3\n2,150,.8,.2\n"
+        )
+        content = json.loads((folder / "settings.json").read_text())
+        content["environment"]["command"] = "/home/me/bin/python3.11 main.py --desc /x/python"
+        content["environment"]["directory"] = "/home/me"
+        (folder / "settings.json").write_text(json.dumps(content))
+        (folder / "last.ckpt").write_text("large")
+    unfinished = write_run(tmp_path / "logs", 0.1, finished=False)
+    output = tmp_path / "results"
+    assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
+    assert "2 finished runs copied" in capsys.readouterr().out
+    copy = output / folder.name
+    assert (copy / "train.csv").read_text() == (
+        "epoch,step,weight_0,weight_1\n1,150,.6,.4\n2,150,.8,.2\n"
+    )
+    assert not (copy / "last.ckpt").exists() and not (output / unfinished.name).exists()
+    environment = json.loads((copy / "settings.json").read_text())["environment"]
+    assert environment["command"] == "python3.11 main.py --desc /x/python"
+    assert "directory" not in environment
+    (unfinished / "settings.json").unlink()
+    before, _ = run_report(capsys, tmp_path / "logs")
+    after, errors = run_report(capsys, output)
+    assert before[:-1] == after[:-1] and not errors  # the last line names the folder
+
+
+def test_without_finished_runs(tmp_path, capsys):
+    write_run(tmp_path / "logs", 0.1, finished=False)
+    assert publish.main([str(tmp_path / "logs"), "-o", str(tmp_path / "results")]) == 2
+    error = capsys.readouterr().err
+    assert "no finished run lies there" in error and error.count("\n") == 1
+    assert not (tmp_path / "results").exists()
