@@ -20,6 +20,7 @@ from corruptions.files import check_writable
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
+from sharpdro.report.differences import make_differences
 from sharpdro.report.experiments import experiments_of
 from sharpdro.report.overviews import make_overviews
 from sharpdro.report.runs import read_runs
@@ -37,12 +38,17 @@ def create_parser():
     add("log_dirs", type=Path, nargs="+", metavar="LOG_DIR", help=text)
     text = "the epoch of the highest validation accuracy, or the last (default: best)"
     add("--epoch", choices=("best", "last"), default="best", help=text)
+    text = (
+        "also print each row's differences to the row of this label, as it stands in the table, "
+        "with confidence intervals over seeds"
+    )
+    add("--compare_to", metavar="LABEL", help=text)
     text = "folder for what is written (default: report/ in the first LOG_DIR)"
     add("-o", "--output", type=Path, metavar="DIR", help=text)
     return parser
 
 
-def report(log_dirs, epoch, output):
+def report(log_dirs, epoch, output, compare_to=None):
     """Read, print, write."""
     for folder in log_dirs:
         if not folder.is_dir():
@@ -63,6 +69,8 @@ def report(log_dirs, epoch, output):
         raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")
     tables = make_tables(experiments, epoch)
     overviews = make_overviews(tables)
+    if compare_to is not None:
+        overviews += make_differences(tables, compare_to, epoch)
     texts = [formats.as_text(table) for table in tables]
     texts += [formats.overview_as_text(overview) for overview in overviews]
     about = ABOUT[epoch]
@@ -112,7 +120,7 @@ def main(argv=None):
     args = create_parser().parse_args(argv)
     return run_program(
         "report.py",
-        lambda: report(args.log_dirs, args.epoch, args.output),
+        lambda: report(args.log_dirs, args.epoch, args.output, args.compare_to),
         "the same command begins anew",
     )
 

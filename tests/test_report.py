@@ -699,3 +699,28 @@ def test_page_in_a_browser(capsys, tmp_path):
     assert len(images) == 3 and all(complete and width > 300 for complete, width in images)
     assert fits == "true"  # at a phone's width nothing but tables and pictures scrolls sideways
     assert "CONSOLE" not in done.stderr
+
+
+def test_differences_are_paired_by_seed(capsys, tmp_path):
+    """By hand: differences 2, 4, 9 have mean 5, standard deviation √13, error √13/√3 = 2.0817.
+
+    With two degrees of freedom t is 4.30265, so the half width is 8.957: [−4.0, 14.0].
+    """
+    for seed, erm, sam in ((0, 0.5, 0.52), (1, 0.7, 0.74), (2, 0.2, 0.29), (3, 0.3, None)):
+        write_run(tmp_path, erm, seed=seed)
+        if sam is not None:
+            write_run(tmp_path, sam, seed=seed, method="sam")
+    write_run(tmp_path, 0.4, seed=3, method="groupdro")
+    write_run(tmp_path, 0.4, seed=9, method="irm")
+    write_run(tmp_path, 0.4, seed=0, method="vrex", finished=False)
+    lines, _ = run_report(capsys, tmp_path, "--compare_to", "erm")
+    start = next(i for i, line in enumerate(lines) if line.endswith(": difference to erm"))
+    cells = {label: rest for label, *rest in (re.split(r"  +", x) for x in lines[start + 2 :])}
+    assert cells["sam"][:2] == ["0 1 2", "+5.0 [-4.0, 14.0]"]
+    assert cells["groupdro"][:2] == ["3", "+10.0"]
+    assert cells["irm"][0] == "none"
+    assert "erm" not in cells and not any(label.startswith("vrex") for label in cells)
+    assert "difference to erm" in (tmp_path / "report" / "report.html").read_text()
+    assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
+    error = capsys.readouterr().err
+    assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error

@@ -1,0 +1,73 @@
+"""Paired differences to one of a table's rows, over seeds, with their confidence intervals."""
+
+import numpy as np
+from scipy import stats
+
+from sharpdro.errors import RunError
+from sharpdro.report.overviews import Overview
+from sharpdro.report.tables import Row, Table
+
+CONFIDENCE = 0.95
+_REMARK = (
+    f"points of test accuracy, mean over the seeds that both have, with the {CONFIDENCE:.0%} "
+    f"interval of a paired t-test over these seeds"
+)
+
+
+def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overview]:
+    """Each finished row minus the one of this label, for the tables that have it.
+
+    A seed is a pair: both runs share split, images and random numbers. Severities are measured on
+    the same networks, so they are averaged within a seed (column `mean`) before the test.
+
+    Args:
+        tables: of `tables.make_tables`.
+        label: of the row to compare with.
+        epoch: best or last.
+
+    Raises:
+        RunError: no table has a finished row of that label.
+    """
+    found = []
+    for table in tables:
+        rows = {row.label: row for row in table.rows if not row.state}
+        if label in rows:
+            lines = [
+                [row.label, *_cells(row, rows[label], table.columns, epoch)]
+                for row in rows.values()
+                if row.label != label
+            ]
+            title = f"{table.title}: difference to {label}"
+            found.append(
+                Overview(title, table.shared, ["method", *table.heads[1:]], lines, _REMARK)
+            )
+    if not found:
+        labels = sorted({row.label for table in tables for row in table.rows if not row.state})
+        raise RunError(f"--compare_to {label}: no such row, choose one of: {'; '.join(labels)}")
+    return found
+
+
+def _cells(row: Row, baseline: Row, columns: list[str], epoch: str) -> list[str]:
+    """The seeds that both have, then a difference per column."""
+    first, second = (
+        {run.seed: run.accuracies(epoch) for run in each.experiment.runs}
+        for each in (row, baseline)
+    )
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return ["none", *("–" for _ in columns)]
+    differences = {
+        column: np.array([100 * (first[seed][column] - second[seed][column]) for seed in seeds])
+        for column in columns
+    }
+    return [" ".join(map(str, seeds)), *(with_interval(differences[c]) for c in columns)]
+
+
+def with_interval(differences: np.ndarray) -> str:
+    """Mean and confidence interval of differences (N,) as "+1.2 [-0.3, 2.7]"; N = 1 has none."""
+    mean = differences.mean()
+    if len(differences) == 1:
+        return f"{mean:+.1f}"
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * error
+    return f"{mean:+.1f} [{mean - half:.1f}, {mean + half:.1f}]"
