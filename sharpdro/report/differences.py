@@ -38,9 +38,7 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
                 if row.label != label
             ]
             title = f"{table.title}: difference to {label}"
-            found.append(
-                Overview(title, table.shared, ["method", *table.heads[1:]], lines, _REMARK)
-            )
+            found.append(Overview(title, table.shared, table.heads, lines, _REMARK))
     if not found:
         labels = sorted({row.label for table in tables for row in table.rows if not row.state})
         raise RunError(f"--compare_to {label}: no such row, choose one of: {'; '.join(labels)}")
