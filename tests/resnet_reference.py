@@ -1,6 +1,7 @@
-"""Plain NumPy ResNet-18 and ResNet-50 (v1.5) under torchvision's names: a test oracle."""
+"""Plain NumPy ResNet-18 and ResNet-50 (v1.5) under torchvision's names: a test oracle, and files of them."""
 
 import numpy as np
+from safetensors.numpy import save_file
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 EPS = 1e-5
@@ -132,3 +133,12 @@ def forward(state, images, training=False):
             strides = (stride, 1) if depth == 18 else (1, stride, 1)
             x = _block(x, state, f"layer{stage + 1}.{i}", strides, training)
     return x.mean(axis=(2, 3)) @ state["fc.weight"].T + state["fc.bias"]
+
+
+def torch_file(path, name="resnet18", num_classes=5, seed=0, **changes):
+    """A .safetensors file in torchvision's layout; returns its arrays."""
+    state = random_state(name, num_classes, np.random.default_rng(seed))
+    for key, value in changes.items():
+        state[key] = value
+    save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
+    return state

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 from fake_imagenet30 import write_imagenet30
+from resnet_reference import torch_file
 from running import assert_refused, evaluated_rows, rows, same_weights, weights
-from test_pretrained import torch_file
 
 import main
 from dataset.specs import DATASETS

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import resnet_reference
 from mindspore import Tensor
+from resnet_reference import torch_file
 from safetensors.numpy import save_file
 
 from models import create_model
@@ -13,15 +14,6 @@ from sharpdro.errors import RunError
 from sharpdro.pretrained import load_pretrained
 
 WRN = {"depth": 10, "widen_factor": 1}
-
-
-def torch_file(path, name="resnet18", num_classes=5, seed=0, **changes):
-    """A .safetensors file in torchvision's layout; returns its arrays."""
-    state = resnet_reference.random_state(name, num_classes, np.random.default_rng(seed))
-    for key, value in changes.items():
-        state[key] = value
-    save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, path)
-    return state
 
 
 def values(network):
