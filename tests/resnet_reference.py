@@ -1,4 +1,4 @@
-"""Plain NumPy ResNet-18 and ResNet-50 (v1.5) under torchvision's names: a test oracle, and files of them."""
+"""ResNet-18 and ResNet-50 (v1.5) in plain NumPy, under torchvision's names: a test oracle."""
 
 import numpy as np
 from safetensors.numpy import save_file
