@@ -163,3 +163,13 @@ def spoiled_checkpoint(draw, content: bytes) -> bytes:
     if draw(st.integers(0, 4)) == 0:
         body = draw(spoiled(body))
     return body + b"crc_num" + zlib.crc32(body).to_bytes(10, "big")
+
+
+class Bomb:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call

@@ -15,9 +15,9 @@ import fake_cifar
 import mindspore as ms
 import numpy as np
 import pytest
-from networks import SmallNetwork
 from PIL import Image
 from running import ERM, ROOT, TINY, assert_refused, tree
+from small_network import SmallNetwork
 
 BATCH = "cifar-10-batches-py/data_batch_3"
 NOISE = "CIFAR-10-C/train/1/gaussian_noise.npy"

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from networks import SmallNetwork
+from small_network import SmallNetwork
 
 from sharpdro import checkpoint
 from sharpdro.errors import RunError

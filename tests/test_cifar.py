@@ -7,6 +7,7 @@ import pickle
 import fake_cifar
 import numpy as np
 import pytest
+from mutations import Bomb
 from reference import shared_file
 
 from corruptions.errors import DataError
@@ -63,14 +64,6 @@ def test_cifar100_sample_as_its_archive_is_written(tmp_path):
     for split, (images, labels) in read_cifar(CIFAR100, tmp_path, False).items():
         assert np.array_equal(images, box[f"{split}_image"])
         assert np.array_equal(labels, box[f"{split}_fine_label"])
-
-
-class Bomb:
-    def __init__(self, function, *arguments):
-        self.call = function, arguments
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize(

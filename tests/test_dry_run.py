@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from networks import SmallNetwork
 from running import ERM, NAME, TINY, tree, weights
+from small_network import SmallNetwork
 
 import main
 from dataset.specs import SYNTHETIC

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from mindspore import Tensor
-from networks import SmallNetwork, load, random_parameters
 from oracle import SLOPE, losses, windows
+from small_network import SmallNetwork, load, random_parameters
 
 from models.layers import Normalize
 from sharpdro.evaluate import Evaluator

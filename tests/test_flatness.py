@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from mindspore import Tensor
-from networks import ORACLE_NAMES, SmallNetwork, load, random_parameters
 from oracle import NAMES, SLOPE, losses, windows
+from small_network import ORACLE_NAMES, SmallNetwork, load, random_parameters
 
 from dataset.prepare_dataset import EvaluationSet
 from models.layers import Normalize

@@ -4,8 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from networks import SmallNetwork, load, random_parameters
-from test_train_step import make_batches, run
+from small_network import SmallNetwork, load, make_batches, random_parameters, run
 
 from models import create_model
 from sharpdro import guard as guard_module

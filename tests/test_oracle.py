@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from networks import random_parameters
+from small_network import random_parameters
 
 NUM_GROUPS = 5
 GROUPS = np.array([0, 2, 1, 0, 3, 1, 0, 2, 0, 1, 3, 0])  # group 4 is absent

@@ -3,8 +3,8 @@
 import importlib.util
 import json
 
+from made_up_runs import run_report, write_run
 from running import ROOT
-from test_report import run_report, write_run
 
 SPEC = importlib.util.spec_from_file_location("publish", ROOT / "scripts" / "publish_runs.py")
 publish = importlib.util.module_from_spec(SPEC)

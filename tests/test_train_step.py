@@ -5,7 +5,7 @@ import numpy as np
 import oracle
 import pytest
 from mindspore import Tensor, nn, ops
-from networks import ORACLE_NAMES, SmallNetwork, load, random_parameters
+from small_network import ORACLE_NAMES, SmallNetwork, load, make_batches, random_parameters, run
 
 from models import create_model
 from sharpdro.group_weights import ascend
@@ -15,16 +15,6 @@ from sharpdro.train_step import create_train_step
 from sharpdro.train_step.invariance import irm_penalty
 
 NUM_GROUPS, LR, MOMENTUM, WEIGHT_DECAY = 4, 0.2, 0.9, 0.02
-
-
-def make_batches(rng, count, size=12):
-    """Batches in which group 2 is absent from the second and group 3 from all."""
-    for i in range(count):
-        groups = rng.integers(0, 3, size)
-        groups[:3] = (0, 1, 2)
-        if i == 1:
-            groups[groups == 2] = 1
-        yield rng.normal(0, 1, (size, 3, 6, 5)), rng.integers(0, 3, size), groups
 
 
 def make_pair(rng, method, **settings):
@@ -37,15 +27,6 @@ def make_pair(rng, method, **settings):
     if "group_sizes" in settings:  # an empty group has no weight
         expected.q = np.array([1, 1, 1, 0]) / 3
     return network, step, expected
-
-
-def run(step, images, labels, groups):
-    outputs = step(
-        Tensor(images.astype("float32")),
-        Tensor(labels.astype("int32")),
-        Tensor(groups.astype("int32")),
-    )
-    return [output.asnumpy() for output in outputs]
 
 
 def assert_same(network, step, expected):

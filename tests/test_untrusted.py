@@ -11,7 +11,7 @@ import mutations
 import numpy as np
 import pytest
 from data_readers import REFUSALS
-from test_cifar import Bomb
+from mutations import Bomb
 
 import main
 from corruptions import contact_sheet, manifest

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from mindspore.train.checkpoint_pb2 import Checkpoint as Message
-from test_cifar import Bomb
+from mutations import Bomb
 
 import main
 from models import create_model
