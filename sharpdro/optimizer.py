@@ -1,6 +1,6 @@
 """Stochastic gradient descent as the method uses it."""
 
-from mindspore import ParameterTuple, nn
+from mindspore import nn
 
 
 def create_sgd(params, learning_rate: float, momentum: float, weight_decay: float) -> nn.Optimizer:
@@ -13,9 +13,3 @@ def create_sgd(params, learning_rate: float, momentum: float, weight_decay: floa
     """
     group = [{"params": list(params), "weight_decay": float(weight_decay)}]
     return nn.SGD(group, learning_rate=float(learning_rate), momentum=float(momentum))
-
-
-def momentum_buffers(optimizer: nn.Optimizer) -> ParameterTuple:
-    """What the optimizer remembers of earlier gradients, of MindSpore's SGD, Momentum and Adam."""
-    prefixes = ("accum.", "moments.", "moment1.", "moment2.")
-    return ParameterTuple(p for p in optimizer.get_parameters() if p.name.startswith(prefixes))

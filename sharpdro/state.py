@@ -6,7 +6,7 @@ later stages can depend on. They map over tuples because loops take several time
 compile.
 """
 
-from mindspore import ops
+from mindspore import ParameterTuple, nn, ops
 
 _map = ops.HyperMap()
 
@@ -32,6 +32,12 @@ def add(left, right):
 def scale(tensors, factor):
     """Each of a tuple of tensors times the same scalar."""
     return _map(ops.partial(_scale, factor), tensors)
+
+
+def momentum_buffers(optimizer: nn.Optimizer) -> ParameterTuple:
+    """What the optimizer remembers of earlier gradients, of MindSpore's SGD, Momentum and Adam."""
+    prefixes = ("accum.", "moments.", "moment1.", "moment2.")
+    return ParameterTuple(p for p in optimizer.get_parameters() if p.name.startswith(prefixes))
 
 
 def _read(after, parameter):

@@ -5,7 +5,6 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from sharpdro import state
 from sharpdro.group_weights import group_means, group_membership
-from sharpdro.optimizer import momentum_buffers
 from sharpdro.train_step.base import TrainStep, measured
 
 
@@ -36,7 +35,7 @@ class PenaltyStep(TrainStep):
         self.finished_steps = Parameter(
             Tensor(0, ms.int32), name="penalised_steps", requires_grad=False
         )
-        self.momentum_buffers = momentum_buffers(optimizer)
+        self.momentum_buffers = state.momentum_buffers(optimizer)
         self.differentiate_objective = self.gradients_of(self.objective)
 
     def objective(self, images, labels, groups, weight):
