@@ -7,10 +7,10 @@ from sharpdro.interrupts import hold_interrupts
 from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy and SciPy start threads
-    from sharpdro.command_line import parse
+    from sharpdro.command_line.flags import parse
     from sharpdro.jobs.dry_run import dry_run
-    from sharpdro.jobs.evaluation import evaluate
-    from sharpdro.jobs.training import train
+    from sharpdro.jobs.evaluate import evaluate
+    from sharpdro.jobs.train import train
 
 CONTINUE = "it goes on after what is finished with the same command and --resume"
 

@@ -21,7 +21,7 @@ from corruptions.command_line import (
     read_clean,
 )
 from corruptions.errors import DataError
-from corruptions.photographs import opened_photograph
+from corruptions.storage.photographs import opened_photograph
 
 SIDES = {"cifar": 32, "imagenet64": 64}
 _GAP, _FONT_SIZE = 4, 16

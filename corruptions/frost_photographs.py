@@ -7,7 +7,7 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.frost_textures import draw_frost_textures
-from corruptions.photographs import opened_photograph
+from corruptions.storage.photographs import opened_photograph
 
 # The published code draws from these five alone, each as often; frost6.jpg is never used. The
 # second and the third show the same.

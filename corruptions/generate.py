@@ -11,14 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS, manifest
-from corruptions.arrays import (
-    Source,
-    make_arrays,
-    missing_recipes,
-    num_foreign,
-    open_npy,
-)
+from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS
 from corruptions.command_line import (
     DATASETS,
     FROST_DIR_HELP,
@@ -32,7 +25,15 @@ from corruptions.command_line import (
     replace_what_cannot_be_printed,
 )
 from corruptions.errors import DataError
-from corruptions.manifest import Recipe
+from corruptions.storage import manifest
+from corruptions.storage.arrays import (
+    Source,
+    make_arrays,
+    missing_recipes,
+    num_foreign,
+    open_npy,
+)
+from corruptions.storage.manifest import Recipe
 
 PUBLISHED_JPEG_QUALITY = 85
 VARIANT_OF_SIZE = {(32, 32): "cifar", (64, 64): "imagenet64"}

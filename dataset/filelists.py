@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from corruptions.errors import DataError
-from corruptions.files import check_file
-from dataset.imagenet30 import FOLDERS, read_names
+from corruptions.storage.files import check_file
+from dataset.readers.imagenet30 import FOLDERS, read_names
 from dataset.specs import DatasetSpec
 
 FILELIST_DIR = Path(__file__).resolve().parent.parent / "imagenet30_filelist"

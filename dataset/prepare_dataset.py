@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from corruptions.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
 from corruptions.errors import DataError
-from corruptions.manifest import Recipe
+from corruptions.storage.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
+from corruptions.storage.manifest import Recipe
 from dataset import filelists
-from dataset.cifar import read_cifar
-from dataset.imagenet30 import read_imagenet30
 from dataset.poisson import split_by_severity
-from dataset.published import open_published
+from dataset.readers.cifar import read_cifar
+from dataset.readers.imagenet30 import read_imagenet30
+from dataset.readers.published import open_published
+from dataset.readers.synthetic import read_synthetic
 from dataset.specs import DatasetSpec
-from dataset.synthetic import read_synthetic
 
 CORRUPTION_SEED = 0
 _READERS = {"synthetic": read_synthetic, "cifar10": read_cifar, "cifar100": read_cifar}
@@ -221,7 +221,7 @@ def prepare_test_sets(
     """The test set alone, with each of several corruptions; the rest as for `prepare_dataset`.
 
     Args:
-        published_dir: folder with published corrupted images, see `dataset.published`; None: those
+        published_dir: folder with published images, see `dataset.readers.published`; None: those
             in `data_dir`, made where they are missing.
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}

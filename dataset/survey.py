@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from corruptions.arrays import Source, array_path, missing_recipes
 from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
+from corruptions.storage.arrays import Source, array_path, missing_recipes
 from dataset import filelists
-from dataset.download import has_archive
-from dataset.imagenet30 import FOLDERS, decoded_array, find_split, labels_of, open_split
 from dataset.prepare_dataset import (
     count_foreign,
     create_recipes,
@@ -19,6 +17,8 @@ from dataset.prepare_dataset import (
     read_clean,
     share_out,
 )
+from dataset.readers.download import has_archive
+from dataset.readers.imagenet30 import FOLDERS, decoded_array, find_split, labels_of, open_split
 from dataset.specs import DatasetSpec
 
 SPLITS = ("train", "test")

@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from corruptions.command_line import Parser, count, fail, replace_what_cannot_be_printed
 from corruptions.errors import DataError
-from corruptions.files import check_file, complete, exclusive_partial
+from corruptions.storage.files import check_file, complete, exclusive_partial
 from dataset.filelists import list_texts
 from dataset.poisson import SEVERITY_LAWS, split_by_severity
 from dataset.prepare_dataset import read_clean

@@ -14,9 +14,10 @@ from sharpdro.interrupts import hold_interrupts
 from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy starts threads
-    from sharpdro import command_line
-    from sharpdro.command_line import FROM_CHECKPOINT, OWN_IN_EVALUATION
-    from sharpdro.common_corruptions import (
+    from sharpdro.command_line import flags
+    from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
+    from sharpdro.errors import RunError
+    from sharpdro.evaluation.corruption_table import (
         COLUMNS,
         csv_table,
         errors_of,
@@ -25,9 +26,8 @@ with hold_interrupts():  # NumPy starts threads
         table_row,
         text_table,
     )
-    from sharpdro.errors import RunError
-    from sharpdro.jobs.evaluation import begin_evaluation, evaluate
-    from sharpdro.run_log import write_atomically
+    from sharpdro.jobs.evaluate import begin_evaluation, evaluate
+    from sharpdro.run_folder.folder import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
 PASSED_ON = (FROM_CHECKPOINT | OWN_IN_EVALUATION) - {
@@ -36,7 +36,7 @@ PASSED_ON = (FROM_CHECKPOINT | OWN_IN_EVALUATION) - {
 
 
 def create_parser():
-    parser = command_line.new_parser(NAME, __doc__)
+    parser = flags.new_parser(NAME, __doc__)
     add = parser.add_argument
     text = "checkpoints to measure, such as runs' best.ckpt: one row each"
     add("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help=text)
@@ -48,7 +48,7 @@ def create_parser():
     text = "also write the table to PREFIX.md and PREFIX.csv, over those that are there"
     add("-o", "--output", type=Path, metavar="PREFIX", help=text)
     text = "put this before the names of the evaluations' directories, to start anew beside them"
-    add("--desc", type=command_line.description, metavar="TEXT", help=text)
+    add("--desc", type=flags.description, metavar="TEXT", help=text)
     group = parser.add_argument_group("as for main.py --eval_only")
 
     def add_passed_on(*flags, **how):
@@ -57,9 +57,9 @@ def create_parser():
             own = {"default": None} if name in FROM_CHECKPOINT else {}
             group.add_argument(*flags, **{**how, **own})
 
-    command_line.add_run_flags(add_passed_on)
-    command_line.add_data_flags(add_passed_on)
-    command_line.add_evaluation_flags(add_passed_on)
+    flags.add_run_flags(add_passed_on)
+    flags.add_data_flags(add_passed_on)
+    flags.add_evaluation_flags(add_passed_on)
     parser.set_defaults(num_test=0)
     return parser
 
@@ -88,7 +88,7 @@ def settings_of(args, checkpoint):
             argv.append(f"--{name}" if value else f"--no-{name}")
         elif value is not None:
             argv.append(f"--{name}={value}")
-    settings = command_line.parse(argv, NAME)
+    settings = flags.parse(argv, NAME)
     if args.desc:
         settings.desc = f"{args.desc}_{settings.desc}"
     return settings
@@ -119,7 +119,7 @@ def measure(args):
     evaluations = [settings_of(args, checkpoint) for checkpoint in wanted]
 
     from sharpdro.device import select_device
-    from sharpdro.measurements import read_measurements
+    from sharpdro.evaluation.measurements import read_measurements
 
     select_device(args.device_target)
     check_together(evaluations)

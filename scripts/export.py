@@ -94,8 +94,8 @@ def describe(args, trained, check):
 def export(args):
     """Do what the flags say."""
     from sharpdro.device import select_device
-    from sharpdro.exporting import export_network
-    from sharpdro.networks import load_trained
+    from sharpdro.networks.build import load_trained
+    from sharpdro.networks.export import export_network
 
     select_device("CPU")
     trained = load_trained(args.checkpoint)

@@ -23,7 +23,7 @@ with hold_interrupts():  # NumPy starts threads
     from corruptions.command_line import Parser
     from dataset.prepare_dataset import prepare_test_sets
     from sharpdro import drawing
-    from sharpdro.command_line import HelpFormatter
+    from sharpdro.command_line.flags import HelpFormatter
     from sharpdro.flag_types import COUNT, POSITIVE, number
     from sharpdro.flatness import pictures
     from sharpdro.flatness.geometry import offsets
@@ -35,8 +35,8 @@ with hold_interrupts():  # NumPy starts threads
         short_names,
         surfaces_of,
     )
-    from sharpdro.jobs.evaluation import lists_of_run
-    from sharpdro.run_log import RunLog
+    from sharpdro.jobs.evaluate import lists_of_run
+    from sharpdro.run_folder.folder import RunLog
 
 CONTINUE = "the same command goes on with what is not measured yet"
 CURVES, SURFACE = "flatness.png", "surface.png"
@@ -123,7 +123,7 @@ class Subject:
 
 def load(path, args):
     """A checkpoint, with the settings of its run unless others are given."""
-    from sharpdro.networks import load_trained
+    from sharpdro.networks.build import load_trained
 
     trained, folder = load_trained(path), path.resolve().parent
     corruption = args.corruption or trained.settings.get("corruption")

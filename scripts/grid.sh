@@ -41,7 +41,7 @@ check_grid() {
     local known flag method
     known=$(python -c 'from corruptions import CORRUPTIONS
 from dataset.specs import DATASETS
-from sharpdro.methods import METHODS
+from sharpdro.methods.specs import METHODS
 for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     mapfile -t known <<<"$known"
     check_names DATASETS "$DATASETS" "${known[0]}"

@@ -20,8 +20,8 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 # isort: split
 from corruptions.command_line import Parser
 from sharpdro.program import run_program
-from sharpdro.reading import read_json, read_rows
-from sharpdro.run_log import SUMMARY, write_atomically
+from sharpdro.run_folder.folder import SUMMARY, write_atomically
+from sharpdro.run_folder.reading import read_json, read_rows
 
 _COPIED = (SUMMARY, "val.csv", "test.csv")
 _REMEDY = "restore it, or move the run away"

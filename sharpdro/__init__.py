@@ -1,9 +1,27 @@
-"""SharpDRO (Huang et al., CVPR 2023) in MindSpore: training steps, trainer, evaluation."""
+"""SharpDRO (Huang et al., CVPR 2023) in MindSpore: training steps, trainer, evaluation.
+
+`from sharpdro import create_sgd, create_train_step` is all that a training loop of one's own needs.
+"""
 
 from sharpdro.device import prepare_environment
 from sharpdro.packages import check_packages
+
+__all__ = ["create_sgd", "create_train_step"]
 
 check_packages()
 
 # Before MindSpore runs its first convolution, whoever imports which module first.
 prepare_environment()
+
+
+def __getattr__(name):
+    """Import MindSpore only for whoever asks for what needs it."""
+    if name == "create_sgd":
+        from sharpdro.training.optimizer import create_sgd
+
+        return create_sgd
+    if name == "create_train_step":
+        from sharpdro.methods.create import create_train_step
+
+        return create_train_step
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,5 @@
-"""Stochastic gradient descent as the method uses it."""
+"""Where `create_sgd` is imported from; new code imports it from `sharpdro`."""
 
-from mindspore import nn
+from sharpdro.training.optimizer import create_sgd
 
-
-def create_sgd(params, learning_rate: float, momentum: float, weight_decay: float) -> nn.Optimizer:
-    """SGD without Nesterov or dampening, weight decay on every parameter.
-
-    v ← momentum · v + (∇ + weight_decay · θ);  θ ← θ − learning_rate · v.
-
-    nn.SGD leaves batch norm's scale and shift out of the weight decay unless the parameters come
-    as a group with a weight decay of its own, so they do.
-    """
-    group = [{"params": list(params), "weight_decay": float(weight_decay)}]
-    return nn.SGD(group, learning_rate=float(learning_rate), momentum=float(momentum))
+__all__ = ["create_sgd"]

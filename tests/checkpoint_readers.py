@@ -6,9 +6,9 @@ from mutations import spoiled, spoiled_checkpoint
 from safetensors.numpy import save_file
 
 from models import create_model
-from sharpdro import checkpoint
-from sharpdro.networks import load_trained
-from sharpdro.pretrained import load_pretrained
+from sharpdro.networks.build import load_trained
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder import checkpoint
 
 SETTINGS = {
     **{"dataset": "synthetic", "model": "wideresnet", "depth": 10, "widen_factor": 1},

@@ -14,14 +14,14 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import spoiled, spoiled_json
 
-from corruptions import manifest
-from corruptions.arrays import open_npy, same_labels
 from corruptions.errors import DataError
-from corruptions.manifest import Recipe
+from corruptions.storage import manifest
+from corruptions.storage.arrays import open_npy, same_labels
+from corruptions.storage.manifest import Recipe
 from dataset import filelists
-from dataset.cifar import read_batch
-from dataset.download import _unpack
-from dataset.imagenet30 import decode, labels_of, read_names
+from dataset.readers.cifar import read_batch
+from dataset.readers.download import _unpack
+from dataset.readers.imagenet30 import decode, labels_of, read_names
 from dataset.specs import IMAGENET30
 from sharpdro.errors import RunError
 

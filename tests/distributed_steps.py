@@ -11,10 +11,10 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from sharpdro.device import select_device
-from sharpdro.guard import Guard
-from sharpdro.optimizer import create_sgd
-from sharpdro.team import is_scheduler, join, schedule
-from sharpdro.train_step import create_train_step
+from sharpdro.distributed.process_group import is_scheduler, join, schedule
+from sharpdro.methods.create import create_train_step
+from sharpdro.training.nan_guard import Guard
+from sharpdro.training.optimizer import create_sgd
 
 METHODS = {
     "sharpdro": {"absent_groups": "ema", "rho": 0.5},

@@ -7,8 +7,8 @@ from mindspore import Tensor
 
 from corruptions import STANDARD
 from dataset.specs import CIFAR10
-from sharpdro import checkpoint
-from sharpdro.networks import create_network
+from sharpdro.networks.build import create_network
+from sharpdro.run_folder import checkpoint
 
 NUM_IMAGES = 40
 SETTINGS = {

@@ -6,20 +6,20 @@ import numpy as np
 from hypothesis import strategies as st
 from mutations import spoiled, spoiled_json, spoiled_table
 
-from sharpdro.common_corruptions import COLUMNS as STANDARD
-from sharpdro.common_corruptions import errors_of
-from sharpdro.first_stage import JTT, _read
+from sharpdro.evaluation.corruption_table import COLUMNS as STANDARD
+from sharpdro.evaluation.corruption_table import errors_of
+from sharpdro.evaluation.measurements import COLUMNS, read_measurements
+from sharpdro.evaluation.summary import accuracy_table, read_evaluations, write_summary
 from sharpdro.flatness.record import Record
 from sharpdro.flatness.tables import curves_of, doubtful_of, flatness_tables, surfaces_of
-from sharpdro.measurements import COLUMNS, read_measurements
 from sharpdro.report import formats, page
 from sharpdro.report.experiments import experiments_of
 from sharpdro.report.overviews import make_overviews
 from sharpdro.report.runs import read_runs
 from sharpdro.report.tables import make_tables
-from sharpdro.run_log import RunLog
-from sharpdro.summary import accuracy_table, read_evaluations, write_summary
-from sharpdro.tables import EVALUATION_COLUMNS, Table, epochs_of, until_epoch
+from sharpdro.run_folder.csv_table import EVALUATION_COLUMNS, Table, epochs_of, until_epoch
+from sharpdro.run_folder.folder import RunLog
+from sharpdro.training.first_stage import JTT, _read
 
 EVALUATION = (
     ",".join(EVALUATION_COLUMNS)

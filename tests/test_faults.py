@@ -15,7 +15,7 @@ import fake_cifar
 import pytest
 from running import NAME, ROOT, TINY, check_equal, same_weights, wait_until, weights
 
-from corruptions import manifest
+from corruptions.storage import manifest
 
 pytestmark = pytest.mark.faults
 
@@ -266,8 +266,8 @@ def test_two_runs_that_prepare_the_same_data(tmp_path, undisturbed):
 
 def test_damaged_checkpoints_are_noticed(undisturbed, tmp_path, chance):
     """Cut off, or with a bit flipped, anywhere."""
-    from sharpdro.checkpoint import load
     from sharpdro.errors import RunError
+    from sharpdro.run_folder.checkpoint import load
 
     good = (undisturbed / "last.ckpt").read_bytes()
     before, path = weights(undisturbed), tmp_path / "last.ckpt"

@@ -14,9 +14,10 @@ from dataset.poisson import severity_counts
 from dataset.sampling import SAMPLERS
 from dataset.specs import DATASETS
 from models import MODELS
-from sharpdro import command_line, group_weights, methods, train_step, worst_case
-from sharpdro.first_stage import FIRST_STAGES
-from sharpdro.summary import BEST_METRICS
+from sharpdro.command_line import flags
+from sharpdro.evaluation.summary import BEST_METRICS
+from sharpdro.methods import create, group_weights, ood_scores, specs
+from sharpdro.training.first_stage import FIRST_STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,11 +64,33 @@ def test_only_the_programs_of_corruptions_know_datasets():
         assert not imports_of(path) & {f"corruptions.{program}" for program in programs}, path
 
 
+# From the bottom up: each package of sharpdro imports itself and what stands before it.
+LAYERS = (
+    *("errors", "flag_types", "markdown", "packages", "interrupts", "device", "finiteness"),
+    *("program", "drawing", "distributed", "methods", "run_folder", "command_line", "networks"),
+    *("evaluation", "training", "report", "flatness", "jobs"),
+)
+
+
+def test_packages_of_sharpdro_import_downward():
+    aliases = {"optimizer", "train_step"}  # import paths that others use
+    for path in sources("sharpdro"):
+        own = path.relative_to(ROOT / "sharpdro").parts[0].removesuffix(".py")
+        if own in aliases | {"__init__"}:
+            continue
+        allowed = set(LAYERS[: LAYERS.index(own) + 1])
+        for name in imports_of(path):
+            package, *rest = name.split(".")
+            if package == "sharpdro" and rest:
+                assert rest[0] in allowed, f"{path} imports {name}"
+
+
 @pytest.mark.parametrize(
     "module",
     [
-        *("perturbation", "group_weights", "worst_case", "batch_norm", "state", "schedule"),
-        *("losses", "methods", "flatness/geometry"),
+        *(f"methods/{name}" for name in ("perturbation", "group_weights", "ood_scores")),
+        *(f"methods/{name}" for name in ("batch_norm", "parameters", "losses", "specs")),
+        *("training/schedule", "flatness/geometry"),
     ],
 )
 def test_formulas_import_none_of_their_siblings(module):
@@ -77,16 +100,16 @@ def test_formulas_import_none_of_their_siblings(module):
 
 def test_lists_of_names_agree():
     """The command line repeats names and defaults, so as not to import MindSpore."""
-    assert command_line.MODELS == MODELS
-    assert methods.SAMPLERS == SAMPLERS
-    assert methods.OOD_SCORES == worst_case.OOD_SCORES
-    assert methods.ABSENT_GROUPS == group_weights.ABSENT_GROUPS
-    assert tuple(methods.METHODS) == train_step.METHODS
+    assert flags.MODELS == MODELS
+    assert specs.SAMPLERS == SAMPLERS
+    assert specs.OOD_SCORES == ood_scores.OOD_SCORES
+    assert specs.ABSENT_GROUPS == group_weights.ABSENT_GROUPS
+    assert tuple(specs.METHODS) == create.METHODS
     shared = {"group_sizes", "loss_scaler", "exchange"}
-    flags = {a.dest: a for a in command_line.create_parser()._actions}
-    assert flags["best_metric"].choices == BEST_METRICS
-    for name, method in methods.METHODS.items():
-        step = inspect.signature(train_step._STEPS[name].__init__).parameters
+    actions = {a.dest: a for a in flags.create_parser()._actions}
+    assert actions["best_metric"].choices == BEST_METRICS
+    for name, method in specs.METHODS.items():
+        step = inspect.signature(create._STEPS[name].__init__).parameters
         own = {k: p.default for k, p in step.items() if p.default is not p.empty}
         own = {k: v for k, v in own.items() if k not in shared}
         # jtt and eiil show the settings of the step of their last stage.
@@ -95,8 +118,8 @@ def test_lists_of_names_agree():
             stage = set(inspect.signature(FIRST_STAGES[name]).parameters)
             assert method.stage_settings.keys() == stage - {"seed", "show_progress"}, name
         for setting, default in method.settings.items():
-            assert flags[setting].default == default, (name, setting)
-    assert {n for n, m in methods.METHODS.items() if m.stage_settings} == FIRST_STAGES.keys()
+            assert actions[setting].default == default, (name, setting)
+    assert {n for n, m in specs.METHODS.items() if m.stage_settings} == FIRST_STAGES.keys()
 
 
 def table_of_readme(head):
@@ -127,13 +150,13 @@ def test_table_of_datasets_is_that_of_the_code():
 def test_table_of_methods_is_that_of_the_code():
     by_name = table_of_readme("--method")
     by_name["sharpdro_agnostic"] = by_name.pop("sharpdro --distribution_agnostic")
-    assert by_name.keys() == methods.METHODS.keys()
-    for name, method in methods.METHODS.items():
+    assert by_name.keys() == specs.METHODS.keys()
+    for name, method in specs.METHODS.items():
         _, labels, passes, flags, _ = by_name[name]
         assert labels == ("needed" if method.reads_severities else "not read"), name
         assert passes.split(",")[0] == str(method.passes), name
         named = set(re.findall(r"--(\w+)", flags))
-        inherited = set(methods.METHODS["groupdro"].settings) if "`groupdro`" in flags else set()
+        inherited = set(specs.METHODS["groupdro"].settings) if "`groupdro`" in flags else set()
         assert named | inherited == method.settings.keys(), name
         for flag, default in re.findall(r"`--(\w+)` \(([^ )]+)", flags):
             expected = method.settings[flag]

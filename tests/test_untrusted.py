@@ -14,18 +14,19 @@ from data_readers import REFUSALS
 from mutations import Bomb
 
 import main
-from corruptions import contact_sheet, manifest
-from corruptions.arrays import open_npy, same_labels
+from corruptions import contact_sheet
 from corruptions.command_line import readable
 from corruptions.errors import DataError
-from corruptions.files import exclusive_partial
 from corruptions.frost_photographs import PUBLISHED, read_photographs
-from dataset.cifar import read_batch
-from dataset.imagenet30 import decode
-from sharpdro.measurements import read_measurements
-from sharpdro.run_log import RunLog, write_atomically
-from sharpdro.summary import read_evaluations
-from sharpdro.tables import Table
+from corruptions.storage import manifest
+from corruptions.storage.arrays import open_npy, same_labels
+from corruptions.storage.files import exclusive_partial
+from dataset.readers.cifar import read_batch
+from dataset.readers.imagenet30 import decode
+from sharpdro.evaluation.measurements import read_measurements
+from sharpdro.evaluation.summary import read_evaluations
+from sharpdro.run_folder.csv_table import Table
+from sharpdro.run_folder.folder import RunLog, write_atomically
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks.made_up import clouds
 from benchmarks.measuring import Options, Row, ratio, seconds
 from corruptions import CORRUPTIONS, MAX_SEVERITY, corrupt
-from corruptions.workers import worker_pool
+from corruptions.storage.workers import worker_pool
 
 # Milliseconds per image of the published code on one core of an AMD EPYC at 32×32 and 64×64, mean
 # of the five severities.

@@ -54,8 +54,8 @@ def timed_steps(depth, widen_factor, batch_size, rounds):
 
     from dataset.specs import CIFAR10
     from sharpdro.device import select_device
-    from sharpdro.networks import create_network
-    from sharpdro.team import ALONE, is_scheduler, join, schedule
+    from sharpdro.distributed.process_group import ALONE, is_scheduler, join, schedule
+    from sharpdro.networks.build import create_network
 
     select_device("CPU")
     if is_scheduler():

@@ -17,8 +17,8 @@ def measure(options: Options) -> Iterator[Row]:
     """Images per second, with batches of `batch_size`."""
     from mindspore import Tensor
 
-    from sharpdro.evaluate import Evaluator, for_each_severity
-    from sharpdro.networks import create_network
+    from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
+    from sharpdro.networks.build import create_network
 
     select_device("CPU")
     network, normalize = create_network("wideresnet", CIFAR10, options.depth, options.widen_factor)

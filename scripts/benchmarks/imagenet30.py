@@ -11,10 +11,10 @@ from PIL import Image
 
 from benchmarks.measuring import Options, Row, seconds
 from benchmarks.watching import Watch
-from corruptions.workers import worker_pool
-from dataset.imagenet30 import decode, find_photographs
-from dataset.pipeline import training_batches
+from corruptions.storage.workers import worker_pool
+from dataset.batches import training_batches
 from dataset.prepare_dataset import prepare_dataset, read_clean
+from dataset.readers.imagenet30 import decode, find_photographs
 from dataset.specs import IMAGENET30
 
 SIZES = {"train": 1300, "test": 100}

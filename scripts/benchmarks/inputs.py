@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from benchmarks.measuring import Options, Row, in_turns, ratio
 from benchmarks.steps import step_timer
-from dataset.pipeline import training_batches
+from dataset.batches import training_batches
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
 

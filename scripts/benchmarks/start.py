@@ -31,7 +31,7 @@ def timed_start(argv):
 
     def select_and_import(target):
         import sharpdro.jobs.shared
-        import sharpdro.trainer  # noqa: F401
+        import sharpdro.training.trainer  # noqa: F401
 
         return select_device(target)
 
@@ -52,7 +52,7 @@ def timed_start(argv):
         return outputs
 
     beginning.select_device, beginning.read_data = select_and_import, read
-    from sharpdro.trainer import TrainingGraph
+    from sharpdro.training.trainer import TrainingGraph
 
     call, TrainingGraph.__call__ = TrainingGraph.__call__, step
     main.main(argv)

@@ -7,7 +7,7 @@ from benchmarks.made_up import NUM_GROUPS, made_up_batch
 from benchmarks.measuring import Options, Row, in_turns, ratio
 from dataset.specs import CIFAR10
 from sharpdro.device import select_device  # sets the environment before MindSpore is imported
-from sharpdro.team import ALONE
+from sharpdro.distributed.process_group import ALONE
 
 # Passes over the network in one step.
 METHODS = {"erm": 1, "sam": 2, "groupdro": 1, "sharpdro_agnostic": 2, "sharpdro": 2}
@@ -21,10 +21,10 @@ def step_timer(method, depth, widen_factor, batch_size, team=None):
     import mindspore as ms
     from mindspore import Tensor
 
-    from sharpdro.networks import create_network
-    from sharpdro.optimizer import create_sgd
-    from sharpdro.train_step import create_train_step
-    from sharpdro.trainer import TrainingGraph
+    from sharpdro.methods.create import create_train_step
+    from sharpdro.networks.build import create_network
+    from sharpdro.training.optimizer import create_sgd
+    from sharpdro.training.trainer import TrainingGraph
 
     if team is None:
         select_device("CPU")

@@ -7,10 +7,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
 
-from dataset.pipeline import evaluation_batches, evaluation_steps
+from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.interrupts import check_interrupts
-from sharpdro.losses import cross_entropy
+from sharpdro.methods.losses import cross_entropy
 
 
 class WeightedLoss(nn.Cell):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from sharpdro.errors import RunError
-from sharpdro.reading import read_json
-from sharpdro.run_log import write_atomically
-from sharpdro.tables import format_value
+from sharpdro.run_folder.csv_table import format_value
+from sharpdro.run_folder.folder import write_atomically
+from sharpdro.run_folder.reading import read_json
 
 RECORD = "measurements.json"
 COLUMNS = {

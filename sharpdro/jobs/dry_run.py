@@ -6,8 +6,9 @@ import numpy as np
 
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
+from sharpdro.distributed.process_group import ALONE
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.beginning import (
+from sharpdro.jobs.prepare import (
     check_device,
     check_pretrained,
     check_resumable,
@@ -15,15 +16,14 @@ from sharpdro.jobs.beginning import (
     settle_lists,
 )
 from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
-from sharpdro.jobs.training import create_step, first_stage_of, make_plan, step_settings
-from sharpdro.methods import METHODS, variant
-from sharpdro.team import ALONE
-from sharpdro.tensorboard import require_tensorboardx
+from sharpdro.jobs.train import create_step, first_stage_of, make_plan, step_settings
+from sharpdro.methods.specs import METHODS, variant
+from sharpdro.run_folder.tensorboard import require_tensorboardx
 
 
 def dry_run(args):
     """Tell what training would do and what stands in its way; write nothing."""
-    from sharpdro.findings import Report, describe_progress
+    from sharpdro.jobs.dry_run_report import Report, describe_progress
 
     report = Report(partial(print, flush=True))
     log = log_of(args, variant(args.method, args.distribution_agnostic))
@@ -57,7 +57,7 @@ def dry_run(args):
 
 def describe_images(args, report, lists):
     """Tell what there is of the data and how they would be shared out; returns their sizes."""
-    from sharpdro.findings import describe_data, describe_split
+    from sharpdro.jobs.dry_run_report import describe_data, describe_split
 
     spec = DATASETS[args.dataset]
     if spec.class_names:
@@ -95,8 +95,8 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
     """Tell what is left to train, and on a device try it out to tell how long it would take."""
     import mindspore as ms
 
-    from sharpdro.findings import describe_steps, describe_time
-    from sharpdro.time_estimate import stages_left
+    from sharpdro.jobs.dry_run_report import describe_steps, describe_time
+    from sharpdro.jobs.time_estimate import stages_left
 
     def create(method, num_groups):
         network, normalize = build_network(args)

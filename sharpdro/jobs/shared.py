@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from dataset.specs import DATASETS
-from sharpdro.command_line import FREE_ON_RESUME, default_of
+from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.errors import RunError
 
 # More corruptions than this are counted in the name of an evaluation's directory.
@@ -35,7 +35,7 @@ def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
     import mindspore as ms
 
-    from sharpdro.networks import create_network
+    from sharpdro.networks.build import create_network
 
     ms.set_seed(args.seed)
     return create_network(args.model, DATASETS[args.dataset], args.depth, args.widen_factor)
@@ -43,7 +43,7 @@ def build_network(args):
 
 def log_of(args, last_part):
     """The run's directory."""
-    from sharpdro.run_log import RunLog, run_name
+    from sharpdro.run_folder.folder import RunLog, run_name
 
     names = args.corruption if args.eval_only else [args.corruption]
     called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"

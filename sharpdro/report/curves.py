@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from corruptions.files import check_file
+from corruptions.storage.files import check_file
 
 # Values by time in epochs.
 Curve = dict[float, float]

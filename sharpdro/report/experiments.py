@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass, field
 
-from sharpdro.command_line import FREE_ON_RESUME, default_of
-from sharpdro.methods import METHOD_SETTINGS, METHODS
+from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
+from sharpdro.methods.specs import METHOD_SETTINGS, METHODS
 from sharpdro.report.runs import Run
 
 # Runs that differ in these go into different tables.

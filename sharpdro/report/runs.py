@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from corruptions.files import check_file
+from corruptions.storage.files import check_file
 from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS
-from sharpdro.command_line import default_of
-from sharpdro.methods import METHODS, variant
-from sharpdro.reading import parse_json
+from sharpdro.command_line.flags import default_of
+from sharpdro.methods.specs import METHODS, variant
 from sharpdro.report.curves import Curve, read_training, read_validation
-from sharpdro.run_log import SUMMARY
+from sharpdro.run_folder.folder import SUMMARY
+from sharpdro.run_folder.reading import parse_json
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Corrupted images on disk: arrays, their manifest, locks, worker processes."""

@@ -1,0 +1,46 @@
+"""Decoding photographs of unknown origin."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from corruptions.errors import DataError
+from corruptions.storage.files import check_file
+
+# The decoders that photographs need; some of Pillow's others start programs.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+# Resizing a line of pixels takes memory for each of them. JPEG goes no further, either.
+_MAX_SIDE = 2**16
+
+
+@contextlib.contextmanager
+def opened_photograph(path: Path) -> Iterator[Image.Image]:
+    """A photograph, to be decoded inside the block.
+
+    Raises:
+        DataError: it is none, is damaged, or has more than 90 million pixels or 65,536 on a side;
+            the message does not name it.
+        OSError: the file cannot be read, or there is too little memory.
+    """
+    check_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if max(image.size) > _MAX_SIDE:
+                    raise DataError(f"{image.width} × {image.height} pixels are too many")
+                yield image
+    except UnidentifiedImageError as error:
+        raise DataError(f"not one of {', '.join(FORMATS)}") from error
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise OSError(f"too little memory to decode {path}: lower --num_workers") from error
+    except Exception as error:  # decoding foreign bytes can raise about anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise DataError(" ".join(str(error).split()) or type(error).__name__) from error

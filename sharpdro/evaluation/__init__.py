@@ -1,0 +1,1 @@
+"""Loss and accuracy per severity, and what is made of them."""

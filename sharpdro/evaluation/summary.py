@@ -1,0 +1,114 @@
+"""From val.csv and test.csv to the best epoch, summary.json and the closing table.
+
+All of it is derived from the tables, so that a resumed run cannot come to another result.
+"""
+
+import json
+from pathlib import Path
+
+from sharpdro.errors import RunError
+from sharpdro.evaluation.scores import Score, mean_score, worst_score
+from sharpdro.run_folder.folder import SUMMARY, write_atomically
+from sharpdro.run_folder.reading import read_rows
+
+BEST_METRICS = ("worst", "mean", "clean")
+
+
+def evaluation_rows(epoch: int, scores: list[Score]) -> list[dict]:
+    """Rows of val.csv or test.csv: one per severity, then their mean and the worst of them."""
+    named = [*enumerate(scores), ("mean", mean_score(scores)), ("worst", worst_score(scores))]
+    return [
+        {
+            "epoch": epoch,
+            "severity": severity,
+            "loss": score.loss,
+            "accuracy": score.accuracy,
+            "count": score.count,
+        }
+        for severity, score in named
+    ]
+
+
+def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
+    """val.csv or test.csv as {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
+
+    Raises:
+        RunError: it is not such a table.
+    """
+    epochs: dict[int, dict[str, dict]] = {}
+    rows = read_rows(path, lambda row: (int(row["epoch"]), row["severity"], numbers_of(row)))
+    for epoch, severity, numbers in rows:
+        epochs.setdefault(epoch, {})[severity] = numbers
+    for epoch, scores in epochs.items():
+        if not is_complete(scores):
+            raise RunError(
+                f"{path} lacks severities of epoch {epoch}: restore it, or delete {path.parent}"
+            )
+    return epochs
+
+
+def is_complete(scores: dict) -> bool:
+    """Whether there is something for the severities 0, 1 and so on, "mean" and "worst"."""
+    severities = map(str, range(max(1, len(scores) - 2)))
+    return list(scores) == [*severities, "mean", "worst"]
+
+
+def numbers_of(row: dict[str, str]) -> dict[str, float]:
+    """Loss, accuracy and count of a row."""
+    return {
+        "loss": float(row["loss"]),
+        "accuracy": float(row["accuracy"]),
+        "count": int(row["count"]),
+    }
+
+
+def best_epoch(validation: dict[int, dict[str, dict]], metric: str) -> int:
+    """The epoch of the highest validation accuracy, the earliest of several.
+
+    Args:
+        validation: of `read_evaluations`.
+        metric: which accuracy: of the worst severity, their mean, or severity 0 ("clean").
+    """
+    row = "0" if metric == "clean" else metric
+    return max(validation, key=lambda epoch: (validation[epoch][row]["accuracy"], -epoch))
+
+
+def write_summary(folder: Path, total_epoch: int, metric: str) -> dict:
+    """Write summary.json: numbers per severity at the last and at the best epoch so far.
+
+    Raises:
+        RunError: the tables hold no epoch, or not the same ones.
+    """
+    validation = read_evaluations(folder / "val.csv")
+    test = read_evaluations(folder / "test.csv")
+    if not validation or validation.keys() != test.keys():
+        raise RunError(f"val.csv and test.csv in {folder} differ in their epochs: restore them")
+
+    def numbers(epoch):
+        return {"epoch": epoch, "validation": validation[epoch], "test": test[epoch]}
+
+    last = max(validation)
+    summary = {
+        "finished": last == total_epoch,
+        "total_epoch": total_epoch,
+        "best_metric": metric,
+        "best": numbers(best_epoch(validation, metric)),
+        "last": numbers(last),
+    }
+    write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def accuracy_table(rows: dict[str, dict[str, dict]]) -> str:
+    """Accuracies in percent as a text table.
+
+    Args:
+        rows: per line its title and {severity: {"accuracy": …}}.
+    """
+    severities = list(next(iter(rows.values())))
+    width = max(len(title) for title in rows)
+    lines = [" " * width + "".join(f"{severity:>8}" for severity in severities)]
+    for title, scores in rows.items():
+        cells = "".join(f"{100 * scores[severity]['accuracy']:8.2f}" for severity in severities)
+        lines.append(f"{title:<{width}}{cells}")
+    return "\n".join(lines)

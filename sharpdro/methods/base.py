@@ -1,0 +1,114 @@
+"""What the training steps share."""
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from sharpdro.distributed.collectives import Exchange
+from sharpdro.methods.group_weights import initial_weights
+from sharpdro.methods.losses import cross_entropy
+from sharpdro.methods.perturbation import global_norm
+
+
+class TrainStep(nn.TrainOneStepCell):
+    """The differentiated loss, the group weights, the optimizer.
+
+    Args:
+        network: images to logits (B, C).
+        optimizer: updates the network's trainable parameters from a tuple of gradients.
+        num_groups: number of groups G; groups are 0 … G−1.
+        group_sizes: the groups' training images; an empty group starts with weight 0.
+        loss_scaler: keeps small gradients from vanishing in float16, see `guard`; None: float32.
+        exchange: with the other processes of a distributed run, whose images are then a part of
+            the batch that labels and groups are of; None: there are none.
+    """
+
+    uses_group_weights = False
+    has_scores = False
+
+    def __init__(
+        self,
+        network: nn.Cell,
+        optimizer: nn.Optimizer,
+        num_groups: int,
+        group_sizes=None,
+        loss_scaler: ms.amp.LossScaler | None = None,
+        exchange: Exchange | None = None,
+    ):
+        super().__init__(network, optimizer)
+        self.num_groups = num_groups
+        self.loss_scaler = loss_scaler
+        self.exchange = exchange
+        self.parameters = ParameterTuple(optimizer.parameters)
+        self.group_weights = Parameter(
+            Tensor(initial_weights(num_groups, group_sizes)),
+            name="group_weights",
+            requires_grad=False,
+        )
+        self.differentiate = self.gradients_of(self.weighted_loss)
+
+    def gradients_of(self, objective):
+        """A function that returns what `objective` does, and the gradients of its first value.
+
+        What is scaled on the way is not scaled any more in what it returns.
+        """
+        differentiate = ms.value_and_grad(objective, None, self.parameters, has_aux=True)
+        if self.loss_scaler is not None:
+            differentiate = self._scaled(objective, self.loss_scaler)
+        if self.exchange is not None and not self.exchange.sums_late:
+            differentiate = self._summed(differentiate, self.exchange)
+        return differentiate
+
+    def _scaled(self, objective, scaler):
+        def scaled(*inputs):
+            value, *others = objective(*inputs)
+            return scaler.scale(value), *others
+
+        differentiate_scaled = ms.value_and_grad(scaled, None, self.parameters, has_aux=True)
+
+        def differentiate(*inputs):
+            (value, *others), gradients = differentiate_scaled(*inputs)
+            return (scaler.unscale(value), *others), scaler.unscale(gradients)
+
+        return differentiate
+
+    def _summed(self, differentiate_own, exchange):
+        def differentiate(*inputs):
+            outputs, gradients = differentiate_own(*inputs)
+            return outputs, exchange.sum(gradients)
+
+        return differentiate
+
+    def forward(self, images, labels):
+        """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""
+        logits = self.network(images)
+        if self.exchange is not None:
+            logits = self.exchange.gather(logits)
+        return logits, cross_entropy(logits, labels)
+
+    def weighted_loss(self, images, labels, weights):
+        """Σ_i w_i ℓ_i, then the logits and ℓ."""
+        logits, losses = self.forward(images, labels)
+        return (weights * losses).sum(), logits, losses
+
+    def differentiate_mean_loss(self, images, labels):
+        """Logits, per-sample losses, and ∇ (1/B) Σ_i ℓ_i."""
+        (_, logits, losses), gradients = self.differentiate(images, labels, equal_weights(labels))
+        return logits, losses, gradients
+
+    def descend(self, gradients, after=None):
+        """One step of the optimizer, once `after` has been computed."""
+        if self.exchange is not None and self.exchange.sums_late:
+            gradients = self.exchange.sum(gradients)
+        return self.optimizer(gradients if after is None else ops.depend(gradients, after))
+
+
+def equal_weights(labels):
+    """1/B for each of B samples, float32 (B,)."""
+    batch_size = labels.shape[0]
+    return ops.full((batch_size,), 1 / batch_size, dtype=ms.float32)
+
+
+def measured(logits, losses, labels, gradients, after):
+    """What every step returns, once `after` has been computed."""
+    correct = (logits.argmax(1).astype("int32") == labels).astype("float32")
+    return ops.depend((losses, correct, global_norm(gradients)), after)

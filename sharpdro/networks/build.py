@@ -1,0 +1,78 @@
+"""Networks: as a run begins with them, and as it leaves them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mindspore import nn
+
+from dataset.specs import DATASETS, DatasetSpec
+from models import create_model
+from models.layers import Normalize
+from sharpdro.errors import RunError
+from sharpdro.run_folder import checkpoint
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a checkpoint holds of use to others.
+
+    Args:
+        network: float32 (N, 3, H, W) to logits (N, num_classes), in evaluation mode.
+        normalize: uint8 (N, H, W, 3) to what the network takes, as in training.
+        spec: the dataset that it was trained on.
+        epoch: number of finished epochs.
+        settings: of its run.
+    """
+
+    network: nn.Cell
+    normalize: nn.Cell
+    spec: DatasetSpec
+    epoch: int
+    settings: dict
+
+
+def create_network(
+    model: str, spec: DatasetSpec, depth: int | None = None, widen_factor: int | None = None
+) -> tuple[nn.Cell, nn.Cell]:
+    """A network with initial weights of MindSpore's seed, and the normalisation in front of it.
+
+    Args:
+        model: one of `models.MODELS`.
+        spec: the dataset.
+        depth, widen_factor: of a wideresnet.
+    """
+    settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
+    return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
+
+
+def load_trained(path: Path) -> Trained:
+    """The network in a checkpoint, ready to be used.
+
+    Args:
+        path: a run's best.ckpt, say.
+
+    Raises:
+        RunError: the file is missing, damaged, or not one of this program's.
+    """
+    stored = checkpoint.load(path)
+    settings = stored.settings
+    try:
+        _check_size(settings, stored.parameters)
+        spec = DATASETS[settings["dataset"]]
+        network, normalize = create_network(
+            settings["model"], spec, settings.get("depth"), settings.get("widen_factor")
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise RunError(
+            f"checkpoint {path} is of a dataset or model that this program does not know ({error})"
+        ) from error
+    checkpoint.restore(network, stored, path)
+    return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
+
+
+def _check_size(settings: dict, parameters: dict) -> None:
+    """Refuse settings of a network far larger than the parameters, before it is made."""
+    depth, widen_factor = settings.get("depth") or 0, settings.get("widen_factor") or 0
+    widths = (max(p.shape, default=0) for p in parameters.values() if hasattr(p, "shape"))
+    if depth > len(parameters) + 4 or widen_factor > max(widths, default=0):
+        raise ValueError(f"its parameters are not those of depth {depth}, width {widen_factor}")

@@ -1,0 +1,223 @@
+"""The directory that a run leaves: its lock, settings.json and log.txt."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from corruptions.storage.files import (
+    check_file,
+    check_writable,
+    naming,
+    open_in_place,
+    partial_path,
+)
+from sharpdro.errors import RunError
+from sharpdro.run_folder.reading import RESTORE, read_json, refusing
+
+SUMMARY = "summary.json"
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
+BEST_CHECKPOINT = "best.ckpt"
+
+
+def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:
+    """Name of a run's directory."""
+    return f"{desc}_dset{dataset}_corr{corruption}_{method}_seed{seed}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that appears only once it is complete and on disk.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed then.
+    """
+    partial = partial_path(path)
+    try:
+        with (
+            naming(path),
+            open_in_place(partial, "w", encoding="utf-8", errors="surrogateescape") as file,
+        ):
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class RunLog:
+    """The run's directory and its text log.
+
+    Args:
+        folder: the run's directory.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.events = folder / "tensorboard"
+        self._text = folder / "log.txt"
+        self._lock = None
+
+    def stage(self, name: str) -> "RunLog":
+        """A folder for one stage of the run; its texts and events go to the run's own places."""
+        part = RunLog(self.folder / name)
+        part.folder.mkdir(exist_ok=True)
+        part.events, part._text = self.events / name, self._text
+        return part
+
+    @property
+    def settings_path(self) -> Path:
+        return self.folder / "settings.json"
+
+    def exists(self) -> bool:
+        """Whether there is something that a new run would overwrite."""
+        if not self.folder.is_dir():
+            return False
+        return any(not path.name.endswith(".partial") for path in self.folder.iterdir())
+
+    def is_finished(self) -> bool:
+        """Whether summary.json says that the run has come to its end."""
+        path = self.folder / SUMMARY
+        if not path.exists():
+            return False
+        return read_json(path, lambda content: content["finished"] is True, "delete it")
+
+    def check_writable(self) -> None:
+        """See that the directory can be made and written, without making it.
+
+        Raises:
+            OSError: it cannot.
+        """
+        check_writable(self.folder)
+
+    def lock(self) -> None:
+        """Make the directory if need be, and keep other processes out of it.
+
+        Until `close`, or the end of the process.
+
+        Raises:
+            RunError: another process is at work in it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+
+    def open(self, settings: dict, environment: dict) -> None:
+        """Record in the directory, which is locked, what is about to be done."""
+        content = {"settings": settings, "environment": environment}
+        if self.settings_path.exists():
+            content = self._read()
+            content["resumed"].append(environment)
+        write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
+
+    def check_unlocked(self) -> None:
+        """See that no other process is at work in the directory, if it exists.
+
+        Raises:
+            RunError: one is.
+        """
+        if self.folder.is_dir():
+            try:
+                self._take_lock()
+            finally:
+                self.close()
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another process is at work in {self.folder}: wait for it, or choose another "
+                f"--desc"
+            ) from None
+
+    def close(self) -> None:
+        """Let other processes work in the directory."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def read_settings(self) -> dict:
+        """The settings of the run that is there.
+
+        Raises:
+            RunError: settings.json is missing or broken.
+        """
+        return self._read()["settings"]
+
+    def last_processes(self) -> int:
+        """By how many processes the run was begun or last taken up; errors as above."""
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            last = [content.get("environment", {}), *content["resumed"]][-1]
+            return int(last.get("processes", 1))
+
+    def _read(self) -> dict:
+        def convert(content):
+            resumed = content.get("resumed", [])
+            if type(resumed) is not list:
+                raise ValueError("resumed is no list")
+            return {**content, "settings": dict(content["settings"]), "resumed": resumed}
+
+        advice = f"delete {self.folder} or choose another --desc"
+        return read_json(self.settings_path, convert, advice)
+
+    def keep(self, folder: str, texts: dict[str, str]) -> None:
+        """Keep files in a folder of the run; a resumed run must have the same again.
+
+        Raises:
+            RunError: one that is there differs.
+        """
+        for name, text in texts.items():
+            path = self.folder / folder / name
+            path.parent.mkdir(exist_ok=True)
+            check_file(path)
+            if not path.exists():
+                write_atomically(path, text)
+            elif path.read_text(encoding="utf-8", errors="surrogateescape") != text:
+                raise RunError(
+                    f"{path} differs from what holds now, so this run cannot go on: restore the "
+                    f"photographs and lists that it was started with, or choose another --desc"
+                )
+
+    def say(self, text: str) -> None:
+        """Print a text and add it to log.txt, each line with the time."""
+        tqdm.write(text)
+        self._note(text)
+
+    @contextlib.contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """What ends the block because the user can mend it is in log.txt, too."""
+        try:
+            yield
+        except (RunError, OSError) as error:
+            with contextlib.suppress(OSError):  # where there is no room for it
+                self._note(f"error: {error}")
+            raise
+
+    def _note(self, text):
+        now = datetime.datetime.now().isoformat(" ", "seconds")
+        with naming(self._text), open_in_place(self._text, "a", encoding="utf-8") as file:
+            file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+
+
+class SilentLog(RunLog):
+    """The directory of a run that another process keeps: it can be read."""
+
+    def stage(self, name: str) -> RunLog:
+        return SilentLog(self.folder / name)
+
+    def keep(self, folder: str, texts: dict[str, str]) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+    def _note(self, text):
+        """Do nothing."""

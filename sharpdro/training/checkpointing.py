@@ -1,0 +1,102 @@
+"""What a run saves of its training, and how it is taken up again."""
+
+import numpy as np
+from mindspore import nn
+
+from sharpdro.evaluation.summary import best_epoch, write_summary
+from sharpdro.run_folder import checkpoint
+from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunLog
+from sharpdro.run_folder.reading import RESTORE, refusing
+from sharpdro.training.metrics import Interval
+from sharpdro.training.plan import Plan
+
+
+class Saver:
+    """Writes and reads the checkpoints of a run.
+
+    Args:
+        plan: says which are wanted.
+        cell: the training step, of which everything is saved.
+        log: the run's directory.
+        settings: of the run, to go into checkpoints.
+    """
+
+    def __init__(self, plan: Plan, cell: nn.Cell, log: RunLog, settings: dict):
+        self._plan = plan
+        self._cell = cell
+        self._log = log
+        self._settings = settings
+        self._is_last_good = True  # or there is none
+
+    def take_up(self, interval: Interval) -> tuple[int, int]:
+        """Restore what was saved last, if anything was; what a kill left half-written goes.
+
+        Args:
+            interval: gets the sums of the unfinished epoch.
+
+        Returns:
+            The number of finished epochs, and of the next one's finished steps.
+
+        Raises:
+            RunError: what was saved cannot be used.
+        """
+        for half in self._log.folder.glob(".*.partial*"):
+            half.unlink(missing_ok=True)
+        found = checkpoint.load_last(self._log.folder, self._log.say)
+        if found is None:
+            return 0, 0
+        stored, path = found
+        checkpoint.restore(self._cell, stored, path)
+        self._is_last_good = path.name == LAST_CHECKPOINT
+        if stored.epoch == self._plan.total_epoch:
+            self._log.say("finished already")
+            return stored.epoch, 0
+        step, where = 0, f"going on after epoch {stored.epoch}"
+        if stored.unfinished:
+            with refusing(path, RESTORE):
+                step = int(stored.unfinished["step"])
+                interval.restore(stored.unfinished["interval"])
+            where += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
+        self._log.say(where)
+        return stored.epoch, step
+
+    def save_epoch(self, epoch: int, validation: dict[int, dict]) -> None:
+        """Save what is wanted; last.ckpt comes last, as it declares the epoch finished.
+
+        Args:
+            epoch: just finished.
+            validation: what `summary.read_evaluations` gives.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        plan = self._plan
+        names = []
+        if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
+            names.append(BEST_CHECKPOINT)
+        if plan.save_step and epoch % plan.save_step == 0:
+            names.append(f"epoch_{epoch}.ckpt")
+        for name in names:
+            checkpoint.save(self._log.folder / name, self._cell, epoch, self._settings)
+        if plan.save_last:
+            self._save_last(epoch)
+        if validation:
+            write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
+
+    def save_unfinished(self, epoch: int, step: int, interval: Interval) -> None:
+        """Save an epoch after one of its steps, unless it has come to nothing finite.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if not all(np.isfinite(p.asnumpy()).all() for p in self._cell.get_parameters()):
+            return
+        self._save_last(epoch - 1, {"step": step, "interval": interval.state()})
+        self._log.say(f"stopped in epoch {epoch} after step {step}, which is saved")
+
+    def _save_last(self, epoch, unfinished=None):
+        folder = self._log.folder
+        previous = folder / PREVIOUS_CHECKPOINT if self._is_last_good else None
+        last = folder / LAST_CHECKPOINT
+        checkpoint.save(last, self._cell, epoch, self._settings, unfinished, previous)
+        self._is_last_good = True

@@ -1,0 +1,163 @@
+"""Bad usage and bad states: one line, exit code 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from running import ROOT, TINY, assert_refused
+
+from sharpdro.command_line.flags import create_parser
+
+BAD_VALUES = {
+    "--dataset": ["mnist"],
+    "--desc": ["", "a/b", ".."],
+    "--seed": ["-1", "x", "4294967296"],
+    "--device_target": ["TPU"],
+    "--corruption": ["rain"],
+    "--num_per_class": ["0", "-3", "1.5"],
+    "--num_severity": ["0", "6", "two"],
+    "--num_val": ["-1"],
+    "--num_test": ["-1"],
+    "--num_workers": ["-1"],
+    "--model": ["vgg"],
+    "--severity_law": ["best"],
+    "--depth": ["11", "4", "x"],
+    "--widen_factor": ["0"],
+    "--method": ["adam"],
+    "--rho": ["-0.1", "nan", "inf", "x"],
+    "--step_size": ["-1", "nan"],
+    "--absent_groups": ["drop"],
+    "--group_adjustment": ["-1", "inf"],
+    "--ood_score": ["mahalanobis"],
+    "--irm_lambda": ["-1", "nan"],
+    "--irm_warmup": ["-1", "1.5"],
+    "--vrex_beta": ["-1", "nan"],
+    "--vrex_warmup": ["-1"],
+    "--jtt_epochs": ["0"],
+    "--jtt_upweight": ["0", "2.5"],
+    "--eiil_epochs": ["0"],
+    "--eiil_steps": ["0"],
+    "--eiil_lr": ["0", "nan"],
+    "--sampler": ["weighted"],
+    "--total_epoch": ["0", "1.5"],
+    "--batch_size": ["0"],
+    "--lr": ["0", "-1", "nan", "inf"],
+    "--on_nan": ["ignore"],
+    "--amp_level": ["O1", "fp16"],
+    "--momentum": ["1", "-0.1"],
+    "--weight_decay": ["-1", "nan"],
+    "--eval_batch_size": ["0"],
+    "--eval_every": ["0"],
+    "--best_metric": ["median"],
+    "--log_train": ["0"],
+    "--save_step": ["-1"],
+}
+
+
+# Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
+NO_BAD_VALUE = {
+    *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
+    *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
+    *("--dry_run", "--data_sink", "--distributed", "--local_perturbation"),
+    *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
+    *("--filelist_dir", "--pretrained", "--published"),
+}
+
+
+def test_every_flag_is_tried():
+    names = [
+        max((s for s in action.option_strings if not s.startswith("--no-")), key=len)
+        for action in create_parser()._actions
+    ]
+    assert set(names) == BAD_VALUES.keys() | NO_BAD_VALUE
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [(flag, value) for flag, values in BAD_VALUES.items() for value in values]
+)
+def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
+    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
+    assert_refused(capsys, [*own, f"{flag}={value}"], flag)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ("--unknown", "unrecognized arguments: --unknown"),
+        ("--total 3", "unrecognized arguments: --total 3"),
+        (
+            "--method sam --distribution_agnostic",
+            "--distribution_agnostic does not apply to --method sam",
+        ),
+        (
+            "--distribution_agnostic --step_size 1",
+            "--step_size does not apply to --method sharpdro",
+        ),
+        ("--distribution_agnostic --absent_groups keep", "--absent_groups does not apply"),
+        ("--ood_score loss", "leave it out, or add --distribution_agnostic"),
+        ("--distribution_agnostic --sampler balanced", "--sampler balanced needs severity labels"),
+        ("--method jtt --sampler balanced", "--sampler balanced needs severity labels"),
+        ("--method irm --absent_groups keep", "--absent_groups does not apply to --method irm"),
+        ("--method sam --step_size 1", "--step_size does not apply to --method sam"),
+        ("--method groupdro --rho 1", "--rho does not apply to --method groupdro"),
+        ("--method vrex --irm_lambda 1", "--irm_lambda does not apply to --method vrex"),
+        ("--jtt_epochs 3", "--jtt_epochs does not apply to --method sharpdro"),
+        ("--method jtt --eiil_steps 3", "--eiil_steps does not apply to --method jtt"),
+        (
+            "--method jtt --jtt_epochs 3 --total_epoch 2",
+            "--jtt_epochs 3 is more than --total_epoch 2",
+        ),
+        ("--eval_only", "--eval_only needs --checkpoint"),
+        ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
+        ("--eval_only --checkpoint x.ckpt -m resnet18", "--model does not go with --eval_only"),
+        ("-c fog snow", "-c snow fog: a network is trained with one corruption"),
+        ("--eval_only --checkpoint x.ckpt --lr 1", "--lr does not go with --eval_only"),
+        ("--eval_only --checkpoint x.ckpt", "checkpoint x.ckpt does not exist"),
+        ("--method erm --rho 0.1", "--rho does not apply to --method erm"),
+        ("--method erm --is_adaptive", "--is_adaptive does not apply to --method erm"),
+        ("-m resnet18 --depth 10", "--depth applies to -m wideresnet only"),
+        ("-m resnet50 --widen_factor 2", "--widen_factor applies to -m wideresnet only"),
+        ("-n 501", "-n 501 is too large: class 0 has 500 images"),
+        ("-n 20 -b 300", "-b 300 is more than the 180 training images"),
+        ("--frost_dir x", "--frost_dir goes with frost alone: leave it out"),
+        ("--published x", "--published needs --eval_only"),
+        ("--distributed", "--distributed needs MindSpore's launcher: scripts/distributed.sh N"),
+        ("--local_perturbation", "--local_perturbation needs --distributed"),
+        (
+            "--method groupdro --distributed --local_perturbation",
+            "--local_perturbation does not apply to --method groupdro",
+        ),
+        ("-c frost --frost_dir x", "x/frost1.png is missing: --frost_dir needs frost1.png"),
+    ],
+)
+def test_what_does_not_go_together(capsys, tmp_path, flags, text):
+    own = ["--log_dir", str(tmp_path / "logs"), "--data_dir", str(tmp_path / "data")]
+    assert_refused(capsys, [*own, *flags.split()], text)
+    assert not (tmp_path / "logs").exists()
+
+
+def test_bad_states(capsys, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    data = ["--data_dir", str(run.data_dir)]
+    assert_refused(capsys, [*TINY, *data, "--log_dir", str(tmp_path / "file")], "file")
+    logs = ["--log_dir", str(tmp_path / "logs")]
+    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(tmp_path / "file")], "file")
+    broken = tmp_path / "data"
+    broken.mkdir()
+    (broken / "cifar-10-python.tar.gz").write_bytes(b"no archive")
+    assert_refused(capsys, [*TINY, *logs, "--data_dir", str(broken)], "not the official archive")
+    assert not (tmp_path / "logs").exists()
+    if os.geteuid() == 0:
+        return  # no folder is read-only to root
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert_refused(capsys, [*TINY, *data, "--log_dir", str(locked)], "no permission to write there")
+
+
+def test_help_in_a_narrow_encoding():
+    command = [sys.executable, str(ROOT / "main.py"), "--help"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"--num_severity" in done.stdout

@@ -1,0 +1,192 @@
+"""Several processes against one, started by MindSpore's launcher on this machine's CPU."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import fake_cifar
+import numpy as np
+import pytest
+from distributed_steps import METHODS
+from running import (
+    ERM,
+    ROOT,
+    TINY,
+    begun_second_epoch,
+    rows,
+    same_weights,
+    wait_until,
+    weights,
+    without_speed,
+)
+
+from dataset.prepare_dataset import TrainingSet
+from sharpdro.command_line.flags import parse
+from sharpdro.jobs import prepare
+
+MSRUN = Path(sys.executable).with_name("msrun")
+
+
+def msrun(folder, number, *command):
+    """The launcher as a process; the workers' outputs go to worker_0.log … in the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [MSRUN, f"--worker_num={number}", f"--local_worker_num={number}", "--join=True"]
+    launch += [f"--master_port={port}", f"--log_dir={folder}"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    how = {"env": environment, "cwd": folder, "timeout": 400, "capture_output": True}
+    return subprocess.run([*launch, *command], text=True, **how)
+
+
+def check_steps(folder, number, methods):
+    script = str(ROOT / "tests" / "distributed_steps.py")
+    done = msrun(folder, number, script, str(folder), *methods)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(number)]
+    for rank, found in enumerate(results):
+        assert (found["rank"], found["size"]) == (rank, number)
+        for method in methods:
+            parameters, outputs = found[method]
+            assert parameters < 1e-5 and outputs < 1e-4, method
+        assert 1e-4 < found["local"] < 0.5
+        assert found["happened"] is False and found["unchanged"] is True
+        assert found["gathered"] == list(range(number))
+        assert found["differs"].startswith("the ranks differ between the processes (0, 1")
+
+
+def test_two_processes_follow_one(tmp_path):
+    check_steps(tmp_path, 2, ["sharpdro", "sharpdro_agnostic"])
+
+
+@pytest.mark.slow
+def test_three_processes_follow_one(tmp_path):
+    check_steps(tmp_path, 3, METHODS)
+
+
+def launch(data_dir, logs, *flags):
+    """Two processes by the script."""
+    command = [str(ROOT / "scripts" / "distributed.sh"), "2", *TINY, *ERM, *flags]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(logs)]
+    command += ["--log_train", "1", "--eval_batch_size", "4"]
+    virtual = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env={**os.environ, **virtual}, start_new_session=True, **how)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_early", [True, False])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_script_leaves_no_process(data_dir, tmp_path, number, code, is_early):
+    process = launch(data_dir, tmp_path, "--total_epoch", "10000")
+    if is_early:
+        time.sleep(1.5)
+    else:
+        wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert error == (
+        "distributed.sh: stopped: the same command with --resume goes on after the last finished "
+        "epoch\n"
+    )
+    with pytest.raises(AssertionError, match="no such process"):
+        worker(str(tmp_path), 0)
+
+
+@pytest.mark.slow
+def test_what_only_the_workers_notice_ends_the_run(tmp_path):
+    """In half a minute, not after the ten that msrun gives the processes to find one another."""
+    fake_cifar.write_cifar10(tmp_path / "data")
+    (tmp_path / "data" / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"x")
+    process = launch(tmp_path / "data", tmp_path / "logs")
+    output, error = process.communicate(timeout=200)
+    assert process.returncode == 2 and "data_batch_2 is not a file of" in output + error
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+def test_killed_process_ends_the_run_which_goes_on_to_the_same_bits(data_dir, tmp_path):
+    def run(logs):
+        return launch(data_dir, logs, "--total_epoch", "4", "--resume")
+
+    undisturbed = run(tmp_path / "a")
+    assert undisturbed.wait(400) == 0, undisturbed.stderr.read()
+    (whole,) = (tmp_path / "a").iterdir()
+    assert "2 processes, 20 images of a batch each" in (whole / "log.txt").read_text()
+    assert [row["count"] for row in rows(whole / "test.csv")][:5] == ["5", "5", "5", "15", "5"]
+
+    process = run(tmp_path / "b")
+    wait_until(process, lambda: any(map(begun_second_epoch, tmp_path.glob("b/*/train.csv"))))
+    os.kill(worker(str(tmp_path / "b"), 1), signal.SIGKILL)
+    output, error = process.communicate(timeout=400)
+    assert process.returncode == 1 and "a process has ended before its time" in error, output
+    process = run(tmp_path / "b")
+    assert process.wait(400) == 0, process.stderr.read()
+    (resumed,) = (tmp_path / "b").iterdir()
+    assert same_weights(weights(resumed), weights(whole))
+    assert without_speed(resumed / "train.csv") == without_speed(whole / "train.csv")
+    assert (resumed / "test.csv").read_bytes() == (whole / "test.csv").read_bytes()
+
+
+def worker(logs, rank):
+    """Process id of a run's process."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_text().split("\0")
+            environment = (folder / "environ").read_text().split("\0")
+        except OSError:
+            continue
+        if logs in command and f"RANK_ID={rank}" in environment:
+            return int(folder.name)
+    raise AssertionError("no such process")
+
+
+class FakeTeam:
+    """Of two; keeps what they are to have in common."""
+
+    size = 2
+
+    def __init__(self):
+        self.numbers = []
+
+    def check_equal(self, what, number, advice):
+        self.numbers.append(number)
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        (lambda args, data: None, (False, False)),
+        (lambda args, data: vars(args).update(num_workers=3), (False, False)),
+        (lambda args, data: vars(args).update(lr=0.3), (True, False)),
+        (lambda args, data: data.train.labels.__setitem__(7, 9), (False, True)),
+        (lambda args, data: data.train.severities.__setitem__(7, 0), (False, True)),
+        (lambda args, data: data.train.images.__setitem__(0, 0), (False, True)),
+        (lambda args, data: data.test.labels.__setitem__(3, 9), (False, True)),
+    ],
+)
+def test_processes_have_flags_and_data_in_common(change, differs):
+    """Else the sums of their gradients would be of nothing, and equal in all all the same."""
+    found = []
+    for altered in (False, True):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (50, 4, 4, 3), np.uint8)
+        labels, severities = (rng.integers(1, 3, 50).astype(np.int32) for _ in range(2))
+        train = TrainingSet(images, labels, severities, np.arange(50))
+        sets = (SimpleNamespace(labels=np.arange(9), indices=np.arange(9)) for _ in range(2))
+        validation, test = sets
+        data = SimpleNamespace(train=train, validation=validation, test=test)
+        args, team = parse(["--method", "erm"]), FakeTeam()
+        if altered:
+            change(args, data)
+        prepare.check_equal(args, team, data)
+        found.append(team.numbers)
+    assert tuple(a != b for a, b in zip(*found)) == differs

@@ -1,0 +1,685 @@
+"""scripts/report.py on directories made by hand."""
+
+import csv
+import html
+import html.parser
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+
+import pytest
+from made_up_runs import report, run_report, write_run
+from running import ROOT
+
+from sharpdro.command_line import flags
+from sharpdro.methods.specs import METHOD_SETTINGS
+
+
+def rows_of(lines):
+    """The first table's rows: method, and all that follows."""
+    start = next(i for i, line in enumerate(lines) if line.startswith("method"))
+    rows = {}
+    for line in lines[start + 1 :]:
+        if not line or line.startswith(("runs of", "for reference")):
+            break
+        label, *cells = re.split(r"  +", line)
+        rows[label] = cells
+    return rows
+
+
+def tables_of(log_dir):
+    """The tables of runs with which nothing is wrong, without the program around them."""
+    runs, remarks = report.read_runs([log_dir])
+    experiments, more = report.experiments_of(runs)
+    assert not remarks + more
+    return report.make_tables(experiments, "best")
+
+
+def read_csv(log_dir):
+    with open(log_dir / "report" / "tables.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_mean_and_deviation_over_seeds(capsys, tmp_path):
+    for seed, accuracy in ((10, 0.5), (2, 0.6), (3, 0.64)):
+        write_run(tmp_path, accuracy, seed=seed)
+    lines, _ = run_report(capsys, tmp_path)
+    # Mean of 50, 60, 64 is 58; deviations 8, 2, 6: the root of 104 / 2.
+    assert rows_of(lines)["erm"] == [
+        *("2 3 10", "58.0 ± 7.2", "29.0 ± 3.6", "43.5 ± 5.4", "29.0 ± 3.6")
+    ]
+    first = read_csv(tmp_path)[0]
+    assert (first["severity"], first["mean"], first["num_seeds"]) == ("0", "58", "3")
+    assert float(first["std"]) == pytest.approx(52**0.5, abs=1e-4) and first["is_best"] == "0"
+    assert rows_of(run_report(capsys, tmp_path, "--epoch", "last")[0])["erm"][1] == "1.0 ± 0.0"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "labels"),
+    [
+        ({}, {"total_epoch": 3}, ["erm", "erm total_epoch=3"]),
+        ({}, {"desc": "other"}, ["erm", "erm desc=other"]),
+        ({}, {"desc": "other", "sampler": "balanced"}, ["erm", "erm sampler=balanced"]),
+        ({"lr": 0.3}, {"lr": 0.2}, ["erm lr=0.2", "erm lr=0.3"]),
+        (
+            {"method": "sharpdro", "seed": 1},  # from before there was such a setting
+            {"method": "sharpdro", "sampler": "balanced"},
+            ["sharpdro", "sharpdro sampler=balanced"],
+        ),
+        ({}, {"method": "sam", "total_epoch": 9}, ["erm", "sam total_epoch=9"]),
+        ({}, {"method": "sam", "rho": 0.05}, ["erm", "sam"]),
+        (
+            {"method": "sharpdro", "distribution_agnostic": True},
+            {"method": "sharpdro", "distribution_agnostic": False, "seed": 4},
+            ["sharpdro", "sharpdro_agnostic"],
+        ),
+    ],
+)
+def test_different_experiments_are_not_averaged(capsys, tmp_path, first, second, labels):
+    write_run(tmp_path, 0.5, **first)
+    write_run(tmp_path, 0.7, **second)
+    lines, _ = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == labels and not any("±" in line for line in lines[1:])
+
+
+def test_references_are_told_and_never_the_best(capsys, tmp_path):
+    write_run(tmp_path, 0.9, severity_law="worst", desc="run-worst")
+    write_run(tmp_path, 0.5, method="sam")
+    write_run(tmp_path, 0.4)
+    lines, _ = run_report(capsys, tmp_path)
+    rows = rows_of(lines)
+    assert list(rows) == ["erm", "sam", "erm severity_law=worst"]  # references come last
+    assert [cells[1] for cells in rows.values()] == ["40.0", "50.0*", "90.0"]
+    (remark,) = (line for line in lines if line.startswith("for reference, not for comparison: "))
+    assert "erm severity_law=worst trained on the same images" in remark
+    assert remark in (tmp_path / "report" / "tables.md").read_text()
+
+
+def test_other_seeds_and_places_are(capsys, tmp_path):
+    write_run(tmp_path, 0.5, data_dir="a", rho=0.05, method="sam")
+    write_run(tmp_path, 0.7, data_dir="b", method="sam", seed=1)  # rho is the default
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert list(rows) == ["sam"] and rows["sam"][0] == "0 1"
+
+
+def test_lists_that_were_given_are_compared(capsys, tmp_path):
+    """Those that a run has drawn itself differ with its seed."""
+    for seed, text in ((0, "a"), (1, "a"), (2, "b")):
+        for n in (None, 20):
+            folder = write_run(tmp_path, 0.5, seed=seed, num_per_class=n, desc=str(n))
+            (folder / "imagenet30_filelist").mkdir()
+            (folder / "imagenet30_filelist" / "imagenet30_val.txt").write_text(text)
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert sorted((cells[0], "lists=" in label) for label, cells in rows.items()) == [
+        *(("0 1", True), ("0 1 2", False), ("2", True))
+    ]
+
+
+def test_the_same_run_twice_counts_once(capsys, tmp_path):
+    folder = write_run(tmp_path, 0.5)
+    copy = tmp_path / "zcopy"
+    shutil.copytree(folder, copy)
+    lines, errors = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
+    assert errors == f"left out, the same settings and seed as {folder}: {copy}\n"
+
+
+def test_the_same_folder_twice_counts_once(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    lines, errors = run_report(capsys, tmp_path, f"{tmp_path}/../{tmp_path.name}")
+    assert rows_of(lines)["erm"][:2] == ["0", "50.0"] and errors == ""
+
+
+def test_run_without_settings_is_named(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    lost = write_run(tmp_path, 0.7, seed=1)
+    (lost / "settings.json").unlink()
+    (lost / "test.csv").write_text("epoch\n")
+    lines, errors = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
+    assert errors == f"left out, settings.json is missing: {lost}\n"
+
+
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_read(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    (tmp_path / "file").write_text("mine")
+    for output in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert report.main([str(tmp_path), "-o", str(output)]) == 2
+        found = capsys.readouterr()
+        assert found.out == "" and found.err.count("\n") == 1
+        assert found.err.startswith(f"report.py: error: {output}: it is not a folder, so nothing")
+        assert found.err.endswith("use another one with -o\n")
+
+
+def test_every_text_says_what_its_numbers_are(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    for given, epoch in (((), "best (by validation)"), (("--epoch", "last"), "last")):
+        lines, _ = run_report(capsys, tmp_path, *given)
+        about = f"Test accuracy in percent at the {epoch} epoch, mean ± standard deviation"
+        assert lines[0].startswith(about) and lines[0].endswith("* marks the best of a column")
+        for suffix in ("md", "tex"):
+            assert about in (tmp_path / "report" / f"tables.{suffix}").read_text().splitlines()[0]
+
+
+def test_many_seeds_are_counted(capsys, tmp_path):
+    for seed in range(6):
+        write_run(tmp_path, 0.5, seed=seed)
+    assert rows_of(run_report(capsys, tmp_path)[0])["erm"][0] == "6 seeds"
+    assert read_csv(tmp_path)[0]["seeds"] == "0 1 2 3 4 5"
+
+
+def test_several_log_directories(capsys, tmp_path):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.7, seed=1)
+    lines, _ = run_report(capsys, tmp_path / "a", str(tmp_path / "b"), "-o", str(tmp_path / "c"))
+    assert rows_of(lines)["erm"][0] == "0 1" and (tmp_path / "c" / "report.html").exists()
+
+
+def test_best_in_bold_in_every_format(capsys, tmp_path):
+    """Of finished rows; those that are equal share it."""
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, method="sam", model="a_b")
+    write_run(tmp_path, 0.6, method="groupdro")
+    write_run(tmp_path, 0.9, method="irm", finished=False)
+    lines, _ = run_report(capsys, tmp_path)
+    rows = rows_of(lines)
+    assert rows["erm"][1] == "50.0" and rows["sam model=a_b"][1] == rows["groupdro"][1] == "60.0*"
+    assert rows["irm (unfinished, 2/200)"][1] == "90.0"
+    markdown = (tmp_path / "report" / "tables.md").read_text()
+    assert "| sam model=a_b | 0 | **60.0** |" in markdown and "| erm | 0 | 50.0 |" in markdown
+    latex = (tmp_path / "report" / "tables.tex").read_text()
+    assert r"sam model=a\_b & 0 & \textbf{60.0} &" in latex and r"erm & 0 & 50.0 &" in latex
+    best = {(r["label"], r["is_best"]) for r in read_csv(tmp_path) if r["severity"] == "0"}
+    assert best == {("erm", "0"), ("sam model=a_b", "1"), ("groupdro", "1"), ("irm", "0")}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<b>60.0</b>") == 2 and "<b>90.0</b>" not in page
+
+
+def test_numbers_that_look_alike_are_marked_alike(capsys, tmp_path):
+    for method, accuracy in (("erm", 0.66604), ("sam", 0.66596), ("irm", 0.66549)):
+        write_run(tmp_path, accuracy, method=method)
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert [rows[method][1] for method in ("erm", "sam", "irm")] == ["66.6*", "66.6*", "66.5"]
+    best = [row["is_best"] for row in read_csv(tmp_path) if row["severity"] == "0"]
+    assert best == ["1", "1", "0"]
+
+
+def test_unfinished_runs_stand_alone(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.9, seed=1, finished=False)
+    write_run(tmp_path, 0.7, seed=2, finished=False)
+    lines, _ = run_report(capsys, tmp_path)
+    assert [line.split("  ")[0] for line in lines if line.startswith("erm")] == [
+        *("erm", "erm (unfinished, 2/200)", "erm (unfinished, 2/200)")
+    ]
+    states = {(row["seeds"], row["state"]) for row in read_csv(tmp_path)}
+    assert states == {("0", "finished"), ("1", "unfinished, 2/200"), ("2", "unfinished, 2/200")}
+
+
+def test_what_cannot_be_read_is_named_and_left_out(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    (write_run(tmp_path, 0.9) / "settings.json").write_text("{}")
+    (write_run(tmp_path, 0.9) / "summary.json").write_text("")
+    (write_run(tmp_path, 0.9) / "summary.json").unlink()  # stopped before its first evaluation
+    (tmp_path / "evaluation").mkdir()
+    evaluation = {"settings": {"eval_only": True, "trained_with": {}}}
+    (tmp_path / "evaluation" / "settings.json").write_text(json.dumps(evaluation))
+    lines, errors = run_report(capsys, tmp_path)
+    assert rows_of(lines).keys() == {"erm"} and rows_of(lines)["erm"][0] == "0"
+    assert [line.split(":")[0] for line in errors.splitlines()] == [
+        *["left out, cannot be read"] * 2,
+        *("left out", "not evaluated yet"),
+    ]
+
+
+def overview_of(lines, title):
+    """The cells of an overview, line by line."""
+    start = lines.index(title)
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("seeds"))
+    return [re.split("  +", line) for line in lines[start + 1 : end + 1]]
+
+
+def test_a_table_for_each_corruption_and_one_over_all(capsys, tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.5, corruption="fog", seed=seed)
+    write_run(tmp_path, 0.6, corruption="fog", method="sam")
+    write_run(tmp_path, 0.8, corruption="snow")
+    write_run(tmp_path, 0.9, corruption="snow", method="sam", finished=False)
+    lines, _ = run_report(capsys, tmp_path)
+    titles = [line for line in lines if line.endswith("severities 0 to 1")]
+    assert titles == [
+        "synthetic, fog, severities 0 to 1",
+        "synthetic, snow, severities 0 to 1",
+        "synthetic, mean over severities 0 to 1",
+        "synthetic, worst of severities 0 to 1",
+    ]
+    # On snow no run with SAM is finished, so that only ERM has an average.
+    assert overview_of(lines, titles[3]) == [
+        ["", "erm", "sam"],
+        ["fog", "25.0 ± 0.0", "30.0*"],
+        ["snow", "40.0", "–"],
+        ["average", "32.5", "–"],
+        ["seeds", "1–2", "1"],
+    ]
+    markdown = (tmp_path / "report" / "tables.md").read_text()
+    assert f"### {titles[3]}" in markdown and "| snow | 40.0 | – |" in markdown
+    assert "<th>sam</th>" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_settings_of_a_method_are_always_told(capsys, tmp_path):
+    """Also where it is the only row that has them; others where rows differ, or above all."""
+    write_run(tmp_path, 0.5, lr=0.3)
+    write_run(tmp_path, 0.6, lr=0.3, method="sharpdro", rho=0.5, step_size=0.01, is_adaptive=True)
+    lines, _ = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == ["erm", "sharpdro is_adaptive=True rho=0.5"]
+    assert lines[3] == "lr=0.3"
+    write_run(tmp_path / "b", 0.6, method="sam", rho=0.5)
+    lines, _ = run_report(capsys, tmp_path / "b")
+    assert list(rows_of(lines)) == ["sam rho=0.5"] and lines[3].startswith("method")
+
+
+def test_long_labels_leave_room_for_the_picture(tmp_path):
+    """matplotlib warns, and draws nothing, where a legend takes the whole width."""
+    pytest.importorskip("matplotlib")
+    for number in range(8):
+        desc = f"{number}" + "a long description " * 3 + "x" * 90
+        write_run(tmp_path, 0.5, desc=desc, method="groupdro", step_size=0.5, lr=1 / (3 + number))
+    (table,) = tables_of(tmp_path)
+    for draw in report.pictures.pictures_of(table, "best").values():
+        figure = draw()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure.draw_without_rendering()
+        inches = [panel.get_window_extent().width / figure.dpi for panel in figure.axes]
+        assert min(inches) > 1.5
+        for legend in figure.legends:
+            assert legend.get_window_extent().height < figure.bbox.height
+
+
+def test_overview_joins_by_settings_not_by_labels(capsys, tmp_path):
+    """Each of the two rhos is the only one in its table, and so is each learning rate."""
+    for corruption, rho, lr in (("fog", 0.05, 0.1), ("snow", 0.5, 0.2)):
+        write_run(tmp_path, 0.5, corruption=corruption, method="sam", rho=rho)
+        write_run(tmp_path, 0.5, corruption=corruption, lr=lr)
+        write_run(tmp_path, 0.5, corruption=corruption, method="vrex", vrex_beta=3.0)
+    cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
+    assert cells[0][1:] == ["erm", "erm lr=0.2", "sam", "sam rho=0.5", "vrex vrex_beta=3.0"]
+    assert cells[3] == ["average", "–", "–", "–", "–", "25.0"]
+
+
+def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
+    for dataset in ("cifar10", "cifar100"):
+        for corruption in ("fog", "snow"):
+            write_run(tmp_path, 0.5, dataset=dataset, corruption=corruption)
+    write_run(tmp_path, 0.9, dataset="cifar10", corruption="fog", num_severity=2)
+    lines, _ = run_report(capsys, tmp_path)
+    assert [line for line in lines[1:] if " over " in line] == [
+        f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
+    ]
+    assert [line.split()[1] for line in lines if line.startswith("average")] == [
+        *("37.5", "25.0", "37.5", "25.0")
+    ]
+
+
+def test_photographs_of_frost_belong_to_the_corruption(capsys, tmp_path):
+    """main.py takes --frost_dir for frost alone: it would part frost from all the others."""
+    write_run(tmp_path, 0.5, corruption="fog")
+    write_run(tmp_path, 0.7, corruption="frost", frost_dir="photos")
+    lines, _ = run_report(capsys, tmp_path)
+    title = "synthetic, worst of severities 0 to 1"
+    assert overview_of(lines, title)[3] == ["average", "30.0"]
+    assert "frost: frost_dir=photos" in lines
+    write_run(tmp_path, 0.9, corruption="frost")
+    cells = overview_of(run_report(capsys, tmp_path)[0], title)
+    assert cells[0][1:] == ["erm", "erm frost_dir=photos"] and cells[3][1:] == ["35.0", "–"]
+
+
+# In what runs that are averaged may differ: the seed, where and how they were run. The method and
+# its variant have tests of their own.
+FREE = {
+    *(
+        "seed",
+        "data_dir",
+        "log_dir",
+        "num_workers",
+        "device_target",
+        "show_progress",
+        "tensorboard",
+        "data_sink",
+    ),
+    *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
+}
+FREE.add("eval_only")  # of runs that are no trainings
+
+
+def all_settings():
+    """What main.py records, by name: a method that has the setting, and its value."""
+    found = {}
+    for method in ("erm", "sam", "groupdro", "irm", "vrex", "jtt", "eiil"):
+        recorded = flags.parse(["--method", method])
+        found = {**{name: (method, value) for name, value in vars(recorded).items()}, **found}
+    recorded = vars(flags.parse(["--method", "sharpdro", "--distribution_agnostic"]))
+    return {"ood_score": ("sharpdro", recorded["ood_score"]), **found}
+
+
+SETTINGS = {name: found for name, found in all_settings().items() if name not in FREE}
+
+
+def write_two(folder, name, **others):
+    """Runs of two seeds that differ in one setting alone; `others` are those of the second."""
+    method, value = SETTINGS[name]
+    other = {"dataset": "cifar10", "corruption": "fog", "num_severity": 2}.get(name, "other")
+    if isinstance(value, bool):
+        other = not value
+    elif isinstance(value, (int, float)) and name != "num_severity":
+        other = value + 1
+    same = {"method": method, "distribution_agnostic": name == "ood_score"}
+    write_run(folder, 0.5, **same)
+    write_run(folder, 0.7, **same, **{"seed": 1, **others, name: other})
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_runs_that_differ_in_one_setting_are_not_averaged(tmp_path, name):
+    write_two(tmp_path, name)
+    tables = tables_of(tmp_path)
+    rows = [row for table in tables for row in table.rows]
+    assert len(rows) == 2 and not any(row.stds for row in rows)
+    if name in ("dataset", "corruption", "num_severity"):
+        assert len(tables) == 2
+    else:
+        assert len(tables) == 1 and any(f" {name}=" in row.label for row in rows)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(SETTINGS.keys() - {"dataset", "corruption", "num_severity", "frost_dir"})
+)
+def test_nor_are_they_over_corruptions(tmp_path, name):
+    write_two(tmp_path, name, corruption="fog")
+    mean, worst = report.make_overviews(tables_of(tmp_path))
+    for overview in (mean, worst):
+        assert len(set(overview.heads)) == 3 and f" {name}=" in "".join(overview.heads)
+        assert overview.lines[-2] == ["average", "–", "–"]
+
+
+def test_settings_that_are_compared():
+    """So that the tests above cannot become empty."""
+    assert {"num_test", "lr", "rho", "jtt_epochs", "ood_score", "sampler"} < SETTINGS.keys()
+    assert SETTINGS.keys() > METHOD_SETTINGS and len(SETTINGS) > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("summary", lambda c: c.pop("total_epoch"), "'total_epoch' is missing"),
+        ("summary", lambda c: c["best"]["test"].pop("1"), "best epoch: severity 1 is missing"),
+        ("summary", lambda c: c["last"]["test"].update({"2": {}}), "there is no severity '2'"),
+        ("summary", lambda c: c["best"]["test"]["0"].update(accuracy="0.5"), "not supported"),
+        (
+            "summary",
+            lambda c: c["best"]["test"]["0"].update(accuracy=math.nan),
+            "best epoch: nan is no accuracy",
+        ),
+        ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
+        ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
+        ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),
+        ("settings", lambda c: c["settings"].update(method="x"), "unknown method x"),
+        (
+            "settings",
+            lambda c: c["settings"].update(corruption="../x"),
+            "unknown corruption '../x'",
+        ),
+        ("settings", lambda c: c["settings"].update(dataset=["x"]), "unhashable"),
+        ("settings", lambda c: c.update(settings=[]), "no attribute"),
+    ],
+)
+def test_a_broken_run_is_named_with_its_file(tmp_path, name, change, text):
+    folder = write_run(tmp_path, 0.5)
+    path = write_run(tmp_path, 0.7, seed=1, finished=False) / f"{name}.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    runs, (remark,) = report.read_runs([tmp_path])
+    assert [run.folder for run in runs] == [folder]
+    assert remark.startswith(f"left out, cannot be read: {path}: ") and text in remark
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("val.csv", lambda t: t.replace("severity", "sev"), ": there is no column severity"),
+        ("val.csv", lambda t: t + "2,0\n", ", line 10: 2 cells instead of 5"),
+        (
+            "val.csv",
+            lambda t: t + "2,0,1,x,9\n",
+            ", line 10: could not convert string to float: 'x'",
+        ),
+        ("val.csv", lambda t: t + "2,7,1,1,9\n", ", line 10: there is no severity '7'"),
+        ("val.csv", lambda t: t.splitlines()[0] + "\n", ": no epoch is in it"),
+        ("val.csv", None, ": there is no such file"),
+        ("train.csv", lambda t: "x\n" + t, ": there is no column epoch"),
+        ("train.csv", lambda t: t + "\n", ", line 6: 2 cells instead of 4"),
+        ("train.csv", lambda t: t + "0,1,1\n", ", line 6: epochs and steps count from 1"),
+        ("train.csv", lambda t: t.replace("weight", "w"), ": there are no group weights"),
+        ("train.csv", None, ": there is no such file"),
+    ],
+)
+def test_broken_curves_cost_nothing_but_themselves(tmp_path, name, change, text):
+    """The results of a finished run, its other curves and those of the other run stay."""
+    paths = [write_run(tmp_path, 0.5, method="sharpdro", seed=s) / name for s in (0, 1)]
+    for number, path in enumerate(paths, 1):
+        path.unlink() if change is None else path.write_text(change(path.read_text()))
+        runs, remarks = report.read_runs([tmp_path])
+        assert remarks == [f"no curves from {path}{text}" for path in paths[:number]]
+        (table,) = report.make_tables(report.experiments_of(runs)[0], "best")
+        assert table.rows[0].first_cells == ["sharpdro", "0 1"]
+        drawn = {"accuracy", "curves", "weights"}
+        if number == 2:
+            drawn.remove({"val.csv": "curves", "train.csv": "weights"}[name])
+        assert report.pictures.pictures_of(table, "best").keys() == drawn
+
+
+def test_broken_curves_are_told(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = write_run(tmp_path, 0.5) / "val.csv"
+    path.write_text("epoch,sev,loss,accuracy,count\n1,0,1,1,9\n")
+    _, error = run_report(capsys, tmp_path)
+    assert error == f"no curves from {path}: there is no column severity\n"
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert html.escape(error.strip()) in page and Page(page).images == 1
+
+
+def test_a_broken_train_csv_of_a_run_on_its_way(capsys, tmp_path):
+    """It is then as far as its summary says."""
+    folder = write_run(tmp_path, 0.5, finished=False)
+    (folder / "train.csv").write_text("epoch,step\n3,1\nx\n")
+    lines, error = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == ["erm (unfinished, 2/200)"]
+    assert error == f"no curves from {folder}/train.csv, line 3: 1 cells instead of 2\n"
+
+
+def test_a_picture_that_fails_costs_nothing_else(capsys, monkeypatch, tmp_path):
+    """Tables are on disk before the first picture; a picture of an earlier report goes."""
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5)
+    run_report(capsys, tmp_path)
+
+    def fail(found):
+        assert (tmp_path / "report" / "tables.tex").exists()
+        raise ValueError("no & picture")
+
+    for path in (tmp_path / "report").glob("tables.*"):
+        path.unlink()
+    monkeypatch.setattr(report.pictures, "draw_curves", fail)
+    _, error = run_report(capsys, tmp_path)
+    assert error == (
+        "not drawn: synthetic_gaussian_noise_1_curves.png (ValueError('no & picture'))\n"
+    )
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert Page(page).images == 1 and html.escape(error.strip()) in page
+    assert [path.stem for path in (tmp_path / "report").glob("*.png")] == [
+        "synthetic_gaussian_noise_1_accuracy"
+    ]
+
+
+def texts_of(figure):
+    """What is to be read in a figure, and whether it is taken for formulas."""
+    from matplotlib.text import Text
+
+    return {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
+
+
+def test_labels_are_drawn_as_they_are(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, model=r"a_$\foo$")
+    _, error = run_report(capsys, tmp_path)
+    assert not error and len(list((tmp_path / "report").glob("*.png"))) == 2
+    found, _ = report.experiments_of(report.read_runs([tmp_path])[0])
+    (table,) = report.make_tables(found, "best")
+    figures = {n: draw() for n, draw in report.pictures.pictures_of(table, "best").items()}
+    assert texts_of(figures["accuracy"])[r"erm model=a_$\foo$"] is False
+    assert texts_of(figures["curves"])[r"erm model=a_$\foo$"] is False
+
+
+def test_commits_that_differ_are_told(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, method="sam", commit="b" * 40)
+    lines, _ = run_report(capsys, tmp_path)
+    assert "runs of different commits: aaaaaaa (erm), bbbbbbb (sam)" in lines
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda folder: None, "is not a folder: name the --log_dir"),
+        (lambda folder: folder.mkdir(), "no run that was evaluated lies there"),
+        (lambda folder: write_run(folder.parent, 0.5).rename(folder), "logs is a run itself"),
+    ],
+)
+def test_nothing_to_report(capsys, tmp_path, make, text):
+    make(tmp_path / "logs")
+    assert report.main([str(tmp_path / "logs")]) == 2
+    error = capsys.readouterr().err
+    assert text in error and error.startswith("report.py: error: ") and error.count("\n") == 1
+    assert not (tmp_path / "logs" / "report").exists()
+
+
+class Page(html.parser.HTMLParser):
+    """Tags that are opened and closed in order, and what is asked for from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.references, self.images = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+        self.images += tag == "img"
+        for name, value in attributes:
+            if name in ("src", "href") and not value.startswith("data:"):
+                self.references.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5, model="<b>&|x")
+    write_run(tmp_path, 0.6, method="sharpdro")
+    run_report(capsys, tmp_path)
+    text = (tmp_path / "report" / "report.html").read_text()
+    page = Page(text)
+    assert not page.open and not page.references and page.images == 3
+    assert "erm model=&lt;b&gt;&amp;|x" in text and "<b>&|x" not in text
+    assert "erm model=<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
+    pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
+    assert pictures == [
+        f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")
+    ]
+
+
+def test_curves_are_means_over_seeds(tmp_path):
+    from sharpdro.report import curves, runs
+
+    for seed, accuracy in ((0, 0.4), (1, 0.8)):
+        write_run(tmp_path, accuracy, seed=seed, method="groupdro")
+    found, remarks = runs.read_runs([tmp_path])
+    assert not remarks
+    times, values = curves.mean_curves([run.validation for run in found])["1"]
+    assert times == [1, 2] and values == pytest.approx([15, 30])
+    times, values = curves.mean_curves([run.weights for run in found])["1"]
+    assert times == [0.5, 1, 1.5, 2] and values == pytest.approx([0.1, 0.2, 0.2, 0.4])
+
+
+def test_without_matplotlib(tmp_path):
+    """The tables are written all the same, and how to get pictures is said."""
+    write_run(tmp_path / "logs", 0.5)
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('none')")
+    command = [sys.executable, str(ROOT / "scripts" / "report.py"), str(tmp_path / "logs")]
+    done = subprocess.run(
+        command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "pip install -r requirements-plots.txt" in done.stdout
+    text = (tmp_path / "logs" / "report" / "report.html").read_text()
+    assert "pip install -r requirements-plots.txt" in text and not Page(text).images
+    assert not list((tmp_path / "logs" / "report").glob("*.png"))
+
+
+def test_page_in_a_browser(capsys, tmp_path):
+    """Headless Chromium loads it from disk, draws the pictures and has nothing to complain of."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip("no Chromium here")
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, method="sharpdro")
+    run_report(capsys, tmp_path)
+    page = tmp_path / "report" / "report.html"
+    # What the page looks like to a script in it, written where --dump-dom shows it.
+    probe = (
+        "<script>addEventListener('load', () => { document.title = JSON.stringify([...document."
+        "images].map(i => [i.complete, i.naturalWidth])) + ' ' + (document.documentElement."
+        "scrollWidth <= innerWidth) })</script></body>"
+    )
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", probe))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,800", "--dump-dom"]
+    done = subprocess.run([*command, probed.as_uri()], capture_output=True, text=True, timeout=120)
+    images, fits = re.search("<title>(.*) (true|false)</title>", done.stdout).groups()
+    images = json.loads(images)
+    assert len(images) == 3 and all(complete and width > 300 for complete, width in images)
+    assert fits == "true"  # at a phone's width nothing but tables and pictures scrolls sideways
+    assert "CONSOLE" not in done.stderr
+
+
+def test_differences_are_paired_by_seed(capsys, tmp_path):
+    """By hand: differences 2, 4, 9 have mean 5, standard deviation √13, error √13/√3 = 2.0817.
+
+    With two degrees of freedom t is 4.30265, so the half width is 8.957: [−4.0, 14.0].
+    """
+    for seed, erm, sam in ((0, 0.5, 0.52), (1, 0.7, 0.74), (2, 0.2, 0.29), (3, 0.3, None)):
+        write_run(tmp_path, erm, seed=seed)
+        if sam is not None:
+            write_run(tmp_path, sam, seed=seed, method="sam")
+    write_run(tmp_path, 0.4, seed=3, method="groupdro")
+    write_run(tmp_path, 0.4, seed=9, method="irm")
+    write_run(tmp_path, 0.4, seed=0, method="vrex", finished=False)
+    lines, _ = run_report(capsys, tmp_path, "--compare_to", "erm")
+    start = next(i for i, line in enumerate(lines) if line.endswith(": difference to erm"))
+    cells = {label: rest for label, *rest in (re.split(r"  +", x) for x in lines[start + 2 :])}
+    assert cells["sam"][:2] == ["0 1 2", "+5.0 [-4.0, 14.0]"]
+    assert cells["groupdro"][:2] == ["3", "+10.0"]
+    assert cells["irm"][0] == "none"
+    assert "erm" not in cells and not any(label.startswith("vrex") for label in cells)
+    assert "difference to erm" in (tmp_path / "report" / "report.html").read_text()
+    assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
+    error = capsys.readouterr().err
+    assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error

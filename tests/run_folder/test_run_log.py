@@ -1,0 +1,123 @@
+"""Tables, summaries, the run's directory."""
+
+import json
+
+import pytest
+
+from sharpdro.errors import RunError
+from sharpdro.evaluation.scores import Score
+from sharpdro.evaluation.summary import (
+    accuracy_table,
+    best_epoch,
+    evaluation_rows,
+    read_evaluations,
+    write_summary,
+)
+from sharpdro.run_folder.csv_table import EVALUATION_COLUMNS, Table, until_epoch
+from sharpdro.run_folder.folder import RunLog, run_name
+
+
+def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):
+    path = tmp_path / "t.csv"
+    table = Table(path, ["epoch", "value"])
+    table.append([{"epoch": 1, "value": 1 / 3}, {"epoch": 2, "value": None}])
+    table.append([{"epoch": 3, "value": 7}])
+    assert path.read_text() == "epoch,value\n1,0.333333\n2,\n3,7\n"
+    with open(path, "a") as file:
+        file.write("3,5")  # what a kill in the middle of a line leaves
+    Table(path, ["epoch", "value"], keep=until_epoch(2)).append([{"epoch": 3, "value": 8}])
+    assert path.read_text() == "epoch,value\n1,0.333333\n2,\n3,8\n"
+    Table(path, ["epoch", "value"])
+    assert path.read_text() == "epoch,value\n"
+
+
+def write_evaluations(folder, name, accuracies):
+    table = Table(folder / name, EVALUATION_COLUMNS)
+    for epoch, values in accuracies.items():
+        table.append(evaluation_rows(epoch, [Score(1 - a, a, 10) for a in values]))
+
+
+def test_evaluation_rows(tmp_path):
+    write_evaluations(tmp_path, "val.csv", {2: [0.9, 0.5]})
+    assert (tmp_path / "val.csv").read_text() == (
+        "epoch,severity,loss,accuracy,count\n"
+        "2,0,0.1,0.9,10\n2,1,0.5,0.5,10\n2,mean,0.3,0.7,20\n2,worst,0.5,0.5,10\n"
+    )
+
+
+ACCURACIES = {1: [0.9, 0.1], 2: [0.5, 0.4], 3: [0.6, 0.4], 4: [0.9, 0.3]}
+
+
+@pytest.mark.parametrize(("metric", "epoch"), [("worst", 2), ("mean", 4), ("clean", 1)])
+def test_best_epoch_is_the_earliest_of_the_highest(tmp_path, metric, epoch):
+    write_evaluations(tmp_path, "val.csv", ACCURACIES)
+    assert best_epoch(read_evaluations(tmp_path / "val.csv"), metric) == epoch
+
+
+def test_summary_chooses_on_validation_and_reports_test(tmp_path):
+    write_evaluations(tmp_path, "val.csv", ACCURACIES)
+    write_evaluations(tmp_path, "test.csv", {e: a[::-1] for e, a in ACCURACIES.items()})
+    write_summary(tmp_path, total_epoch=5, metric="worst")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best"]["epoch"] == 2 and summary["last"]["epoch"] == 4
+    assert summary["best"]["test"]["0"]["accuracy"] == 0.4
+    assert summary["last"]["validation"]["worst"]["accuracy"] == 0.3
+    assert summary["finished"] is False
+    assert write_summary(tmp_path, total_epoch=4, metric="worst")["finished"] is True
+
+
+def test_accuracy_table():
+    rows = {"best": {"0": {"accuracy": 0.5}, "worst": {"accuracy": 0.12345}}}
+    assert accuracy_table(rows) == "           0   worst\nbest   50.00   12.35"
+
+
+def test_name():
+    name = run_name("my-run", "cifar10", "gaussian_noise", "sharpdro", 3)
+    assert name == "my-run_dsetcifar10_corrgaussian_noise_sharpdro_seed3"
+
+
+def test_directory_is_locked_while_it_is_open(tmp_path):
+    first, second = RunLog(tmp_path / "a" / "b"), RunLog(tmp_path / "a" / "b")
+    first.lock()
+    first.open({"lr": 1}, {"device": "CPU"})
+    with pytest.raises(RunError, match="another process is at work in"):
+        second.lock()
+    first.close()
+    assert second.last_processes() == 1
+    second.lock()
+    second.open({"lr": 2}, {"device": "GPU"})
+    second.close()
+    content = json.loads(first.settings_path.read_text())
+    assert content["settings"] == {"lr": 1} and content["resumed"] == [{"device": "GPU"}]
+    third = RunLog(tmp_path / "c")
+    for number in (3, 2):
+        third.lock()
+        third.open({}, {"processes": number})
+        third.close()
+        assert third.last_processes() == number
+
+
+def test_tables_that_do_not_agree(tmp_path):
+    write_evaluations(tmp_path, "val.csv", {1: [0.5], 2: [0.5]})
+    write_evaluations(tmp_path, "test.csv", {1: [0.5]})
+    with pytest.raises(RunError, match="differ in their epochs"):
+        write_summary(tmp_path, total_epoch=2, metric="worst")
+
+
+def test_settings_that_cannot_be_read(tmp_path):
+    log = RunLog(tmp_path)
+    assert not log.exists()
+    log.settings_path.write_text("{")
+    assert log.exists()
+    with pytest.raises(RunError, match=r"settings.json cannot be read"):
+        log.read_settings()
+
+
+def test_rows_of_another_version_are_kept(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("epoch,loss,old\n1,0.50,7\n2,0.25,8\n3,0.2\n")
+    table = Table(path, ["epoch", "skipped", "loss"], until_epoch(2))
+    table.append([{"epoch": 3, "skipped": 1, "loss": 0.125}])
+    assert path.read_text() == "epoch,skipped,loss\n1,,0.50\n2,,0.25\n3,1,0.125\n"
+    path.write_text("")
+    assert Table(path, ["epoch"], until_epoch(9)) and path.read_text() == "epoch\n"

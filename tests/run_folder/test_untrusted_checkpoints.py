@@ -1,0 +1,180 @@
+"""Checkpoints that mean harm, or are of another model: refused in one line, nothing written."""
+
+import json
+import os
+import pickle
+import zlib
+
+import numpy as np
+import pytest
+from mindspore.train.checkpoint_pb2 import Checkpoint as Message
+from mutations import Bomb
+
+import main
+from models import create_model
+from sharpdro.errors import RunError
+from sharpdro.networks.build import load_trained
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder import checkpoint
+
+SETTINGS = {
+    **{"dataset": "synthetic", "model": "wideresnet", "depth": 10, "widen_factor": 1},
+    **{"desc": "run", "corruption": "fog", "num_severity": 1, "method": "erm"},
+}
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory):
+    path = tmp_path_factory.mktemp("valid") / "best.ckpt"
+    checkpoint.save(path, create_model("wideresnet", 10, depth=10, widen_factor=1), 3, SETTINGS)
+    assert load_trained(path).epoch == 3
+    return path.read_bytes()
+
+
+def changed(content, change):
+    """A checkpoint's fields changed by a function, under a checksum that is right."""
+    message = Message()
+    message.ParseFromString(content[:-17])
+    change({element.tag: element.tensor for element in message.value})
+    body = message.SerializeToString()
+    return body + b"crc_num" + zlib.crc32(body).to_bytes(10, "big")
+
+
+def _shape(*dims):
+    def change(tensors):
+        tensors["stem.weight"].dims[:] = dims
+
+    return change
+
+
+def _type(name):
+    def change(tensors):
+        tensors["stem.weight"].tensor_type = name
+
+    return change
+
+
+def _settings(**settings):
+    def change(tensors):
+        text = json.dumps({**SETTINGS, **settings})
+        tensors["settings_json"].tensor_content = text.encode("utf-32-le")
+
+    return change
+
+
+def _text(content):
+    def change(tensors):
+        tensors["settings_json"].tensor_content = content
+
+    return change
+
+
+DAMAGE = {
+    # MindSpore itself would make 64 GB of them, filled with whatever lies in memory.
+    "gigantic": (_shape(2**34), "stem.weight has 1728 bytes, which is not what its shape says"),
+    "gigabyte": (_shape(2**28), "stem.weight has 1728 bytes, which is not what its shape says"),
+    "overflow": (_shape(2**62, 4), "stem.weight has 1728 bytes"),
+    "negative": (_shape(-16, -3, 3, 3), "stem.weight has 1728 bytes"),
+    "short": (_shape(16), "stem.weight has 1728 bytes"),
+    "unknown type": (_type("Quux"), "stem.weight holds 'Quux', which is unknown"),
+    "empty": (_text(b""), "settings_json is an empty text"),
+    "text": (_type("str"), ""),
+    "characters": (_text(b"\xff" * 16), "codec can't decode"),
+    "no settings": (_text("[3]".encode("utf-32-le")), "its settings are no table"),
+    "nested": (_text(("[" * 10**5).encode("utf-32-le")), "recursion"),
+    "folder": (_settings(desc="../../outside"), "desc is '../../outside'"),
+    "half a character": (_settings(desc="a\ud800"), r"desc is 'a\ud800'"),
+    "method": (_settings(method="../../outside"), "method is '../../outside'"),
+    "dataset": (_settings(dataset=["x"]), "dataset is ['x']"),
+    "corruption": (_settings(corruption="../x"), "corruption is '../x'"),
+    "severities": (_settings(num_severity=10**9), "num_severity is 1000000000"),
+    "number": (_settings(num_test=float("nan")), "num_test is nan"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_on_purpose(valid, tmp_path, capfd, name):
+    change, reason = DAMAGE[name]
+    path = tmp_path / "in" / "x.ckpt"
+    path.parent.mkdir()
+    path.write_bytes(changed(valid, change))
+    flags = ["--eval_only", "--checkpoint", str(path), "--log_dir", str(tmp_path / "in" / "logs")]
+    assert main.main([*flags, "--data_dir", str(tmp_path / "in" / "data")]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and f"checkpoint {path} is damaged or was not" in error, error
+    assert reason in error
+    assert [p.name for p in tmp_path.rglob("*")] == ["in", "x.ckpt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        # Networks that would take hours or terabytes to make.
+        ({"depth": 6 * 10**8 + 4}, "its parameters are not those of depth 600000004"),
+        ({"widen_factor": 10**6}, "not those of depth 10, width 1000000"),
+        ({"depth": 16}, "is of another model: blocks.1."),
+        ({"widen_factor": 2}, "expected (32,"),
+        ({"dataset": "cifar100"}, "classifier.weight has shape (10, 64), expected (100, 64)"),
+        ({"model": "resnet18"}, "is of another model: conv1.weight is missing"),
+        ({"model": "resnet18", "dataset": "imagenet30"}, "is of another model: "),
+    ],
+)
+def test_other_models(valid, tmp_path, settings, reason):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(changed(valid, _settings(**settings)))
+    with pytest.raises(RunError, match=r"x\.ckpt is of a") as refused:
+        load_trained(path)
+    assert reason in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_another_type_of_number_is_another_model(valid, tmp_path):
+    def change(tensors):
+        tensors["stem.weight"].tensor_type = "Int32"
+
+    (tmp_path / "x.ckpt").write_bytes(changed(valid, change))
+    with pytest.raises(RunError, match="of another model: stem.weight holds Int32"):
+        load_trained(tmp_path / "x.ckpt")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    flag = tmp_path / "ran"
+    content = pickle.dumps(Bomb(os.system, f"touch {flag}"))
+    network = create_model("wideresnet", 10, depth=10, widen_factor=1)
+    for name in ("x.ckpt", "x.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RunError):
+            load_pretrained(network, tmp_path / name)
+    with pytest.raises(RunError):
+        checkpoint.load(tmp_path / "x.ckpt")
+    assert not flag.exists()
+
+
+def test_pretrained_weights_of_gigantic_shapes(valid, tmp_path):
+    network = create_model("wideresnet", 10, depth=10, widen_factor=1)
+    (tmp_path / "x.ckpt").write_bytes(changed(valid, _shape(2**28)))
+    with pytest.raises(RunError, match="has 1728 bytes, which is not what its shape says"):
+        load_pretrained(network, tmp_path / "x.ckpt")
+    head = {"stem.weight": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+    text = json.dumps(head).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(99)
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match=r"x.safetensors cannot be read: "):
+        load_pretrained(network, tmp_path / "x.safetensors")
+
+
+def test_numbers_beyond_float32_are_not_finite(tmp_path):
+    from safetensors.numpy import save_file
+
+    network = create_model("wideresnet", 10, depth=10, widen_factor=1)
+    arrays = {
+        (p.name.replace("gamma", "weight").replace("beta", "bias")): p.asnumpy().astype(float)
+        for p in network.get_parameters()
+    }
+    arrays = {
+        k.replace("moving_mean", "running_mean").replace("moving_variance", "running_var"): v
+        for k, v in arrays.items()
+    }
+    arrays["stem.weight"] = np.full((16, 3, 3, 3), 1e300)
+    save_file(arrays, tmp_path / "x.safetensors")
+    with pytest.raises(RunError, match="stem.weight holds values that are not finite"):
+        load_pretrained(network, tmp_path / "x.safetensors")

@@ -1,0 +1,157 @@
+"""The sweeps in scripts/, with a stub for python that writes down how main.py is called."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import wait_until
+
+from corruptions import STANDARD
+from sharpdro.methods.specs import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sweep(tmp_path, name, *flags, **variables):
+    """Exit code, calls of main.py, stderr."""
+    stub = tmp_path / "python"
+    stub.write_text(
+        f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
+        '[ "$1" = main.py ] || exit 0\n'
+        f'echo "${{@:2}}" >> "{tmp_path}/calls"\n'
+        'case "$*" in *sam*) exit 2;; *groupdro*) exit 137;; *irm*) exit 130;; esac\n'
+    )
+    stub.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
+    command = ["bash", str(ROOT / "scripts" / f"sweep_{name}.sh"), *flags]
+    done = subprocess.run(command, env=environment | variables, capture_output=True, text=True)
+    calls = tmp_path / "calls"
+    return done.returncode, calls.read_text().splitlines() if calls.exists() else [], done.stderr
+
+
+def call(method, seed=0, dataset="cifar10", corruption="gaussian_noise", severity=5, desc="run"):
+    return (
+        f"--desc {desc} -d {dataset} -c {corruption} --num_severity {severity} --seed {seed} "
+        f"--method {method} --resume"
+    )
+
+
+def test_goes_on_after_failures_but_not_after_ctrl_c(tmp_path):
+    methods = "sam groupdro sharpdro_agnostic irm erm"
+    code, calls, errors = sweep(tmp_path, "methods", "-n", "5", METHODS=methods, SEEDS="3 4")
+    failed = ((call("sam", 3), 2), (call("groupdro", 3), 137))
+    assert errors.splitlines() == [
+        f"failed: {flags.removesuffix(' --resume')} (exit code {number})"
+        for flags, number in failed
+    ] + ["stopped: start the sweep again, and it goes on"]
+    assert code == 130 and calls == [
+        f"{call('sam', 3)} -n 5",
+        f"{call('groupdro', 3)} -n 5",
+        f"{call('sharpdro --distribution_agnostic', 3)} -n 5",
+        f"{call('irm', 3)} -n 5",
+    ]
+
+
+def test_tells_at_the_end_what_failed(tmp_path):
+    code, calls, errors = sweep(tmp_path, "methods", METHODS="sam groupdro erm", SEEDS="3 4")
+    assert code == 1 and len(calls) == 6
+    assert errors.splitlines() == [
+        f"failed: {call(method, seed).removesuffix(' --resume')} (exit code {code})"
+        for seed in (3, 4)
+        for method, code in (("sam", 2), ("groupdro", 137))
+    ]
+
+
+def test_the_whole_grid(tmp_path):
+    variables = {"DATASETS": "cifar10 cifar100", "CORRUPTIONS": "fog snow", "METHODS": "erm jtt"}
+    code, calls, _ = sweep(tmp_path, "severities", **variables, SEVERITIES="3 5", DESC="x")
+    expected = {
+        call(m, 0, d, c, s, desc)
+        for m in ("erm", "jtt")
+        for d in ("cifar10", "cifar100")
+        for c in ("fog", "snow")
+        for s, desc in ((3, "x-severity3"), (5, "x"))
+    }
+    assert code == 0 and len(calls) == 16 and set(calls) == expected
+
+
+def test_defaults(tmp_path):
+    for name, count in (("corruptions", 15), ("severities", 5)):
+        (tmp_path / name).mkdir()
+        code, calls, _ = sweep(tmp_path / name, name)
+        assert code == 0 and len(set(calls)) == count
+    calls = (tmp_path / "corruptions" / "calls").read_text().splitlines()
+    assert calls == [call("sharpdro", corruption=name) for name in STANDARD]
+    text = (ROOT / "scripts" / "sweep_methods.sh").read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith(': "${METHODS:='))
+    assert set(line.split(":=")[1].split("}")[0].split()) == {*METHODS, "groupdro_balanced"}
+
+
+def test_variants(tmp_path):
+    methods = "erm_worst erm_clean sam_uniform jtt_balanced"
+    code, calls, _ = sweep(tmp_path, "methods", METHODS=methods, SEEDS="0", SEVERITIES="4")
+    assert calls == [
+        call("erm --severity_law worst", severity=4, desc="run-severity4-worst"),
+        call("erm --severity_law clean", severity=4, desc="run-severity4-clean"),
+        call("sam --severity_law uniform", severity=4, desc="run-severity4-uniform"),
+        call("jtt --sampler balanced", severity=4, desc="run-severity4-balanced"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "value"),
+    [
+        ("methods", "METHODS", "erm grupdro"),
+        ("methods", "METHODS", "erm grupdro_balanced"),
+        ("corruptions", "CORRUPTIONS", "fog grupdro"),
+        ("severities", "DATASETS", "grupdro"),
+        ("severities", "SEVERITIES", "5 grupdro"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_starts(tmp_path, name, variable, value):
+    code, calls, error = sweep(tmp_path, name, **{variable: value})
+    assert code == 2 and not calls
+    assert error.startswith(f"error: no grupdro in {variable}: choose from ")
+
+
+def test_seeds_are_numbers(tmp_path):
+    code, calls, error = sweep(tmp_path, "methods", SEEDS="0 1a")
+    assert (code, calls, error) == (2, [], "error: 1a in SEEDS is not a whole number\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_the_run(tmp_path, number):
+    """SIGTERM to the sweep alone; SIGINT as a terminal sends it, to the whole group."""
+    stub, calls = tmp_path / "python", tmp_path / "calls"
+    stub.write_text(
+        f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
+        f'[ "$1" = main.py ] || exit 0\nexec {sys.executable} -c "import signal, sys, time\n'
+        "for n in signal.SIGINT, signal.SIGTERM:\n"
+        "    signal.signal(n, lambda n, _: (print(n, file=log, flush=True), sys.exit(128 + n)))\n"
+        f"log = open('{calls}', 'w'); print('begun', file=log, flush=True); time.sleep(60)\"\n"
+    )
+    stub.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
+    command = ["bash", str(ROOT / "scripts" / "sweep_methods.sh")]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait_until(process, lambda: calls.exists() and calls.read_text())
+    send = os.kill if number == signal.SIGTERM else os.killpg
+    send(process.pid, number)
+    assert process.wait(30) == 128 + number
+    assert calls.read_text() == f"begun\n{int(number)}\n"
+
+
+@pytest.mark.parametrize("flag", ["--seed", "-d", "-cfog", "--desc=x", "--num_severity"])
+def test_what_the_sweep_gives_is_refused(tmp_path, flag):
+    code, calls, error = sweep(tmp_path, "methods", flag, "7")
+    assert code == 2 and not calls
+    assert error.startswith(f"error: {flag} is given by the sweep: set DATASETS, CORRUPTIONS")
+
+
+def test_other_flags_that_begin_alike_are_passed_on(tmp_path):
+    flags = ["--data_dir", "x", "--depth", "10", "--device_target", "CPU"]
+    code, calls, _ = sweep(tmp_path, "methods", *flags, METHODS="erm", SEEDS="0")
+    assert code == 0 and calls == [f"{call('erm')} {' '.join(flags)}"]

@@ -1,0 +1,248 @@
+"""Runs that are stopped, killed, broken or there already."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from running import (
+    ERM,
+    NAME,
+    ROOT,
+    TINY,
+    begun_second_epoch,
+    check_equal,
+    rows,
+    same_weights,
+    wait_until,
+    weights,
+    without_speed,
+)
+
+
+def test_existing_run_is_not_touched_without_resume(run, capsys):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert run.code("--log_dir", str(folder.parent)) == 2
+    assert "exists already: add --resume to continue it" in capsys.readouterr().err
+    assert run.code("--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
+    message = capsys.readouterr().err
+    assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_resuming_a_finished_run_changes_nothing(run, capsys):
+    folder = run()
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert run.code("--log_dir", str(folder.parent), "--resume") == 0
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert capsys.readouterr().out == f"finished already: {folder}\n"
+
+
+def test_finished_run_that_kept_nothing_to_resume_is_finished_all_the_same(run, tmp_path, capsys):
+    """So that a sweep skips it."""
+    folder = tmp_path / run(*ERM).name
+    shutil.copytree(run(*ERM), folder)
+    settings = json.loads((folder / "settings.json").read_text())
+    settings["settings"]["save_last"] = False
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "last.ckpt").unlink()
+    own = (*ERM, "--no-save_last", "--log_dir", str(tmp_path), "--resume")
+    assert run.code(*own) == run.code(*own, "--dry_run") == 0
+    assert f"finished already: {folder}\n" in capsys.readouterr().out
+    (folder / "summary.json").unlink()
+    assert run.code(*own) == 2
+    assert "was run with --no-save_last and cannot be resumed" in capsys.readouterr().err
+
+
+def test_run_killed_before_it_wrote_anything_is_begun(run, tmp_path):
+    folder = tmp_path / run(*ERM).name
+    folder.mkdir()
+    (folder / ".settings.json.partial").write_text("{")
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(run(*ERM)))
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
+def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
+    folder = tmp_path / run(*ERM).name
+    shutil.copytree(run(*ERM), folder)
+    (folder / "summary.json").unlink()  # as of a run that is not finished
+    (folder / name).unlink()
+    (folder / "previous.ckpt").unlink()
+    before = {p.name: p.read_bytes() for p in folder.glob("*.c*")}
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2
+    assert re.search(rf"{name} (is missing|cannot be read)", capsys.readouterr().err)
+    assert {p.name: p.read_bytes() for p in folder.glob("*.c*")} == before
+
+
+def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
+    flags = (*ERM, "--total_epoch", "1", "-b", "120", "--lr", "1e30", "--log_dir", str(tmp_path))
+    assert run.code(*flags) == 2
+    message = capsys.readouterr().err
+    assert "loss is no longer finite after epoch 1: lower --lr and choose another" in message
+    assert message.endswith("; there is no checkpoint of before\n")
+    (folder,) = tmp_path.iterdir()
+    assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
+    last = (folder / "log.txt").read_text().splitlines()[-1]
+    assert re.search("error: the .*loss is no longer finite after epoch 1: lower", last)
+
+
+def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
+    """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""
+    own = (*ERM, "--save_step", "1", "--on_nan", "skip")
+    guarded = run(*own)
+    assert same_weights(weights(guarded), weights(run(*ERM)))
+    assert {row["skipped_steps"] for row in rows(guarded / "train.csv")} == {"0"}
+    folder = back_to_first_epoch(guarded, tmp_path)
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(guarded))
+
+
+def back_to_first_epoch(finished, parent):
+    """A copy of a run as it was after its first epoch."""
+    folder = parent / finished.name
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    shutil.copy(folder / "epoch_1.ckpt", folder / "last.ckpt")
+    return folder
+
+
+@pytest.mark.slow
+def test_loss_scale_is_kept(run, tmp_path, monkeypatch):
+    """It is found at the beginning, by skipped steps, and a resumed run goes on with it."""
+    monkeypatch.setattr("sharpdro.training.nan_guard._FIRST_SCALE", 2.0**19)
+    own = (*ERM, "--amp_level", "O2", "--save_step", "1", "--log_train", "1")
+    finished = run(*own)
+    steps = rows(finished / "train.csv")
+    skipped = sum(int(row["skipped_steps"]) for row in steps)
+    assert 0 < skipped < len(steps)
+    assert [row["loss"] == "" for row in steps] == [row["skipped_steps"] == "1" for row in steps]
+    assert float(weights(finished)["scale_value"]) == 2.0 ** (19 - skipped)
+    assert f", {skipped} steps skipped (first step 1: the" in (finished / "log.txt").read_text()
+    folder = back_to_first_epoch(finished, tmp_path)
+    assert run.code(*own, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(finished))
+    assert without_speed(folder / "train.csv") == without_speed(finished / "train.csv")
+    assert (folder / "test.csv").read_bytes() == (finished / "test.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
+    """SIGKILL in the second of four epochs, then --resume; against an undisturbed process.
+
+    With losses that are remembered for absent groups.
+    """
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, "--data_dir", str(data_dir)]
+    command += ["--total_epoch", "4", "--eval_every", "1", "--log_train", "1"]
+    command += ["--absent_groups", "ema", "--step_size", "0.5"]
+
+    def start(name, *more):
+        logs = ["--log_dir", str(tmp_path / name)]
+        return subprocess.Popen([*command, *logs, *more], stdout=subprocess.DEVNULL, cwd=tmp_path)
+
+    undisturbed = start("undisturbed")
+    assert undisturbed.wait(timeout=300) == 0
+    killed = start("killed")
+    table = tmp_path / "killed" / NAME.format(method="sharpdro") / "train.csv"
+    wait_until(killed, partial(begun_second_epoch, table))
+    killed.kill()
+    killed.wait()
+    folder = table.parent
+    assert not json.loads((folder / "summary.json").read_text())["finished"]
+    assert start("killed", "--resume").wait(timeout=300) == 0
+
+    (expected,) = (tmp_path / "undisturbed").iterdir()
+    assert "going on after epoch" in (folder / "log.txt").read_text()
+    check_equal(folder, expected)
+
+
+def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path):
+    """One that does not gets the signal, and with it what MindSpore does about it.
+
+    Whatever limits the numerical libraries to one thread would hide such threads.
+    """
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    free["OPENBLAS_NUM_THREADS"] = "2"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=free)
+    try:
+        wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+        held = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+        assert len(threads) > 2
+        for thread in threads:
+            blocked = re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text()).group(1)
+            assert int(blocked, 16) & held == held, thread
+    finally:
+        process.kill()
+        process.wait()
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("calls", "epoch", "step"),
+    [pytest.param(2, 0, 2, marks=SLOW), (5, 1, 2), pytest.param(7, 1, 3, marks=SLOW)],
+)
+def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls, epoch, step):
+    """Ctrl-C after 2 of the first epoch's 3 steps, 2 of the second's, and while evaluating."""
+    counter = itertools.count(1)
+
+    def check():
+        if next(counter) == calls:
+            raise KeyboardInterrupt
+
+    own = (*ERM, "--log_dir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        for module in ("trainer", "evaluate"):
+            patch.setattr(f"sharpdro.{module}.check_interrupts", check)
+        assert run.code(*own) == 130
+    folder = tmp_path / run(*ERM).name
+    log = (folder / "log.txt").read_text()
+    assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
+    assert run.code(*own, "--resume") == 0
+    log = (folder / "log.txt").read_text()
+    assert f"going on after epoch {epoch} and {step} of the 3 steps of the next" in log
+    check_equal(folder, run(*ERM))
+
+
+def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
+    """And keeps that one until there is a good one again."""
+    finished = run(*ERM)
+    folder = tmp_path / finished.name
+    shutil.copytree(finished, folder)
+    (folder / "summary.json").unlink()
+    (folder / "last.ckpt").write_bytes((finished / "last.ckpt").read_bytes()[:-100])
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    log = (folder / "log.txt").read_text()
+    assert "last.ckpt is damaged" in log and "going on after epoch 1\n" in log
+    check_equal(folder, finished)
+    before = (finished / "previous.ckpt").read_bytes()
+    assert (folder / "previous.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "delay"),
+    [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.1234)],
+)
+def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
+    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+    time.sleep(delay)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
