@@ -1,19 +1,21 @@
 """The classifiers: `create_model(name, num_classes)`."""
 
-from mindspore import nn
+import importlib
+from typing import TYPE_CHECKING
 
-from models.resnet import resnet18, resnet50
-from models.wide_resnet import WideResNet
+if TYPE_CHECKING:
+    from mindspore import nn
 
+# Each is imported when it is built, so that MODELS can be had without MindSpore.
 _BUILDERS = {
-    "wideresnet": WideResNet,
-    "resnet18": resnet18,
-    "resnet50": resnet50,
+    "wideresnet": "models.wide_resnet:WideResNet",
+    "resnet18": "models.resnet:resnet18",
+    "resnet50": "models.resnet:resnet50",
 }
 MODELS = tuple(_BUILDERS)
 
 
-def create_model(name: str, num_classes: int, **settings) -> nn.Cell:
+def create_model(name: str, num_classes: int, **settings) -> "nn.Cell":
     """Build a classifier: float32 (N, 3, H, W) to logits (N, num_classes).
 
     Args:
@@ -26,4 +28,5 @@ def create_model(name: str, num_classes: int, **settings) -> nn.Cell:
     """
     if name not in _BUILDERS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    return _BUILDERS[name](num_classes, **settings)
+    module, builder = _BUILDERS[name].split(":")
+    return getattr(importlib.import_module(module), builder)(num_classes, **settings)

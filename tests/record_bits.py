@@ -24,11 +24,10 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-METHODS = "erm sam groupdro irm vrex jtt eiil sharpdro sharpdro_agnostic".split()
-FLAGS = (
-    "-d synthetic -n 100 --depth 10 --widen_factor 1 --total_epoch 2 --num_val 40 --num_test 40 "
-    "--log_train 3 --no-show_progress"
-).split()
+METHODS = ["erm", "sam", "groupdro", "irm", "vrex", "jtt", "eiil", "sharpdro", "sharpdro_agnostic"]
+FLAGS = ["-d", "synthetic", "-n", "100", "--depth", "10", "--widen_factor", "1"]
+FLAGS += ["--total_epoch", "2", "--num_val", "40", "--num_test", "40", "--log_train", "3"]
+FLAGS += ["--no-show_progress"]
 OF_METHOD = {
     "irm": ["--irm_warmup", "11"],
     "vrex": ["--vrex_warmup", "11"],

@@ -10,12 +10,14 @@ from corruptions.command_line import FROST_DIR_HELP, SETS, Parser, check_frost_d
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.poisson import SEVERITY_LAWS
 from dataset.readers.published import SIDE, check_files
+from dataset.sampling import SAMPLERS
 from dataset.specs import DATASETS
+from models import MODELS
 from sharpdro.command_line.method_flags import add_method_flags, resolve_method
 from sharpdro.device import DEVICE_TARGETS
+from sharpdro.evaluation.summary import BEST_METRICS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, SAMPLERS, variant
-from sharpdro.run_folder.settings import MODELS
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, variant
 
 # Settings in which a resumed run may differ from its beginning: where it runs and how it looks.
 FREE_ON_RESUME = {
@@ -226,7 +228,7 @@ def add_evaluation_flags(add):
     text = "epochs per evaluation; the last epoch is always evaluated"
     add("--eval_every", type=POSITIVE, default=1, metavar="N", help=text)
     text = "validation accuracy that picks the best epoch: worst severity, mean, or severity 0"
-    add("--best_metric", choices=("worst", "mean", "clean"), default="worst", help=text)
+    add("--best_metric", choices=BEST_METRICS, default="worst", help=text)
     add("--log_train", type=POSITIVE, default=100, metavar="N", help="steps per line of train.csv")
     text = (
         "also write the tables as event files for TensorBoard, into the run's tensorboard/ "
@@ -280,7 +282,7 @@ def check_local_perturbation(parser, args):
     if args.local_perturbation and not args.distributed:
         parser.error("--local_perturbation needs --distributed: leave it out")
     name = variant(args.method, args.distribution_agnostic)
-    if args.local_perturbation and "rho" not in METHODS[name].settings:
+    if args.local_perturbation and not METHODS[name].perturbs:
         parser.error(f"--local_perturbation does not apply to --method {args.method}: leave it out")
 
 

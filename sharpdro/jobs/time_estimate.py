@@ -157,7 +157,7 @@ def stages_left(
         eval_batch_size: images per evaluation step.
         last, first: what is finished; first None: that stage is over, or there is none.
         method: key into METHODS.
-        first_stage: one of `FIRST_STAGES`, made; None: there is none.
+        first_stage: an object of the class that the method's spec names; None: there is none.
         create: a method and a number of groups to network, normalisation and training step.
     """
     groups = len(sizes.per_severity)

@@ -12,7 +12,7 @@ from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_follower, is_scheduler, join, schedule
 from sharpdro.jobs.prepare import begin, check_possible, find_run, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, variant
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class, variant
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
 
 
@@ -61,7 +61,7 @@ def create_step(args, network, method, settings, groups, num_groups, team):
     from sharpdro.training.optimizer import create_sgd
 
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    if "group_adjustment" in settings:
+    if METHODS[method].weights_groups:
         settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
     if args.amp_level != "O0":
         settings = {**settings, "loss_scaler": create_loss_scaler()}
@@ -119,12 +119,12 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
 
 def first_stage_of(args):
     """What comes before the method's training; None: nothing."""
-    from sharpdro.training.first_stage import FIRST_STAGES
-
-    if args.method not in FIRST_STAGES:
+    spec = METHODS[args.method]
+    if spec.first_stage is None:
         return None
-    settings = {name: getattr(args, name) for name in METHODS[args.method].stage_settings}
-    return FIRST_STAGES[args.method](**settings, seed=args.seed, show_progress=args.show_progress)
+    settings = {name: getattr(args, name) for name in spec.stage_settings}
+    stage = load_class(spec.first_stage)
+    return stage(**settings, seed=args.seed, show_progress=args.show_progress)
 
 
 def run_first_stage(args, team, plan, log, data):
@@ -160,7 +160,7 @@ def run_first_stage(args, team, plan, log, data):
 def tell_finished(args, log, name):
     """There is nothing left to train; event files are made where they are asked for."""
     if args.tensorboard:
-        stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].stage_settings else []
+        stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].first_stage else []
         for part in (*stages, log):
             convert_tables(part.folder, part.events)
         print(f"for TensorBoard: tensorboard --logdir {log.events}")
@@ -170,13 +170,13 @@ def tell_finished(args, log, name):
 def train_stages(args, team, log, data, name, steps):
     """Train by a method, after its first stage if it has one."""
     plan, num_inferred = make_plan(args, steps), None
-    if METHODS[name].stage_settings:
+    if METHODS[name].first_stage is not None:
         chosen, num_inferred = run_first_stage(args, team, plan, log, data)
         data = replace(data, train=chosen)
     settings = step_settings(args, name)
-    for key, value in settings.items():
-        if key.endswith("_warmup") and value >= steps * args.total_epoch:
-            log.say(f"--{key} {value} outlasts the run: the penalty's weight stays 1")
+    warmup = METHODS[name].warmup
+    if warmup is not None and settings[warmup] >= steps * args.total_epoch:
+        log.say(f"--{warmup} {settings[warmup]} outlasts the run: the penalty's weight stays 1")
     train_network(args, team, plan, log, data, name, args.sampler, settings, num_inferred)
 
 

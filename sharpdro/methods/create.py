@@ -14,25 +14,7 @@ returns, all measured at θ before the update,
 from mindspore import nn
 
 from sharpdro.methods.base import TrainStep
-from sharpdro.methods.erm import ERMStep
-from sharpdro.methods.group_dro import GroupDROStep
-from sharpdro.methods.irm_vrex import IRMStep, VRExStep
-from sharpdro.methods.sam import SAMStep
-from sharpdro.methods.sharpdro import AgnosticSharpDROStep, SharpDROStep
-
-# The methods of two stages differ from their last stage's step in the data that it is given.
-_STEPS = {
-    "sharpdro": SharpDROStep,
-    "sharpdro_agnostic": AgnosticSharpDROStep,
-    "erm": ERMStep,
-    "sam": SAMStep,
-    "groupdro": GroupDROStep,
-    "irm": IRMStep,
-    "vrex": VRExStep,
-    "jtt": ERMStep,
-    "eiil": GroupDROStep,
-}
-METHODS = tuple(_STEPS)
+from sharpdro.methods.specs import METHODS, load_class, variant
 
 
 def create_train_step(
@@ -43,15 +25,22 @@ def create_train_step(
     distribution_agnostic: bool = False,
     **settings,
 ) -> TrainStep:
-    """The method's training step; `settings` are the keyword arguments of its class.
+    """The method's training step.
 
-    `distribution_agnostic` makes `sharpdro` the same as `sharpdro_agnostic`.
+    Args:
+        method: key into `specs.METHODS`.
+        network: images float32 (B, 3, H, W) to logits (B, C).
+        optimizer: of the network's trainable parameters, as `create_sgd` makes it.
+        num_groups: number of groups G; groups are 0 … G−1.
+        distribution_agnostic: makes `sharpdro` the same as `sharpdro_agnostic`.
+        settings: those of the method's spec that are not to be the defaults, and of `TrainStep`.
 
     Raises:
         ValueError: unknown method, or one that is never distribution-agnostic.
     """
-    variant = f"{method}_agnostic" if distribution_agnostic else method
-    if variant not in _STEPS:
-        raise ValueError(f"unknown method {variant!r}; choose one of {', '.join(METHODS)}")
-    step = _STEPS[variant](network, optimizer, num_groups, **settings)
-    return step.set_train()
+    name = variant(method, distribution_agnostic)
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
+    spec = METHODS[name]
+    step = load_class(spec.step)
+    return step(network, optimizer, num_groups, **{**spec.step_settings, **settings}).set_train()

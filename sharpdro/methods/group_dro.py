@@ -22,9 +22,9 @@ class GroupDROStep(TrainStep):
         network: nn.Cell,
         optimizer: nn.Optimizer,
         num_groups: int,
-        step_size: float = 0.01,
-        absent_groups: str = "zero",
-        group_adjustment: float = 0.0,
+        step_size: float,
+        absent_groups: str,
+        group_adjustment: float,
         group_sizes=None,
         **shared,
     ):

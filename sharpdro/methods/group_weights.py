@@ -7,6 +7,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from sharpdro.methods.specs import ABSENT_GROUPS
+
 DECAY = 0.9  # of the running mean of a group's loss
 _UNSEEN = -1.0  # no cross-entropy is near it
 # In float32 a weight could become 0, from which nothing raises it again.
@@ -77,8 +79,7 @@ def _is_known(losses):
 # What a group that is absent from the batch counts with. Each function takes the group losses
 # (G,), which groups are present (G,) and the known losses (G,), and returns the losses to ascend
 # with, the groups that take part, and the new known losses.
-_ABSENT_GROUPS = {"zero": _absent_zero, "keep": _absent_keep, "ema": _absent_ema}
-ABSENT_GROUPS = tuple(_ABSENT_GROUPS)
+_ABSENT_GROUPS = dict(zip(ABSENT_GROUPS, (_absent_zero, _absent_keep, _absent_ema), strict=True))
 
 
 class GroupAscent(nn.Cell):
@@ -102,9 +103,9 @@ class GroupAscent(nn.Cell):
     def __init__(
         self,
         num_groups: int,
-        step_size: float = 0.01,
-        absent_groups: str = "zero",
-        group_adjustment: float = 0.0,
+        step_size: float,
+        absent_groups: str,
+        group_adjustment: float,
         group_sizes=None,
     ):
         super().__init__()

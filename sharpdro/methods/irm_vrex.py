@@ -72,8 +72,8 @@ class IRMStep(PenaltyStep):
         network: nn.Cell,
         optimizer: nn.Optimizer,
         num_groups: int,
-        irm_lambda: float = 100.0,
-        irm_warmup: int = 500,
+        irm_lambda: float,
+        irm_warmup: int,
         **shared,
     ):
         super().__init__(network, optimizer, num_groups, irm_lambda, irm_warmup, **shared)
@@ -97,8 +97,8 @@ class VRExStep(PenaltyStep):
         network: nn.Cell,
         optimizer: nn.Optimizer,
         num_groups: int,
-        vrex_beta: float = 10.0,
-        vrex_warmup: int = 500,
+        vrex_beta: float,
+        vrex_warmup: int,
         **shared,
     ):
         super().__init__(network, optimizer, num_groups, vrex_beta, vrex_warmup, **shared)

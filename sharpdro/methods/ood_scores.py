@@ -6,13 +6,15 @@ pass, at θ; `perturbed` are the logits (B, C) of the second, at θ + ε.
 
 from mindspore import ops
 
+from sharpdro.methods.specs import OOD_SCORES
+
 
 def confidence_drop(logits, losses, perturbed):
     """How far the perturbation lowers the largest softmax probability."""
     return _confidence(logits) - _confidence(perturbed)
 
 
-def low_confidence(logits, losses, perturbed):
+def softmax(logits, losses, perturbed):
     """Minus the largest softmax probability (Hendrycks & Gimpel, ICLR 2017)."""
     return -_confidence(logits)
 
@@ -33,14 +35,7 @@ def loss(logits, losses, perturbed):
     return losses
 
 
-_OOD_SCORES = {
-    "confidence_drop": confidence_drop,
-    "softmax": low_confidence,
-    "energy": energy,
-    "entropy": entropy,
-    "loss": loss,
-}
-OOD_SCORES = tuple(_OOD_SCORES)
+_OOD_SCORES = dict(zip(OOD_SCORES, (confidence_drop, softmax, energy, entropy, loss), strict=True))
 
 
 def score_function(name: str):

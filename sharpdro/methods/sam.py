@@ -22,8 +22,8 @@ class TwoPassStep(TrainStep):
         network: nn.Cell,
         optimizer: nn.Optimizer,
         num_groups: int,
-        rho: float = 0.05,
-        is_adaptive: bool = False,
+        rho: float,
+        is_adaptive: bool,
         **shared,
     ):
         super().__init__(network, optimizer, num_groups, **shared)

@@ -1,38 +1,131 @@
-"""The methods: what they are, which settings they have, what they need. Knows no MindSpore."""
+"""The methods: what they are, which settings they have, what they need. Knows no MindSpore.
 
-from dataclasses import dataclass, field
+A method's step and first stage are named as "module:Class", and imported once they are used.
+"""
 
-SAMPLERS = ("replacement", "shuffle", "balanced")
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sharpdro.flag_types import COUNT, POSITIVE, number
+
 OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss")
 ABSENT_GROUPS = ("zero", "keep", "ema")
 FIRST_STAGE_FOLDER = "stage1"
 
-_PERTURBATION = {"rho": 0.05, "is_adaptive": False}
-_GROUP_WEIGHTS = {"step_size": 0.01, "absent_groups": "zero", "group_adjustment": 0.0}
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a method: a keyword argument of its step or first stage, and a flag.
+
+    Args:
+        name: of both.
+        default: its value unless given.
+        help: the flag's help.
+        parse: makes the value of the flag's text; None: the flag is a switch.
+        metavar: what --help calls the value.
+        choices: the values that there are; any that `parse` takes unless given.
+    """
+
+    name: str
+    default: object
+    help: str
+    parse: Callable[[str], object] | None = None
+    metavar: str | None = None
+    choices: tuple = ()
+
+
+RHO = Setting("rho", 0.05, "radius of the perturbation", number(float, 0), "RADIUS")
+IS_ADAPTIVE = Setting("is_adaptive", False, "scale the perturbation by the weights' magnitudes")
+STEP_SIZE = Setting(
+    *("step_size", 0.01, "step size of the group weights' ascent"), number(float, 0), "ETA"
+)
+ABSENT = Setting(
+    "absent_groups",
+    "zero",
+    "a group without an image in the batch: zero counts it with loss 0, which makes rare groups "
+    "lose weight; keep leaves its weight as it is; ema takes its last losses' mean",
+    str,
+    choices=ABSENT_GROUPS,
+)
+GROUP_ADJUSTMENT = Setting(
+    "group_adjustment",
+    0.0,
+    "add C / sqrt(training images of the group) to its loss when weights are raised",
+    *(number(float, 0), "C"),
+)
+OOD_SCORE = Setting(
+    "ood_score",
+    "confidence_drop",
+    "with --distribution_agnostic: the score, larger for what looks more corrupted; "
+    "confidence_drop: by how much the perturbation lowers the largest softmax probability; "
+    "softmax: minus that probability; energy; entropy; loss",
+    str,
+    choices=OOD_SCORES,
+)
+_PERTURBATION = (RHO, IS_ADAPTIVE)
+_GROUP_WEIGHTS = (STEP_SIZE, ABSENT, GROUP_ADJUSTMENT)
+_STAGE_EPOCHS = "epochs of the first stage, which come on top of --total_epoch"
+
+
+def _penalty_settings(weight: str, default: float, warmup: str) -> tuple[Setting, Setting]:
+    text = "weight of the penalty after the warm-up"
+    about_warmup = "steps in which the penalty has weight 1; momentum starts anew after them"
+    return (
+        Setting(weight, default, text, number(float, 0, 1e30), "WEIGHT"),
+        Setting(warmup, 500, about_warmup, COUNT, "N"),
+    )
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodSpec:
     """One method.
 
     Args:
         summary: what it does, in a line.
         source: where it was published.
-        step_settings: keyword arguments of its training step and their defaults.
-        stage_settings: those of its first stage, if it has one.
+        step: its training step, "module:Class"; of two stages that of the second.
+        step_flags: settings of the step.
+        first_stage: what it learns from a network trained before, "module:Class"; None: nothing.
+        stage_flags: settings of the first stage.
+        stage_epochs: the setting that is the first stage's number of epochs.
+        warmup: the setting that is the number of steps before the method begins.
         reads_severities: whether it needs the training images' severities.
         passes: forward and backward passes per step.
         balances: whether `--sampler balanced` makes sense: there are groups to balance, and
             severities may be read for it.
+        perturbs: whether it takes a gradient at perturbed parameters.
+        weights_groups: whether its step raises the weights of groups, by their sizes too.
     """
 
     summary: str
     source: str
-    step_settings: dict = field(default_factory=dict)
-    stage_settings: dict = field(default_factory=dict)
+    step: str
+    step_flags: tuple[Setting, ...] = ()
+    first_stage: str | None = None
+    stage_flags: tuple[Setting, ...] = ()
+    stage_epochs: str | None = None
+    warmup: str | None = None
     reads_severities: bool = False
     passes: int = 1
     balances: bool = True
+    perturbs: bool = False
+    weights_groups: bool = False
+
+    @property
+    def flags(self) -> tuple[Setting, ...]:
+        """All settings."""
+        return (*self.step_flags, *self.stage_flags)
+
+    @property
+    def step_settings(self) -> dict:
+        """The step's settings with their defaults."""
+        return {setting.name: setting.default for setting in self.step_flags}
+
+    @property
+    def stage_settings(self) -> dict:
+        """The first stage's settings with their defaults."""
+        return {setting.name: setting.default for setting in self.stage_flags}
 
     @property
     def settings(self) -> dict:
@@ -41,67 +134,112 @@ class Method:
 
 
 METHODS = {
-    "sharpdro": Method(
+    "sharpdro": MethodSpec(
         "worst-case sharpness minimisation: ascend the weights of the severities by their losses, "
         "descend the mean loss and the weighted loss at the perturbed parameters",
         "Huang et al., CVPR 2023",
-        {**_PERTURBATION, **_GROUP_WEIGHTS},
+        "sharpdro.methods.sharpdro:SharpDROStep",
+        (*_PERTURBATION, *_GROUP_WEIGHTS),
         reads_severities=True,
         passes=2,
+        perturbs=True,
+        weights_groups=True,
     ),
-    "sharpdro_agnostic": Method(
+    "sharpdro_agnostic": MethodSpec(
         "the same without severities: samples are weighted by an out-of-distribution score",
         "Huang et al., CVPR 2023",
-        {**_PERTURBATION, "ood_score": "confidence_drop"},
+        "sharpdro.methods.sharpdro:AgnosticSharpDROStep",
+        (*_PERTURBATION, OOD_SCORE),
         passes=2,
         balances=False,
+        perturbs=True,
     ),
-    "erm": Method("empirical risk minimisation: descend the mean loss", "Vapnik, 1998"),
-    "sam": Method(
+    "erm": MethodSpec(
+        "empirical risk minimisation: descend the mean loss",
+        "Vapnik, 1998",
+        "sharpdro.methods.erm:ERMStep",
+    ),
+    "sam": MethodSpec(
         "sharpness-aware minimisation: descend the mean loss at the perturbed parameters",
         "Foret et al., ICLR 2021",
+        "sharpdro.methods.sam:SAMStep",
         _PERTURBATION,
         passes=2,
+        perturbs=True,
     ),
-    "groupdro": Method(
+    "groupdro": MethodSpec(
         "group DRO: ascend the weights of the severities by their losses, descend the weighted "
         "loss",
         "Sagawa et al., ICLR 2020",
+        "sharpdro.methods.group_dro:GroupDROStep",
         _GROUP_WEIGHTS,
         reads_severities=True,
+        weights_groups=True,
     ),
-    "irm": Method(
+    "irm": MethodSpec(
         "invariant risk minimisation (IRMv1): penalise the squared derivative of each severity's "
         "loss by the scale of the logits",
         "Arjovsky et al., 2019",
-        {"irm_lambda": 100.0, "irm_warmup": 500},
+        "sharpdro.methods.irm_vrex:IRMStep",
+        _penalty_settings("irm_lambda", 100.0, "irm_warmup"),
+        warmup="irm_warmup",
         reads_severities=True,
     ),
-    "vrex": Method(
+    "vrex": MethodSpec(
         "risk extrapolation (V-REx): penalise the variance of the severities' losses",
         "Krueger et al., ICML 2021",
-        {"vrex_beta": 10.0, "vrex_warmup": 500},
+        "sharpdro.methods.irm_vrex:VRExStep",
+        _penalty_settings("vrex_beta", 10.0, "vrex_warmup"),
+        warmup="vrex_warmup",
         reads_severities=True,
     ),
-    "jtt": Method(
+    "jtt": MethodSpec(
         "just train twice: ERM for a few epochs, then ERM from scratch with the training errors "
         "of the first stage repeated",
         "Liu et al., ICML 2021",
-        stage_settings={"jtt_epochs": 2, "jtt_upweight": 6},
+        "sharpdro.methods.erm:ERMStep",
+        first_stage="sharpdro.training.first_stage:JTT",
+        stage_flags=(
+            Setting("jtt_epochs", 2, _STAGE_EPOCHS, POSITIVE, "N"),
+            Setting(
+                "jtt_upweight",
+                6,
+                "how often an image that the first stage gets wrong counts in the second",
+                *(POSITIVE, "N"),
+            ),
+        ),
+        stage_epochs="jtt_epochs",
         balances=False,
     ),
-    "eiil": Method(
+    "eiil": MethodSpec(
         "environment inference: ERM for a few epochs, then two groups that its logits tell apart, "
         "then group DRO from scratch on those",
         "Creager et al., ICML 2021",
+        "sharpdro.methods.group_dro:GroupDROStep",
         _GROUP_WEIGHTS,
-        {"eiil_epochs": 1, "eiil_steps": 10_000, "eiil_lr": 0.001},
+        first_stage="sharpdro.training.first_stage:EIIL",
+        stage_flags=(
+            Setting("eiil_epochs", 1, _STAGE_EPOCHS, POSITIVE, "N"),
+            Setting(
+                *("eiil_steps", 10_000, "steps of Adam in which the groups are inferred"),
+                *(POSITIVE, "N"),
+            ),
+            Setting("eiil_lr", 0.001, "Adam's learning rate", number(float, 0, above=True), "RATE"),
+        ),
+        stage_epochs="eiil_epochs",
+        weights_groups=True,
     ),
 }
 
 
 # Names of the settings that not all methods have.
 METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+
+
+def load_class(place: str) -> type:
+    """The class at "module:Class"."""
+    module, name = place.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def variant(method: str, distribution_agnostic: bool) -> str:

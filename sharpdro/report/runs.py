@@ -115,7 +115,7 @@ def _read_curves(folder, method, summary, num_severity):
             validation = read_validation(folder / "val.csv", num_severity)
         except (OSError, ValueError) as error:
             remarks.append(f"no curves from {error}")
-    path, has_weights = folder / "train.csv", "step_size" in METHODS[method].settings
+    path, has_weights = folder / "train.csv", METHODS[method].weights_groups
     if path.exists() or (summary and has_weights):
         try:
             last, weights = read_training(path)

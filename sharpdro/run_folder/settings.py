@@ -8,10 +8,10 @@ import os
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from dataset.specs import DATASETS
+from models import MODELS
 from sharpdro.flag_types import description
 from sharpdro.methods.specs import METHODS
 
-MODELS = ("wideresnet", "resnet18", "resnet50")
 _CHOICES = {
     "dataset": (*DATASETS,),
     "corruption": CORRUPTIONS,

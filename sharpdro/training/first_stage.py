@@ -148,9 +148,6 @@ class EIIL:
         return np.isin(found["group"], (0, 1)).all() and ((p >= 0) & (p <= 1)).all()
 
 
-FIRST_STAGES = {"jtt": JTT, "eiil": EIIL}
-
-
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -161,7 +158,7 @@ def learn_from_first_stage(
     """The training set of the second stage; what was found is kept in the folder, and reused.
 
     Args:
-        stage: one of FIRST_STAGES, made.
+        stage: a `JTT` or `EIIL`.
         folder: of the first stage, made where it is missing.
         train: the training set.
         predict: trains the first stage, or takes up what is there of it; returns its logits for
