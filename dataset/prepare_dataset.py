@@ -54,6 +54,14 @@ class TrainingSet:
         if self.repeats is None:
             object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
 
+    def checksums(self, num_severities: int) -> list[str]:
+        """CRC-32 of the images at each severity, in hex; of labels and places in the dataset, too.
+
+        A checksum is that of the labels (int64), the indices (int64) and the images' bytes.
+        """
+        rows = [np.flatnonzero(self.severities == s) for s in range(num_severities)]
+        return [_checksum(self.images, r, self.labels[r], self.indices[r]) for r in rows]
+
 
 class Rows:
     """Rows of several arrays as one, read when they are asked for: memory-mapped arrays stay so.
@@ -92,13 +100,27 @@ class EvaluationSet:
     indices: np.ndarray
     labels: np.ndarray
 
+    def checksums(self) -> list[str]:
+        """CRC-32 of the images that count, at each severity, as `TrainingSet.checksums`."""
+        return [_checksum(array, self.indices, self.labels, self.indices) for array in self.arrays]
+
     def checksum(self) -> str:
         """CRC-32 of the images that count, at all severities, and of their labels, in hex."""
         value = zlib.crc32(np.ascontiguousarray(self.labels))
         for array in self.arrays:
-            for start in range(0, len(self.indices), 1000):
-                value = zlib.crc32(array[self.indices[start : start + 1000]], value)
+            value = _crc32_of_rows(array, self.indices, value)
         return f"{value:08x}"
+
+
+def _checksum(images, rows: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> str:
+    value = zlib.crc32(indices.astype("<i8"), zlib.crc32(labels.astype("<i8")))
+    return f"{_crc32_of_rows(images, rows, value):08x}"
+
+
+def _crc32_of_rows(images, rows: np.ndarray, value: int) -> int:
+    for start in range(0, len(rows), 1000):
+        value = zlib.crc32(images[rows[start : start + 1000]], value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -115,6 +137,14 @@ class PreparedData:
     test: EvaluationSet
     num_foreign: int = 0
     lists: dict[str, str] = field(default_factory=dict)
+
+    def checksums(self) -> dict[str, list[str]]:
+        """What the images of each set are at each severity, see `TrainingSet.checksums`."""
+        return {
+            "training": self.train.checksums(len(self.test.arrays)),
+            "validation": self.validation.checksums(),
+            "test": self.test.checksums(),
+        }
 
 
 def read_clean(
