@@ -96,6 +96,7 @@ def evaluate(args):
 def measure_all(args, log, trained, sets):
     """Measure a network on several corruptions, but for those that were measured already."""
     from sharpdro.evaluate import Evaluator, for_each_severity
+    from sharpdro.finiteness import check_loss
     from sharpdro.measurements import measure_corruptions
     from sharpdro.summary import accuracy_table
 
@@ -111,6 +112,8 @@ def measure_all(args, log, trained, sets):
         chosen = sets[name]
         corrupted = replace(chosen, arrays=chosen.arrays[len(clean) :])
         scores = for_each_severity(evaluator, f"test set, {name}", corrupted, **evaluating(args))
+        for severity, score in enumerate(scores, len(clean)):
+            check_loss(f"{args.checkpoint} on {name} at severity {severity}", score.loss)
         clean.extend(scores[: 1 - len(clean)])
         return [*clean, *scores[-args.num_severity :]]
 
