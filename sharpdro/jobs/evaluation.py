@@ -55,15 +55,22 @@ def begin_evaluation(args):
     check_classes(args, trained)
     own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
     settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
-    checksum = f"{zlib.crc32(args.checkpoint.read_bytes()):08x}"
-    if log.exists():
-        check_same(log, settings)
-        if log.read_settings().get(CHECKSUM) != checksum:
-            raise RunError(
-                f"{log.folder} was measured with another file {args.checkpoint} than the one that "
-                f"is there now: choose another --desc, or delete that folder"
-            )
-    return log, {**settings, CHECKSUM: checksum}, trained
+    settings[CHECKSUM] = f"{zlib.crc32(args.checkpoint.read_bytes()):08x}"
+    check_measurable(args, log, settings)
+    return log, settings, trained
+
+
+def check_measurable(args, log, settings):
+    """Refuse to touch or to go on with what was measured otherwise, or of another checkpoint."""
+    check_free(args, log)
+    if not log.exists():
+        return
+    check_same(log, {name: value for name, value in settings.items() if name != CHECKSUM})
+    if log.read_settings().get(CHECKSUM) != settings[CHECKSUM]:
+        raise RunError(
+            f"{log.folder} was measured with another file {args.checkpoint} than the one that "
+            f"is there now: choose another --desc, or delete that folder"
+        )
 
 
 def evaluate(args):
@@ -87,7 +94,7 @@ def evaluate(args):
         )
     log.lock()
     with contextlib.closing(log):
-        check_free(args, log)
+        check_measurable(args, log, settings)  # another process may have worked there since
         log.open(settings, describe_environment(device))
         measure_all(args, log, trained, sets)
     return log.folder
