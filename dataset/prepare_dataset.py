@@ -25,6 +25,8 @@ from dataset.specs import DatasetSpec
 from dataset.synthetic import read_synthetic
 
 CORRUPTION_SEED = 0
+# How arrays are known for not being of this program's making.
+FOREIGN = "not in manifest.json, or overwritten since"
 _READERS = {"synthetic": read_synthetic, "cifar10": read_cifar, "cifar100": read_cifar}
 
 
@@ -257,9 +259,11 @@ def prepare_test_sets(
     images, labels = splits["test"]
     test = listed_test(spec, data_dir, filelist_dir, len(labels))
     if published_dir is None:
-        found, _ = _corrupted_arrays(
+        found, foreign = _corrupted_arrays(
             spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
         )
+        if foreign:
+            report(describe_foreign(foreign))
         arrays = {name: found["test", name] for name in corruptions}
     else:
         arrays = {
@@ -267,6 +271,14 @@ def prepare_test_sets(
             for name in corruptions
         }
     return {name: _test_set(arrays[name], labels, test, num_test) for name in corruptions}
+
+
+def describe_foreign(number: int) -> str:
+    """What is to be said of arrays that `count_foreign` has counted."""
+    return (
+        f"{number} arrays of corrupted images are not of this program's making ({FOREIGN}): used "
+        f"as they are"
+    )
 
 
 def share_out(
@@ -369,16 +381,18 @@ def create_recipes(
     ]
 
 
-def count_foreign(spec: DatasetSpec, folder: Path, recipes: list[Recipe]) -> int:
-    """How many of the arrays were not made by this program.
+def count_foreign(
+    spec: DatasetSpec, folder: Path, recipes: list[Recipe], may_write: bool = True
+) -> int:
+    """How many of the arrays were not made by this program; arguments as for `num_foreign`.
 
     Raises:
         DataError: there are some, of a dataset whose order nothing tells.
     """
-    foreign = num_foreign(folder, recipes)
+    foreign = num_foreign(folder, recipes, may_write)
     if foreign and spec.class_names:
         raise DataError(
-            f"{foreign} arrays in {folder} were not made by this program (not in manifest.json), "
+            f"{foreign} arrays in {folder} were not made by this program ({FOREIGN}), "
             f"so nothing tells in which order of the photographs they are: move them away"
         )
     return foreign
