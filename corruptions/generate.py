@@ -26,13 +26,7 @@ from corruptions.command_line import (
 )
 from corruptions.errors import DataError
 from corruptions.storage import manifest
-from corruptions.storage.arrays import (
-    Source,
-    make_arrays,
-    missing_recipes,
-    num_foreign,
-    open_npy,
-)
+from corruptions.storage.arrays import Source, make_arrays, missing_recipes, num_foreign, open_npy
 from corruptions.storage.manifest import Recipe
 
 PUBLISHED_JPEG_QUALITY = 85

@@ -25,6 +25,8 @@ from dataset.readers.synthetic import read_synthetic
 from dataset.specs import DatasetSpec
 
 CORRUPTION_SEED = 0
+# How arrays are known for not being of this program's making.
+FOREIGN = "not in manifest.json, or overwritten since"
 _READERS = {"synthetic": read_synthetic, "cifar10": read_cifar, "cifar100": read_cifar}
 
 
@@ -53,6 +55,14 @@ class TrainingSet:
             object.__setattr__(self, "groups", self.severities)
         if self.repeats is None:
             object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
+
+    def checksums(self, num_severities: int) -> list[str]:
+        """CRC-32 of the images at each severity, in hex; of labels and places in the dataset, too.
+
+        A checksum is that of the labels (int64), the indices (int64) and the images' bytes.
+        """
+        rows = [np.flatnonzero(self.severities == s) for s in range(num_severities)]
+        return [_checksum(self.images, r, self.labels[r], self.indices[r]) for r in rows]
 
 
 class Rows:
@@ -92,13 +102,27 @@ class EvaluationSet:
     indices: np.ndarray
     labels: np.ndarray
 
+    def checksums(self) -> list[str]:
+        """CRC-32 of the images that count, at each severity, as `TrainingSet.checksums`."""
+        return [_checksum(array, self.indices, self.labels, self.indices) for array in self.arrays]
+
     def checksum(self) -> str:
         """CRC-32 of the images that count, at all severities, and of their labels, in hex."""
         value = zlib.crc32(np.ascontiguousarray(self.labels))
         for array in self.arrays:
-            for start in range(0, len(self.indices), 1000):
-                value = zlib.crc32(array[self.indices[start : start + 1000]], value)
+            value = _crc32_of_rows(array, self.indices, value)
         return f"{value:08x}"
+
+
+def _checksum(images, rows: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> str:
+    value = zlib.crc32(indices.astype("<i8"), zlib.crc32(labels.astype("<i8")))
+    return f"{_crc32_of_rows(images, rows, value):08x}"
+
+
+def _crc32_of_rows(images, rows: np.ndarray, value: int) -> int:
+    for start in range(0, len(rows), 1000):
+        value = zlib.crc32(images[rows[start : start + 1000]], value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -115,6 +139,14 @@ class PreparedData:
     test: EvaluationSet
     num_foreign: int = 0
     lists: dict[str, str] = field(default_factory=dict)
+
+    def checksums(self) -> dict[str, list[str]]:
+        """What the images of each set are at each severity, see `TrainingSet.checksums`."""
+        return {
+            "training": self.train.checksums(len(self.test.arrays)),
+            "validation": self.validation.checksums(),
+            "test": self.test.checksums(),
+        }
 
 
 def read_clean(
@@ -229,9 +261,11 @@ def prepare_test_sets(
     images, labels = splits["test"]
     test = listed_test(spec, data_dir, filelist_dir, len(labels))
     if published_dir is None:
-        found, _ = _corrupted_arrays(
+        found, foreign = _corrupted_arrays(
             spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
         )
+        if foreign:
+            report(describe_foreign(foreign))
         arrays = {name: found["test", name] for name in corruptions}
     else:
         arrays = {
@@ -239,6 +273,14 @@ def prepare_test_sets(
             for name in corruptions
         }
     return {name: _test_set(arrays[name], labels, test, num_test) for name in corruptions}
+
+
+def describe_foreign(number: int) -> str:
+    """What is to be said of arrays that `count_foreign` has counted."""
+    return (
+        f"{number} arrays of corrupted images are not of this program's making ({FOREIGN}): used "
+        f"as they are"
+    )
 
 
 def share_out(
@@ -346,16 +388,18 @@ def create_recipes(
     ]
 
 
-def count_foreign(spec: DatasetSpec, folder: Path, recipes: list[Recipe]) -> int:
-    """How many of the arrays were not made by this program.
+def count_foreign(
+    spec: DatasetSpec, folder: Path, recipes: list[Recipe], may_write: bool = True
+) -> int:
+    """How many of the arrays were not made by this program; arguments as for `num_foreign`.
 
     Raises:
         DataError: there are some, of a dataset whose order nothing tells.
     """
-    foreign = num_foreign(folder, recipes)
+    foreign = num_foreign(folder, recipes, may_write)
     if foreign and spec.class_names:
         raise DataError(
-            f"{foreign} arrays in {folder} were not made by this program (not in manifest.json), "
+            f"{foreign} arrays in {folder} were not made by this program ({FOREIGN}), "
             f"so nothing tells in which order of the photographs they are: move them away"
         )
     return foreign

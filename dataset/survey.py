@@ -159,7 +159,7 @@ def survey_arrays(
     if frost_dir is not None:
         read_photographs(frost_dir)
     recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
-    how = {"any_seed": True, "restore_labels": False}
+    how = {"any_seed": True, "may_write": False}
     missing = []
     for recipe in recipes:
         if recipe.split in clean.found:
@@ -174,7 +174,7 @@ def survey_arrays(
     ]
     there = [recipe for recipe in recipes if recipe not in missing]
     try:
-        count_foreign(spec, folder, there)
+        count_foreign(spec, folder, there, may_write=False)
     except DataError as error:
         refuse(str(error))
     images = sum(len(clean.labels[recipe.split]) for recipe in missing)

@@ -97,12 +97,14 @@ def lists(folder):
 def manifests(folder):
     recipe = Recipe("fog", 1, "cifar", 0, "test")
     sums = {"sha256": "a", "clean_sha256": "b", "labels_sha256": "c"}
-    content = {"arrays": {"test/1/fog.npy": manifest.entry(recipe, (4, 32, 32, 3), sums)}}
+    state = {"num_bytes": 1, "mtime_ns": 2}
+    content = {"arrays": {"test/1/fog.npy": manifest.entry(recipe, (4, 32, 32, 3), sums, state)}}
 
     def read(content):
         (folder / manifest.NAME).write_bytes(content)
         for found in manifest.read(folder).values():
             assert all(type(text) is str for text in manifest.differences(found, recipe, "b"))
+            assert not manifest.is_recorded(folder, manifest.NAME, found, may_write=False)
         assert all(type(line) is str for line in manifest.verify(folder))
 
     return spoiled_json(content) | spoiled(json.dumps(content).encode()), read

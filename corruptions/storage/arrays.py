@@ -146,7 +146,7 @@ def missing_recipes(
     sources: dict[str, Source],
     recipes: list[Recipe],
     any_seed: bool = False,
-    restore_labels: bool = True,
+    may_write: bool = True,
 ) -> list[Recipe]:
     """The recipes whose arrays are not there yet; checks those that are.
 
@@ -155,7 +155,7 @@ def missing_recipes(
         sources: by split.
         recipes: what is wanted.
         any_seed: arrays made with another seed are as good.
-        restore_labels: write labels.npy where it got lost.
+        may_write: write labels.npy where it got lost, and see `manifest.is_recorded`.
 
     Raises:
         DataError: an array does not fit the clean images, see `open_array`, or was made by this
@@ -164,7 +164,7 @@ def missing_recipes(
     """
     for frost_dir in {recipe.frost_dir for recipe in recipes} - {None}:
         read_photographs(frost_dir)
-    entries = manifest.read(folder)
+    entries = _own_entries(folder, recipes, may_write)
     missing, refused = [], []
     for recipe in recipes:
         path = array_path(folder, recipe)
@@ -179,7 +179,7 @@ def missing_recipes(
         elif entry and source.labels is not None:
             # Made from these images: the labels are known, should their file have got lost.
             labels = path.with_name("labels.npy")
-            if restore_labels:
+            if may_write:
                 _write_labels(labels, source.labels)
             elif not labels.exists():
                 source = Source(source.images)
@@ -199,11 +199,25 @@ def _refuse(made_otherwise: list[tuple[Path, str]]) -> None:
         )
 
 
-def num_foreign(folder: Path, recipes: list[Recipe]) -> int:
-    """How many of the arrays were not made by this program: the manifest does not know them."""
+def num_foreign(folder: Path, recipes: list[Recipe], may_write: bool = True) -> int:
+    """How many of the arrays, which are there, were not made by this program.
+
+    The manifest does not know them, or they were overwritten since, see `manifest.is_recorded`.
+    """
+    return len(recipes) - len(_own_entries(folder, recipes, may_write))
+
+
+def _own_entries(folder: Path, recipes: list[Recipe], may_write: bool) -> dict[str, dict]:
+    """The manifest's entries, by name, for those of the arrays that they tell of."""
     entries = manifest.read(folder)
     names = (array_path(folder, recipe).relative_to(folder).as_posix() for recipe in recipes)
-    return sum(name not in entries for name in names)
+    return {
+        name: entries[name]
+        for name in names
+        if name in entries
+        and (folder / name).exists()
+        and manifest.is_recorded(folder, name, entries[name], may_write)
+    }
 
 
 def make_arrays(
@@ -292,8 +306,12 @@ def write_array(
         sums = {"sha256": file.digest.hexdigest(), "clean_sha256": source.sha256}
         if source.labels is not None:
             sums["labels_sha256"] = manifest.file_sha256(path.with_name("labels.npy"))
-        entry = manifest.entry(recipe, shape, sums)
-        complete(partial, path, before=lambda: manifest.record(folder, name, entry))
+
+        def enter():
+            state = manifest.file_state(os.fstat(partial.fileno()))
+            manifest.record(folder, name, manifest.entry(recipe, shape, sums, state))
+
+        complete(partial, path, before=enter)
 
 
 class _Hashed:

@@ -3,9 +3,12 @@
 One JSON object; "arrays" has an entry per file, by its path inside the folder.
 """
 
+import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,7 @@ class Recipe:
     frost_dir: Path | None = None
 
 
-def entry(recipe: Recipe, shape: tuple, sums: dict[str, str]) -> dict:
+def entry(recipe: Recipe, shape: tuple, sums: dict[str, str], state: dict[str, int]) -> dict:
     """What the manifest says of one array.
 
     Args:
@@ -48,6 +51,7 @@ def entry(recipe: Recipe, shape: tuple, sums: dict[str, str]) -> dict:
         shape: of it.
         sums: "sha256" of the file, "clean_sha256" of the bytes of the clean images and, if there
             are labels, "labels_sha256" of the file labels.npy.
+        state: of the file, see `file_state`.
     """
     facts = {
         "corruption": recipe.name,
@@ -59,6 +63,7 @@ def entry(recipe: Recipe, shape: tuple, sums: dict[str, str]) -> dict:
         "jpeg_quality": recipe.jpeg_quality,
         "shape": list(shape),
         **sums,
+        "last_seen": {**state, "sha256": sums["sha256"]},
         "version": VERSION,
         "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
@@ -135,6 +140,41 @@ def record(folder: Path, name: str, entry: dict) -> None:
         text = json.dumps({"arrays": dict(sorted(entries.items()))}, indent=1)
         partial.write(f"{text}\n".encode())
         complete(partial, path)
+
+
+def is_recorded(folder: Path, name: str, entry: dict, may_write: bool = True) -> bool:
+    """Whether the file of an entry is still the one that was entered.
+
+    Its size and time of change are enough where they are those of when it was last looked at; else
+    the whole file is read, and what it was is noted in the entry.
+
+    Args:
+        folder: of the manifest.
+        name: of the file, which is there.
+        entry: its entry.
+        may_write: whether this may be noted; nothing else is written.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    path = folder / name
+    state, seen = file_state(path.stat()), entry.get("last_seen")
+    if not isinstance(seen, dict) or any(seen.get(key) != state[key] for key in state):
+        seen = {**state, "sha256": _sha256_of(path, *state.values())}
+        if may_write:
+            with contextlib.suppress(OSError):  # a folder that is shared for reading alone
+                record(folder, name, {**entry, "last_seen": seen})
+    return seen.get("sha256") == entry.get("sha256")
+
+
+def file_state(status: os.stat_result) -> dict[str, int]:
+    """By what a file is known again without being read."""
+    return {"num_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+@functools.cache
+def _sha256_of(path: Path, num_bytes: int, mtime_ns: int) -> str:
+    return file_sha256(path)
 
 
 def verify(

@@ -20,7 +20,7 @@ STAGES = ("imports", "data", "network and log", "compile", "step")
 def timed_start(argv):
     """Run main.py until its second step is done; returns the seconds of each of STAGES."""
     import main
-    from sharpdro.jobs import beginning
+    from sharpdro.jobs import prepare as beginning
 
     marks = {}
 

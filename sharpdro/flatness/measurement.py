@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
+from sharpdro.finiteness import check_loss
 from sharpdro.flatness import geometry
 from sharpdro.flatness.network_loss import NetworkLoss
 from sharpdro.flatness.record import Record
@@ -55,7 +56,11 @@ class Measurement:
         )
 
     def at(self, severity: int) -> None:
-        """Measure one severity."""
+        """Measure one severity.
+
+        Raises:
+            RunError: the loss there is not finite.
+        """
         self._function.severity = severity
         if self._record.get(self._name, severity, "slope") is None:
             self._slope(severity)
@@ -79,6 +84,7 @@ class Measurement:
         f = self._function
         with self._bar(severity, "slope", 3):
             found = geometry.slope(f.loss, f.gradient, self._theta, self._plan.rho)
+        check_loss(f"{self._name} at severity {severity}", found.loss)
         kept = {"num_images": f.num_images, **asdict(found)}
         self._record.put(self._name, severity, "slope", kept)
         self._say(

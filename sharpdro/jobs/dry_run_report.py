@@ -9,13 +9,7 @@ from corruptions.storage.files import check_space, check_writable, free_bytes
 from dataset.specs import DatasetSpec
 from dataset.survey import CleanImages, Sizes, survey_arrays, survey_clean, survey_split
 from sharpdro.errors import RunError
-from sharpdro.jobs.time_estimate import (
-    Done,
-    Stage,
-    format_seconds,
-    time_evaluation,
-    time_training,
-)
+from sharpdro.jobs.time_estimate import Done, Stage, format_seconds, time_evaluation, time_training
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.program import readable
 from sharpdro.run_folder.checkpoint import load, load_last, restore

@@ -10,14 +10,7 @@ from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.interrupts import interruptible
-from sharpdro.jobs.shared import (
-    check_free,
-    check_same,
-    evaluating,
-    making,
-    open_log,
-    recorded,
-)
+from sharpdro.jobs.shared import check_free, check_same, evaluating, making, open_log, recorded
 
 # Of the checkpoint's file, in the settings.
 CHECKSUM = "checkpoint_crc32"
@@ -55,15 +48,22 @@ def begin_evaluation(args):
     check_classes(args, trained)
     own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
     settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
-    checksum = f"{zlib.crc32(args.checkpoint.read_bytes()):08x}"
-    if log.exists():
-        check_same(log, settings)
-        if log.read_settings().get(CHECKSUM) != checksum:
-            raise RunError(
-                f"{log.folder} was measured with another file {args.checkpoint} than the one that "
-                f"is there now: choose another --desc, or delete that folder"
-            )
-    return log, {**settings, CHECKSUM: checksum}, trained
+    settings[CHECKSUM] = f"{zlib.crc32(args.checkpoint.read_bytes()):08x}"
+    check_measurable(args, log, settings)
+    return log, settings, trained
+
+
+def check_measurable(args, log, settings):
+    """Refuse to touch or to go on with what was measured otherwise, or of another checkpoint."""
+    check_free(args, log)
+    if not log.exists():
+        return
+    check_same(log, {name: value for name, value in settings.items() if name != CHECKSUM})
+    if log.read_settings().get(CHECKSUM) != settings[CHECKSUM]:
+        raise RunError(
+            f"{log.folder} was measured with another file {args.checkpoint} than the one that "
+            f"is there now: choose another --desc, or delete that folder"
+        )
 
 
 def evaluate(args):
@@ -87,7 +87,7 @@ def evaluate(args):
         )
     log.lock()
     with contextlib.closing(log):
-        check_free(args, log)
+        check_measurable(args, log, settings)  # another process may have worked there since
         log.open(settings, describe_environment(device))
         measure_all(args, log, trained, sets)
     return log.folder
@@ -98,6 +98,7 @@ def measure_all(args, log, trained, sets):
     from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
     from sharpdro.evaluation.measurements import measure_corruptions
     from sharpdro.evaluation.summary import accuracy_table
+    from sharpdro.finiteness import check_loss
 
     if trained.spec.name != args.dataset:
         log.say(
@@ -111,6 +112,8 @@ def measure_all(args, log, trained, sets):
         chosen = sets[name]
         corrupted = replace(chosen, arrays=chosen.arrays[len(clean) :])
         scores = for_each_severity(evaluator, f"test set, {name}", corrupted, **evaluating(args))
+        for severity, score in enumerate(scores, len(clean)):
+            check_loss(f"{args.checkpoint} on {name} at severity {severity}", score.loss)
         clean.extend(scores[: 1 - len(clean)])
         return [*clean, *scores[-args.num_severity :]]
 

@@ -1,9 +1,8 @@
 """How a training run begins: what is refused, what is read, who takes part."""
 
+import contextlib
 import json
 from functools import partial
-
-import numpy as np
 
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
@@ -16,6 +15,7 @@ from sharpdro.jobs.shared import (
     build_network,
     check_free,
     check_same,
+    check_same_images,
     making,
     open_log,
     recorded,
@@ -142,41 +142,49 @@ def get_ready(args, log, lists):
     return data, count_steps(args, len(data.train.labels))
 
 
-def _open(args, log, environment):
+def _open(args, log, environment, data):
     """Take the run's directory; another process may have worked in it since it was looked at."""
-    log.lock()
-    check_free(args, log)
-    if log.exists():
-        check_same(log, recorded(args))
-    log.open(recorded(args), environment)
+    with contextlib.ExitStack() as when_refused:
+        log.lock()
+        when_refused.callback(log.close)
+        check_free(args, log)
+        if log.exists():
+            check_same(log, recorded(args))
+            check_same_images(args, log, data["images_crc32"])
+        log.open(recorded(args), environment, data)
+        when_refused.pop_all()
 
 
-def check_equal(args, team, data):
-    """See that all processes have the same settings and data."""
+def check_equal(args, team, sums):
+    """See that all processes have the same settings and images."""
     if team.size == 1:
         return
     own = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}
     team.check_equal("the flags", checksum(json.dumps(own).encode()), "give all the same")
-    train, others = data.train, (data.validation, data.test)
-    some = np.linspace(0, len(train.labels) - 1, 100).astype(int)
-    arrays = [train.images[some], train.labels, train.severities, train.indices]
-    arrays += [array for each in others for array in (each.labels, each.indices)]
     advice = "let all have the same --data_dir, or equal ones"
-    team.check_equal("the data", checksum(*map(np.ascontiguousarray, arrays)), advice)
+    team.check_equal("the data", checksum(json.dumps(sums).encode()), advice)
 
 
 def begin(args, log, team, device, data):
     """Open the run's directory; returns what this process writes to."""
     from sharpdro.run_folder.environment import describe_environment
 
-    check_equal(args, team, data)
+    sums = data.checksums()
+    check_equal(args, team, sums)
     environment = {**describe_environment(device), "processes": team.size}
     before = log.last_processes() if log.exists() else team.size
-    team.first_does(partial(_open, args, log, environment))
+    is_unrecorded = log.exists() and not log.read_images()
+    facts = {"foreign_arrays": data.num_foreign, "images_crc32": sums}
+    team.first_does(partial(_open, args, log, environment, facts))
     if not team.is_first:
         log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
     if before != team.size:
         log.say(
             f"{before} processes until now, {team.size} from now on: batch norm sees other parts"
+        )
+    if is_unrecorded:
+        log.say(
+            "begun by a version that did not record its images: not compared, those that are there "
+            "now are recorded"
         )
     return log

@@ -77,3 +77,31 @@ def check_same(log, now):
                 f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
+
+
+def check_same_images(args, log, sums):
+    """Refuse to go on with a run of other images.
+
+    Args:
+        args: the settings.
+        log: the run's directory.
+        sums: what `PreparedData.checksums` returns.
+    """
+    before = log.read_images()
+    for part, values in sums.items():
+        for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
+            if now != earlier:
+                raise RunError(
+                    f"the {part} images of {_place(args, part, severity)} are others than those "
+                    f"that {log.folder} was begun with: restore them, name the --data_dir that "
+                    f"holds them, or choose another --desc"
+                )
+
+
+def _place(args, part, severity):
+    spec = DATASETS[args.dataset]
+    if severity == 0:
+        return f"severity 0 ({spec.name} in {args.data_dir})"
+    split = "test" if part == "test" else "train"
+    folder = args.data_dir / spec.corrupted_folder / split / str(severity)
+    return folder / f"{args.corruption}.npy"

@@ -9,6 +9,7 @@ from dataset.specs import DATASETS, DatasetSpec
 from models import create_model
 from models.layers import Normalize
 from sharpdro.errors import RunError
+from sharpdro.finiteness import check_network
 from sharpdro.run_folder import checkpoint
 
 
@@ -52,7 +53,8 @@ def load_trained(path: Path) -> Trained:
         path: a run's best.ckpt, say.
 
     Raises:
-        RunError: the file is missing, damaged, or not one of this program's.
+        RunError: the file is missing, damaged, not one of this program's, or holds numbers that
+            no network has, see `check_network`.
     """
     stored = checkpoint.load(path)
     settings = stored.settings
@@ -67,6 +69,8 @@ def load_trained(path: Path) -> Trained:
             f"checkpoint {path} is of a dataset or model that this program does not know ({error})"
         ) from error
     checkpoint.restore(network, stored, path)
+    arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    check_network(f"checkpoint {path}", arrays)
     return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from sharpdro.errors import RunError
+from sharpdro.finiteness import check_network
 from sharpdro.run_folder.checkpoint import read_arrays
 from sharpdro.run_folder.reading import BROKEN, reason_of
 
@@ -51,9 +52,7 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
         _refuse(path, {name: why for name, why in unfit.items() if name not in head})
     with np.errstate(over="ignore"):
         taken = {n: stored[n].astype(np.float32) for n in parameters if n not in head}
-    for name, value in taken.items():
-        if not np.isfinite(value).all():
-            raise RunError(f"--pretrained {path}: {name} holds values that are not finite")
+    check_network(f"--pretrained {path}", taken)
     for name, value in taken.items():
         parameters[name].set_data(Tensor(value))
     text = f"pretrained: {len(taken)} of {len(parameters)} arrays from {path}"

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.methods.specs import METHOD_SETTINGS, METHODS
-from sharpdro.report.runs import Run
+from sharpdro.report.runs import TEST_IMAGES, Run
 
 # Runs that differ in these go into different tables.
 TABLE_SETTINGS = ("dataset", "corruption", "num_severity")
 _NOT_COMPARED = FREE_ON_RESUME - {"on_nan"} | {"seed", "method", "distribution_agnostic"}
+_NOT_COMPARED |= {"threads"}  # which changes rounding alone
 # SharpDRO comes last, after what it is compared with.
 METHOD_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))
 
@@ -53,8 +54,10 @@ def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
     """Sort runs into experiments, baselines first; also remarks on runs that are left out."""
     all_names = set(TABLE_SETTINGS).union(*(run.settings for run in runs))
     found, remarks = {}, []
+    known = _known_images(runs, all_names)
     for run in sorted(runs, key=lambda run: (METHOD_ORDER.index(run.method), run.seed)):
         settings = compared(run, all_names)
+        settings[TEST_IMAGES] = _images_of(run, all_names, known)
         if not run.summary:
             remarks.append(f"not evaluated yet: {run.folder} (epoch {run.epoch})")
             continue
@@ -68,6 +71,26 @@ def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
             continue
         experiment.runs.append(run)
     return list(found.values()), remarks
+
+
+def _known_images(runs: list[Run], all_names: set[str]) -> dict[str, set[str]]:
+    """The checksums of test images that were recorded, by all else that was compared."""
+    known = {}
+    for run in runs:
+        if run.settings.get(TEST_IMAGES):
+            known.setdefault(_but_images(run, all_names), set()).add(run.settings[TEST_IMAGES])
+    return known
+
+
+def _images_of(run, all_names, known) -> str | None:
+    """The checksum; of a run that has none the only one that its experiment can have."""
+    own = run.settings.get(TEST_IMAGES)
+    others = known.get(_but_images(run, all_names), ())
+    return next(iter(others)) if own is None and len(others) == 1 else own
+
+
+def _but_images(run, all_names) -> str:
+    return json.dumps([run.method, compared(run, all_names - {TEST_IMAGES})], sort_keys=True)
 
 
 def tables_of(experiments: list[Experiment]) -> dict[tuple, list[Experiment]]:
@@ -101,7 +124,7 @@ def _label(experiment: Experiment, shown: set[str]) -> str:
 
 def shared_line(experiments: list[Experiment]) -> str:
     """What no label says: settings that all share and that are not the defaults."""
-    hidden = METHOD_SETTINGS | _varying(experiments) | set(TABLE_SETTINGS)
+    hidden = METHOD_SETTINGS | _varying(experiments) | {*TABLE_SETTINGS, TEST_IMAGES}
     return " ".join(_listed({n: v for n, v in experiments[0].settings.items() if n not in hidden}))
 
 

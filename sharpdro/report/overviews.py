@@ -12,6 +12,7 @@ from sharpdro.report.experiments import (
     labels_of,
     shared_line,
 )
+from sharpdro.report.runs import TEST_IMAGES
 from sharpdro.report.tables import Row, Table, shown
 
 COLUMNS = {"mean": "mean over", "worst": "worst of"}
@@ -69,7 +70,8 @@ def _join(tables: list[Table]) -> list[_Column]:
 
 
 def _without_corruption(experiment, table) -> Experiment:
-    settings = {n: v for n, v in experiment.settings.items() if n not in TABLE_SETTINGS}
+    own = (*TABLE_SETTINGS, TEST_IMAGES)  # of the corruption
+    settings = {n: v for n, v in experiment.settings.items() if n not in own}
     if _frost_dir_of(table):
         settings[_FROST_DIR] = None
     return replace(experiment, settings=settings)

@@ -15,6 +15,9 @@ from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
 
+# Not a setting, but compared as one: a checksum, None where none was recorded.
+TEST_IMAGES = "test_images"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -23,7 +26,7 @@ class Run:
     Args:
         folder: its directory.
         method: key into `methods.METHODS`.
-        settings: as recorded.
+        settings: as recorded, and what else must be equal, see `_circumstances`.
         commit: of the program that began it, "" where unknown.
         summary: content of summary.json; empty before the first evaluation.
         epoch: number of epochs that it got to.
@@ -85,10 +88,11 @@ def read_run(folder: Path) -> Run | None:
     Raises:
         ValueError, OSError: settings.json or summary.json is not as main.py writes it.
     """
-    content = _read_json(folder / "settings.json", _check_settings)
+    content = _read_json(folder / "settings.json", _check_content)
     settings = content["settings"]
     if settings.get("eval_only"):
         return None
+    settings = {**settings, **_circumstances(content)}
     method = _method_of(settings)
     num_severity = settings.get("num_severity", default_of("num_severity"))
     lists = sorted((folder / FILELIST_DIR.name).glob("*.txt"))
@@ -143,6 +147,33 @@ def _method_of(settings: dict) -> str:
     return variant(settings["method"], settings.get("distribution_agnostic", False))
 
 
+def _check_content(content: dict) -> None:
+    _check_settings(content)
+    _circumstances(content)
+
+
+def _circumstances(content: dict) -> dict:
+    """What runs must have in common besides their settings; None where it is as usual or unknown.
+
+    By how many processes a run was begun and taken up, how many arrays of corrupted images were
+    not of this program's making, and one checksum of all its test images.
+    """
+    environments = [content.get("environment") or {}, *(content.get("resumed") or [])]
+    processes = [environment.get("processes", 1) for environment in environments]
+    data = content.get("data") or {}
+    foreign = data.get("foreign_arrays", 0)
+    for name, value in (*(("processes", n) for n in processes), ("foreign_arrays", foreign)):
+        if type(value) is not int:
+            raise ValueError(f"{name} is {value!r:.80}")
+    sums = " ".join(map(str, (data.get("images_crc32") or {}).get("test") or ()))
+    changes = [n for n, before in zip(processes, [None, *processes]) if n != before]
+    return {
+        "processes": None if changes == [1] else ", ".join(map(str, changes)),
+        "foreign_arrays": foreign or None,
+        TEST_IMAGES: f"{zlib.crc32(sums.encode()):08x}" if sums else None,
+    }
+
+
 def _check_settings(content: dict) -> None:
     settings = content["settings"]
     (content.get("environment") or {}).get("git_commit")
@@ -168,8 +199,9 @@ def _check_summary(summary: dict, num_severity: int) -> None:
         for row in expected:
             if row not in rows:
                 raise ValueError(f"{name} epoch: severity {row} is missing")
-            if not 0 <= rows[row]["accuracy"] <= 1:
-                raise ValueError(f"{name} epoch: {rows[row]['accuracy']} is no accuracy")
+            accuracy = rows[row]["accuracy"]
+            if not 0 <= accuracy <= 1 or isinstance(accuracy, bool):
+                raise ValueError(f"{name} epoch: {accuracy} is no accuracy")
         for row in rows.keys() - set(expected):
             raise ValueError(f"{name} epoch: there is no severity {row!r}")
     _require(summary, "finished", bool)

@@ -4,13 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sharpdro.report.experiments import (
-    METHOD_ORDER,
-    Experiment,
-    labels_of,
-    shared_line,
-    tables_of,
-)
+from sharpdro.report.experiments import METHOD_ORDER, Experiment, labels_of, shared_line, tables_of
+from sharpdro.report.runs import TEST_IMAGES
 
 
 @dataclass(frozen=True)
@@ -67,9 +62,9 @@ class Table:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know."""
-        return [*self._reference_remark(), *self._commits_remark()]
+        return [*self._references(), *self._commits(), *self._unrecorded()]
 
-    def _reference_remark(self) -> list[str]:
+    def _references(self) -> list[str]:
         labels = [row.label for row in self.rows if row.experiment.is_reference]
         if not labels:
             return []
@@ -78,7 +73,7 @@ class Table:
             f"with other severities than Poisson's"
         ]
 
-    def _commits_remark(self) -> list[str]:
+    def _commits(self) -> list[str]:
         labels = {}
         for row in self.rows:
             for run in row.experiment.runs:
@@ -87,6 +82,18 @@ class Table:
             return []
         parts = (f"{commit} ({', '.join(found)})" for commit, found in sorted(labels.items()))
         return [f"runs of different commits: {', '.join(parts)}"]
+
+    def _unrecorded(self) -> list[str]:
+        """Which runs stand beside others that have recorded their test images."""
+        lacking = {
+            row.label: [r.seed for r in row.experiment.runs if not r.settings.get(TEST_IMAGES)]
+            for row in self.rows
+        }
+        total = sum(len(row.experiment.runs) for row in self.rows)
+        if sum(map(len, lacking.values())) in (0, total):
+            return []
+        parts = (f"{n} (seed {' '.join(map(str, s))})" for n, s in lacking.items() if s)
+        return [f"test images not recorded, so not compared: {', '.join(parts)}"]
 
 
 def shown(value: float) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.prepare_dataset import describe_foreign
+
 _PROJECT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("mindspore", "numpy", "scipy", "pillow")
 
@@ -59,10 +61,7 @@ def describe_data(folder: Path, device: str, data) -> str:
         f"{len(data.test.labels)} test",
     ]
     if data.num_foreign:
-        lines.append(
-            f"{data.num_foreign} arrays of corrupted images are not of this program's making "
-            f"(not in manifest.json): used as they are"
-        )
+        lines.append(describe_foreign(data.num_foreign))
     empty = np.flatnonzero(groups == 0)
     if len(empty):
         lines.append(f"no training images at severity {' '.join(map(str, empty))}")

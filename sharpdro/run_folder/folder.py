@@ -107,12 +107,19 @@ class RunLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
 
-    def open(self, settings: dict, environment: dict) -> None:
-        """Record in the directory, which is locked, what is about to be done."""
+    def open(self, settings: dict, environment: dict, data: dict | None = None) -> None:
+        """Record in the directory, which is locked, what is about to be done.
+
+        Args:
+            settings, environment: of this process.
+            data: what the images are, see `read_images`; nothing is recorded for None.
+        """
         content = {"settings": settings, "environment": environment}
         if self.settings_path.exists():
             content = self._read()
             content["resumed"].append(environment)
+        if data is not None:
+            content.setdefault("data", data)
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
 
     def check_unlocked(self) -> None:
@@ -150,6 +157,16 @@ class RunLog:
             RunError: settings.json is missing or broken.
         """
         return self._read()["settings"]
+
+    def read_images(self) -> dict[str, list[str]]:
+        """The checksums of the images, by set and severity; errors as above.
+
+        Empty for a run that was begun before they were recorded.
+        """
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            sums = dict(content.get("data", {}).get("images_crc32", {}))
+            return {name: [str(value) for value in values] for name, values in sums.items()}
 
     def last_processes(self) -> int:
         """By how many processes the run was begun or last taken up; errors as above."""

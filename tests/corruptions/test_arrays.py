@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import tree
 
 from corruptions import corrupt
 from corruptions.errors import DataError
@@ -368,3 +369,55 @@ def test_broken_manifest(tmp_path, source, text):
 def test_nothing_to_verify(tmp_path):
     with pytest.raises(DataError, match="nothing to verify"):
         list(manifest.verify(tmp_path))
+
+
+def test_array_that_was_overwritten_is_not_of_our_making(tmp_path, path, source):
+    write_array(tmp_path, RECIPE, source)
+    assert num_foreign(tmp_path, [RECIPE]) == 0
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[-5] ^= 1
+    path.write_bytes(changed)
+    assert num_foreign(tmp_path, [RECIPE]) == 1
+    assert missing_recipes(tmp_path, {"train": source}, [RECIPE]) == []
+    # What the manifest says of the old one does not count, not even that it is another's.
+    other = Recipe("gaussian_noise", 2, "cifar", 5, "train")
+    assert missing_recipes(tmp_path, {"train": source}, [other]) == []
+    path.with_name("labels.npy").unlink()
+    with pytest.raises(DataError, match="so the order of gaussian_noise.npy cannot be checked"):
+        missing_recipes(tmp_path, {"train": source}, [RECIPE])
+    path.write_bytes(content)
+    assert missing_recipes(tmp_path, {"train": source}, [RECIPE]) == []  # restores the labels
+    assert num_foreign(tmp_path, [RECIPE]) == 0
+    with pytest.raises(DataError, match="was made with seed 0, not 5"):
+        missing_recipes(tmp_path, {"train": source}, [other])
+
+
+def test_array_is_read_only_once_to_know_it_again(tmp_path, path, source, monkeypatch):
+    """Copies have other times; old manifests name none."""
+
+    def forbidden(path):
+        raise AssertionError(f"{path} was read")
+
+    write_array(tmp_path / "a", RECIPE, source)
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "file_sha256", forbidden)
+        assert num_foreign(tmp_path / "a", [RECIPE]) == 0
+    entries = manifest.read(tmp_path / "a")
+    for entry in entries.values():
+        del entry["last_seen"]
+    (tmp_path / "a" / manifest.NAME).write_text(json.dumps({"arrays": entries}))
+    for content in (None, b"\0"):
+        if content:
+            with open(array_path(tmp_path / "a", RECIPE), "r+b") as file:
+                file.seek(-1, 2)
+                file.write(content)
+        before = tree(tmp_path / "a")
+        assert num_foreign(tmp_path / "a", [RECIPE], may_write=False) == (content is not None)
+        assert tree(tmp_path / "a") == before
+        manifest._sha256_of.cache_clear()
+        assert num_foreign(tmp_path / "a", [RECIPE]) == (content is not None)
+        manifest._sha256_of.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest, "file_sha256", forbidden)
+            assert num_foreign(tmp_path / "a", [RECIPE]) == (content is not None)

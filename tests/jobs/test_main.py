@@ -20,6 +20,7 @@ from running import (
 
 import main
 from corruptions.frost_photographs import PUBLISHED
+from dataset.prepare_dataset import prepare_test_sets
 from dataset.readers.cifar import read_cifar
 from dataset.readers.synthetic import read_synthetic
 from dataset.specs import CIFAR10, SYNTHETIC
@@ -304,6 +305,32 @@ def test_eval_only_is_not_resumed_with_another_network_or_other_images(run, tmp_
     assert main.main(own) == 2
     assert f"was measured with another file {path}" in capsys.readouterr().err
     assert (folder / "test.csv").read_bytes() == before
+
+
+def test_evaluation_that_another_one_has_overtaken_is_refused(run, tmp_path, capsys, monkeypatch):
+    """Of another checkpoint with a directory of the same name, while the images are made."""
+    first, second = tmp_path / "a" / "best.ckpt", tmp_path / "b" / "best.ckpt"
+    for path in (first, second):
+        path.parent.mkdir()
+        shutil.copy(run() / "best.ckpt", path)
+    trained = load_trained(second)
+    weight = trained.network.classifier.weight
+    weight.set_data(weight * 0)
+    checkpoint.save(second, trained.network, trained.epoch, trained.settings)
+    own = ["--eval_only", "--data_dir", str(run.data_dir), "--log_dir", str(tmp_path / "logs")]
+    own += ["--resume", "--checkpoint"]
+
+    def overtaken(*args, **settings):
+        monkeypatch.undo()
+        assert main.main([*own, str(second)]) == 0
+        capsys.readouterr()
+        return prepare_test_sets(*args, **settings)
+
+    monkeypatch.setattr("dataset.prepare_dataset.prepare_test_sets", overtaken)
+    assert main.main([*own, str(first)]) == 2
+    said = capsys.readouterr()
+    assert f"--checkpoint is {first}, but" in said.err and said.err.count("\n") == 1
+    assert "test accuracy" not in said.out
 
 
 def test_eval_only_on_another_dataset(run, tmp_path, capsys):

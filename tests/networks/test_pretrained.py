@@ -67,7 +67,7 @@ def test_checkpoints_of_runs(tmp_path):
     # 1 stem, 3 · (2 · (4 + 1)) in the blocks, 2 projections, 4 + 2 at the end.
     trained = create_model("wideresnet", 10, **WRN)
     for p in trained.get_parameters():
-        p.set_data(Tensor(np.random.default_rng(3).normal(0, 1, p.shape).astype(np.float32)))
+        p.set_data(Tensor(np.random.default_rng(3).random(p.shape).astype(np.float32)))
     path = tmp_path / "best.ckpt"
     checkpoint.save(
         path, ms.nn.TrainOneStepCell(trained, ms.nn.SGD(trained.trainable_params())), 3, {}

@@ -24,7 +24,7 @@ def rows_of(lines):
     start = next(i for i, line in enumerate(lines) if line.startswith("method"))
     rows = {}
     for line in lines[start + 1 :]:
-        if not line or line.startswith(("runs of", "for reference")):
+        if not line or line.startswith(("runs of", "test images", "for reference")):
             break
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
@@ -104,6 +104,69 @@ def test_other_seeds_and_places_are(capsys, tmp_path):
     write_run(tmp_path, 0.7, data_dir="b", method="sam", seed=1)  # rho is the default
     rows = rows_of(run_report(capsys, tmp_path)[0])
     assert list(rows) == ["sam"] and rows["sam"][0] == "0 1"
+
+
+def change_settings(folder, **facts):
+    """Change what settings.json tells besides the settings."""
+    path = folder / "settings.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+
+
+def images(first, foreign=0):
+    return {"images_crc32": {"test": [first, "b"]}, "foreign_arrays": foreign}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "labels"),
+    [
+        (
+            {"environment": {"processes": 2}},
+            {"environment": {"processes": 8}},
+            ["erm processes=2", "erm processes=8"],
+        ),
+        (
+            {},  # from before there were several
+            {"environment": {"processes": 1}, "resumed": [{"processes": 1}, {"processes": 2}]},
+            ["erm", "erm processes=1, 2"],
+        ),
+        ({"data": images("a")}, {"data": images("a", foreign=3)}, ["erm", "erm foreign_arrays=3"]),
+    ],
+)
+def test_runs_of_other_circumstances_are_not_averaged(capsys, tmp_path, first, second, labels):
+    for seed, facts in enumerate((first, second)):
+        change_settings(write_run(tmp_path, 0.5, seed=seed), **facts)
+    lines, _ = run_report(capsys, tmp_path)
+    assert list(rows_of(lines)) == labels and not any("±" in line for line in lines[1:])
+
+
+def test_runs_measured_on_other_test_images_are_not_averaged(capsys, tmp_path):
+    for seed, first in enumerate("aac"):
+        change_settings(write_run(tmp_path, 0.5, seed=seed), data=images(first))
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert [cells[0] for cells in rows.values()] in (["0 1", "2"], ["2", "0 1"])
+    assert all(re.fullmatch(r"erm test_images=[0-9a-f]{8}", label) for label in rows)
+
+
+def test_runs_that_did_not_record_their_images_are_averaged_with_a_remark(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    for seed in (1, 2):
+        change_settings(write_run(tmp_path, 0.5, seed=seed), data=images("a"))
+    lines, _ = run_report(capsys, tmp_path)
+    assert [cells[0] for cells in rows_of(lines).values()] == ["0 1 2"]
+    assert "test images not recorded, so not compared: erm (seed 0)" in lines
+    # Where there are several it may be, it is none of them.
+    change_settings(write_run(tmp_path, 0.5, seed=4), data=images("c"))
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert sorted(cells[0] for cells in rows.values()) == ["0", "1 2", "4"]
+
+
+def test_kernels_threads_do_not_tell_runs_apart_but_unknown_settings_do(capsys, tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, 0.5, seed=seed, threads=seed + 1)
+    write_run(tmp_path, 0.5, seed=2, threads=1, of_a_later_version="x")
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert [cells[0] for cells in rows.values()] == ["0 1", "2"]
+    assert list(rows) == ["erm", "erm of_a_later_version=x"]
 
 
 def test_lists_that_were_given_are_compared(capsys, tmp_path):
@@ -423,6 +486,15 @@ def test_settings_that_are_compared():
             lambda c: c["best"]["test"]["0"].update(accuracy=math.nan),
             "best epoch: nan is no accuracy",
         ),
+        (
+            "summary",
+            lambda c: c["best"]["test"]["0"].update(accuracy=True),
+            "best epoch: True is no accuracy",
+        ),
+        ("settings", lambda c: c["environment"].update(processes="x"), "processes is 'x'"),
+        ("settings", lambda c: c.update(resumed=3), "must be an iterable"),
+        ("settings", lambda c: c.update(data={"foreign_arrays": []}), "foreign_arrays is []"),
+        ("settings", lambda c: c.update(data={"images_crc32": {"test": 3}}), "not iterable"),
         ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
         ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
         ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),

@@ -1,5 +1,6 @@
 """Checkpoints that mean harm, or are of another model: refused in one line, nothing written."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from mindspore.train.checkpoint_pb2 import Checkpoint as Message
 from mutations import Bomb
+from running import ROOT
 
 import main
 from models import create_model
@@ -16,6 +18,10 @@ from sharpdro.errors import RunError
 from sharpdro.networks.build import load_trained
 from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.run_folder import checkpoint
+
+SPEC = importlib.util.spec_from_file_location("flatness", ROOT / "scripts" / "flatness.py")
+flatness = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(flatness)
 
 SETTINGS = {
     **{"dataset": "synthetic", "model": "wideresnet", "depth": 10, "widen_factor": 1},
@@ -134,6 +140,59 @@ def test_another_type_of_number_is_another_model(valid, tmp_path):
     (tmp_path / "x.ckpt").write_bytes(changed(valid, change))
     with pytest.raises(RunError, match="of another model: stem.weight holds Int32"):
         load_trained(tmp_path / "x.ckpt")
+
+
+def _numbers(name, value):
+    def change(tensors):
+        array = np.frombuffer(tensors[name].tensor_content, np.float32).copy()
+        array[-1] = value
+        tensors[name].tensor_content = array.tobytes()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("stem.weight", np.nan, "stem.weight holds values that are not finite"),
+        ("classifier.bias", -np.inf, "classifier.bias holds values that are not finite"),
+        ("norm.moving_variance", -1e-3, "norm.moving_variance holds negative variances"),
+    ],
+)
+def test_numbers_of_no_network_are_not_measured(valid, tmp_path, capfd, name, value, text):
+    """Where the accuracy would be that of always the same answer."""
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(changed(valid, _numbers(name, value)))
+    assert main.main(["--eval_only", "--checkpoint", str(path), "--log_dir", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and f"checkpoint {path}: {text}" in error, error
+    assert list(tmp_path.iterdir()) == [path]
+    network = create_model("wideresnet", 10, depth=10, widen_factor=1)
+    with pytest.raises(RunError, match=f"--pretrained .*x.ckpt: {text}"):
+        load_pretrained(network, path)
+
+
+@pytest.mark.parametrize("program", ["main", "flatness"])
+def test_loss_that_is_not_finite_is_no_result(valid, tmp_path, capfd, program):
+    """Of weights that are finite, each for itself."""
+    path = tmp_path / "run" / "x.ckpt"
+    path.parent.mkdir()
+    path.write_bytes(changed(valid, _numbers("classifier.bias", -3e38)))
+    content = changed(path.read_bytes(), _numbers("classifier.weight", 3e38))
+    path.write_bytes(changed(content, _numbers("norm.beta", 3e38)))
+    data = ["--data_dir", str(tmp_path / "data")]
+    if program == "main":
+        flags = ["--eval_only", "--checkpoint", str(path), "--log_dir", str(tmp_path / "out")]
+        code = main.main([*flags, *data, "--num_test", "10"])
+    else:
+        flags = [str(path), *data, "-o", str(tmp_path / "out"), "--num_images", "10"]
+        code = flatness.main([*flags, "--no-eigenvalue", "--no-surface"])
+    assert code == 2
+    error = capfd.readouterr().err
+    assert error.splitlines()[-1].startswith(f"{program}.py: error: the loss of ")
+    assert "at severity 0 is not finite" in error
+    for table in (tmp_path / "out").rglob("*.csv"):
+        assert len(table.read_text().splitlines()) == 1, table
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):

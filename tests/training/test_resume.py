@@ -3,15 +3,18 @@
 import itertools
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from running import (
     ERM,
@@ -22,6 +25,7 @@ from running import (
     check_equal,
     rows,
     same_weights,
+    tree,
     wait_until,
     weights,
     without_speed,
@@ -246,3 +250,70 @@ def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
+
+
+def reversed_data(data_dir, folder):
+    """The same photographs and labels, but all corrupted images in reverse, and no manifest."""
+    shutil.copytree(data_dir, folder)
+    for path in (folder / "CIFAR-10-C").glob("*/*/gaussian_noise.npy"):
+        np.save(path, np.load(path)[::-1])
+    (folder / "CIFAR-10-C" / "manifest.json").unlink()
+    return folder
+
+
+def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, capsys):
+    finished = run(*ERM, "--save_step", "1")
+    others = tmp_path_factory.mktemp("others")
+    other_data = reversed_data(run.data_dir, others / "reversed")
+    folder = back_to_first_epoch(finished, tmp_path)
+    recorded = json.loads((folder / "settings.json").read_text())["data"]
+    before = tree(folder)
+    own = (*ERM, "--log_dir", str(tmp_path), "--resume")
+    assert run.code(*own, "--data_dir", str(other_data)) == 2
+    error = capsys.readouterr().err
+    array = other_data / "CIFAR-10-C" / "train" / "1" / "gaussian_noise.npy"
+    assert f"the training images of {array} are others than those that {folder} was" in error
+    assert error.count("\n") == 1 and tree(folder) == before
+    # One severity of the test images alone.
+    mended = others / "mended"
+    shutil.copytree(run.data_dir, mended)
+    array = mended / "CIFAR-10-C" / "test" / "2" / "gaussian_noise.npy"
+    shutil.copy(other_data / array.relative_to(mended), array)
+    assert run.code(*own, "--data_dir", str(mended)) == 2
+    assert f"the test images of {array} are others" in capsys.readouterr().err
+    assert tree(folder) == before
+    # The right ones, elsewhere.
+    shutil.copy(run.data_dir / array.relative_to(mended), array)
+    assert run.code(*own, "--data_dir", str(mended)) == 0
+    assert same_weights(weights(folder), weights(finished))
+    assert json.loads((folder / "settings.json").read_text())["data"] == recorded
+
+
+def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(run, tmp_path):
+    finished = run(*ERM, "--save_step", "1")
+    folder = back_to_first_epoch(finished, tmp_path)
+    content = json.loads((folder / "settings.json").read_text())
+    recorded = content.pop("data")
+    (folder / "settings.json").write_text(json.dumps(content))
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert "did not record its images: not compared" in (folder / "log.txt").read_text()
+    assert json.loads((folder / "settings.json").read_text())["data"] == recorded
+
+
+def test_checksums_in_settings_are_those_of_the_images(run):
+    """Of the rows that count, each by its severity, computed anew here."""
+    data = json.loads((run(*ERM) / "settings.json").read_text())["data"]
+    assert data["foreign_arrays"] == 0
+    sums = data["images_crc32"]
+    assert sums.keys() == {"training", "validation", "test"}
+    batch = pickle.loads((run.data_dir / "cifar-10-batches-py" / "test_batch").read_bytes())
+    chosen = np.sort(np.random.default_rng(0).permutation(len(batch[b"labels"]))[:5])
+    labels = np.array(batch[b"labels"])[chosen]
+    arrays = [batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)]
+    folder = run.data_dir / "CIFAR-10-C" / "test"
+    arrays += [np.load(folder / str(severity) / "gaussian_noise.npy") for severity in (1, 2)]
+    expected = [
+        zlib.crc32(labels.astype("<i8").tobytes() + chosen.tobytes() + array[chosen].tobytes())
+        for array in arrays
+    ]
+    assert sums["test"] == [f"{value:08x}" for value in expected]
