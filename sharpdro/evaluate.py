@@ -7,9 +7,9 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from corruptions.interrupts import check_interrupts
 from dataset.pipeline import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
-from sharpdro.interrupts import check_interrupts
 from sharpdro.losses import cross_entropy
 from sharpdro.scores import Score
 from sharpdro.team import ALONE, Alone

@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from corruptions.files import complete, exclusive_partial
+from corruptions.interrupts import check_interrupts
 from sharpdro.errors import RunError
-from sharpdro.interrupts import check_interrupts
 from sharpdro.networks import Trained
 
 INPUT_NAME = "images"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from corruptions.command_line import readable
 from corruptions.errors import DataError
 from corruptions.files import check_space, check_writable, free_bytes
 from dataset.specs import DatasetSpec
@@ -11,7 +12,6 @@ from dataset.survey import CleanImages, Sizes, survey_arrays, survey_clean, surv
 from sharpdro.checkpoint import load, load_last, restore
 from sharpdro.errors import RunError
 from sharpdro.methods import FIRST_STAGE_FOLDER
-from sharpdro.program import readable
 from sharpdro.run_log import RunLog
 from sharpdro.time_estimate import (
     Done,

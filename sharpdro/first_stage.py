@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from corruptions.interrupts import check_interrupts
 from sharpdro.errors import RunError
-from sharpdro.interrupts import check_interrupts
 from sharpdro.reading import refusing
 from sharpdro.run_log import write_atomically
 from sharpdro.tables import format_value

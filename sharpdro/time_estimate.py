@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from mindspore import Tensor, nn
 
+from corruptions.interrupts import check_interrupts
 from dataset.pipeline import evaluation_batches, training_batches
 from dataset.prepare_dataset import EvaluationSet, TrainingSet
 from dataset.specs import DatasetSpec
 from dataset.survey import Sizes
 from sharpdro.evaluate import Evaluator
-from sharpdro.interrupts import check_interrupts
 from sharpdro.plan import Plan
 from sharpdro.train_step import TrainStep
 from sharpdro.trainer import TrainingGraph

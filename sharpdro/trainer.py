@@ -9,11 +9,11 @@ import mindspore as ms
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from corruptions.interrupts import Terminated, check_interrupts
 from sharpdro.batch_norm import running_statistics
 from sharpdro.feeding import Batches, HostFeed, SinkFeed
 from sharpdro.finiteness import Finiteness
 from sharpdro.guard import Guard
-from sharpdro.interrupts import Terminated, check_interrupts
 from sharpdro.interval import Interval, train_columns, weight_columns
 from sharpdro.plan import Plan
 from sharpdro.run_log import LAST_CHECKPOINT, RunLog

@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 
+from corruptions.interrupts import interruptible
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.command_line import FREE_ON_RESUME
 from sharpdro.device import find_device
 from sharpdro.errors import RunError
-from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import (
     build_network,
     check_free,

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from corruptions.interrupts import interruptible
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
-from sharpdro.interrupts import interruptible
 from sharpdro.jobs.beginning import (
     check_device,
     check_pretrained,
