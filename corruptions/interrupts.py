@@ -49,6 +49,12 @@ def check_interrupts() -> None:
             raise Terminated(info.si_signo)
 
 
+def is_held() -> bool:
+    """Whether there is something for `check_interrupts` to raise."""
+    ignored = {signal.SIGHUP} if _is_hangup_ignored() else set()
+    return bool((SIGNALS - ignored) & signal.sigpending())
+
+
 def drop_interrupts() -> None:
     """Forget what was held back: the program ends anyway."""
     while signal.sigtimedwait(SIGNALS, 0):
