@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Train or evaluate an image classifier that holds up on photon-limited corruptions."""
 
+import signal
 import sys
 
-from sharpdro.interrupts import hold_interrupts
-from sharpdro.program import run_program
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
-with hold_interrupts():  # NumPy and SciPy start threads
-    from sharpdro.command_line.flags import parse
-    from sharpdro.jobs.dry_run import dry_run
-    from sharpdro.jobs.evaluate import evaluate
-    from sharpdro.jobs.train import train
+from sharpdro.command_line.flags import parse
+from sharpdro.jobs.dry_run import dry_run
+from sharpdro.jobs.evaluate import evaluate
+from sharpdro.jobs.train import train
+from sharpdro.program import run_program
 
 CONTINUE = "it goes on after what is finished with the same command and --resume"
 

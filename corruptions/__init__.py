@@ -1,5 +1,11 @@
 """The common corruptions of Hendrycks & Dietterich (ICLR 2019) on batches of uint8 images."""
 
+import signal
+import sys
+
+if sys.argv[:1] == ["-m"]:  # a program of this package is being started: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 import functools
 import operator
 from pathlib import Path

@@ -1,7 +1,6 @@
 """What the programs of this package share: `generate` and `contact_sheet`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, EXTRA, STANDARD
@@ -16,9 +15,8 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
-    *("Parser", "check_frost_dir", "count", "expand", "fail"),
+    *("Parser", "check_frost_dir", "count", "expand"),
     *("one_line", "read_clean", "readable"),
-    "replace_what_cannot_be_printed",
 ]
 
 FROST_DIR_HELP = (
@@ -33,13 +31,6 @@ def read_clean(spec, data_dir: Path, num_workers: int, splits: tuple[str, ...]) 
     from dataset.prepare_dataset import read_clean
 
     return read_clean(spec, data_dir, num_workers, show_progress=True, report=print, splits=splits)
-
-
-def replace_what_cannot_be_printed() -> None:
-    """Not every character of a message is in every terminal's encoding."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
 
 
 def readable(error: Exception) -> str:
@@ -82,9 +73,3 @@ def check_frost_dir(parser: Parser, frost_dir: Path | None, names: list[str]) ->
     """Refuse a folder with frost that would not be used."""
     if frost_dir is not None and "frost" not in expand(names):
         parser.error("--frost_dir goes with frost alone: leave it out")
-
-
-def fail(parser: argparse.ArgumentParser, error: Exception) -> int:
-    """Report what the user can mend, in one line; returns the exit code."""
-    print(f"{parser.prog}: error: {readable(error)}", file=sys.stderr)
-    return 2

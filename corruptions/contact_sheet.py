@@ -17,21 +17,21 @@ from corruptions.command_line import (
     check_frost_dir,
     count,
     expand,
-    fail,
     read_clean,
 )
 from corruptions.errors import DataError
+from corruptions.interrupts import interruptible
+from corruptions.program import run_program
 from corruptions.storage.photographs import opened_photograph
 
+PROG = "python -m corruptions.contact_sheet"
 SIDES = {"cifar": 32, "imagenet64": 64}
 _GAP, _FONT_SIZE = 4, 16
 _INK, _PAPER = (0, 0, 0), (255, 255, 255)
 
 
 def create_parser():
-    parser = Parser(
-        prog="python -m corruptions.contact_sheet", description=__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog=PROG, description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     text = "any image file; it is stretched to 32×32 or 64×64, see --variant"
     add("image", nargs="?", type=Path, metavar="IMAGE", help=text)
@@ -101,8 +101,8 @@ def draw_sheet(
     return sheet
 
 
-def main(argv=None):
-    """Run the program; returns its exit code."""
+def parse(argv):
+    """The arguments, checked, and the names of the corruptions."""
     parser = create_parser()
     args = parser.parse_args(argv)
     if (args.image is None) == (args.dataset is None):
@@ -115,21 +115,27 @@ def main(argv=None):
         parser.error(f"--output {args.output}: the name must end in .png")
     asked = args.corruptions or ["all"]
     check_frost_dir(parser, args.frost_dir, asked)
-    names = expand(asked)
+    return args, expand(asked)
+
+
+def write_sheet(args, names):
+    """Read, draw, write."""
     # Of a dataset, what lies in the arrays of its test set.
     place = {"split": "test", "first_index": args.index} if args.dataset else {}
-    try:
+    with interruptible():
         image, variant = read_image(args)
         settings = {"variant": variant, "seed": args.seed, "frost_dir": args.frost_dir, **place}
         try:
             sheet = draw_sheet(image, names, args.magnify, **settings)
         except ValueError as error:  # frost too small
             raise DataError(str(error)) from error
-        sheet.save(args.output, "PNG")
-    except (DataError, OSError) as error:
-        return fail(parser, error)
+    sheet.save(args.output, "PNG")
     print(f"{args.output}: {len(names)} corruptions of {variant} strength, severities 0 to 5")
-    return 0
+
+
+def main(argv=None):
+    """Run the program; returns its exit code."""
+    return run_program(PROG, lambda: write_sheet(*parse(argv)), "nothing was written")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 
 import os
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -20,26 +19,23 @@ from corruptions.command_line import (
     check_frost_dir,
     count,
     expand,
-    fail,
     read_clean,
-    replace_what_cannot_be_printed,
 )
 from corruptions.errors import DataError
+from corruptions.interrupts import interruptible
+from corruptions.program import run_program
 from corruptions.storage import manifest
 from corruptions.storage.arrays import Source, make_arrays, missing_recipes, num_foreign, open_npy
 from corruptions.storage.manifest import Recipe
 
+PROG = "python -m corruptions.generate"
 PUBLISHED_JPEG_QUALITY = 85
 VARIANT_OF_SIZE = {(32, 32): "cifar", (64, 64): "imagenet64"}
 
 
-class Terminated(BaseException):
-    """SIGTERM; like KeyboardInterrupt no Exception, so that nobody takes it for an error."""
-
-
 def create_parser():
     parser = Parser(
-        prog="python -m corruptions.generate",
+        prog=PROG,
         description=__doc__,
         epilog="Writes FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order "
         "of the clean images, with labels.npy beside them and FOLDER/manifest.json. Arrays that "
@@ -238,28 +234,15 @@ def verify(args):
     return 0
 
 
-def _terminate(signum, frame):
-    raise Terminated
-
-
 def main(argv=None):
     """Run the program; returns its exit code."""
-    replace_what_cannot_be_printed()
-    parser = create_parser()
-    args = parse(parser, argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        return verify(args) if args.verify else generate(args)
-    except (DataError, OSError) as error:
-        return fail(parser, error)
-    except KeyboardInterrupt:
-        message, code = "interrupted: the same command goes on", 130
-    except Terminated:
-        message, code = "terminated: the same command goes on", 143
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    print(f"{parser.prog}: {message}", file=sys.stderr)
-    return code
+
+    def work():
+        args = parse(create_parser(), argv)
+        with interruptible():
+            return verify(args) if args.verify else generate(args)
+
+    return run_program(PROG, work, "the same command goes on")
 
 
 if __name__ == "__main__":

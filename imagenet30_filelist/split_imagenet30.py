@@ -4,25 +4,34 @@
 Which training photograph gets which severity, which are for validation, and the test photographs.
 """
 
-import os
+import signal
 import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+import os
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from corruptions.command_line import Parser, count, fail, replace_what_cannot_be_printed
+from corruptions.command_line import Parser, count
 from corruptions.errors import DataError
+from corruptions.interrupts import interruptible
+from corruptions.program import run_program
 from corruptions.storage.files import check_file, complete, exclusive_partial
 from dataset.filelists import list_texts
 from dataset.poisson import SEVERITY_LAWS, split_by_severity
 from dataset.prepare_dataset import read_clean
 from dataset.specs import IMAGENET30
 
+PROG = "split_imagenet30.py"
+
 
 def create_parser():
     parser = Parser(
-        prog="split_imagenet30.py",
+        prog=PROG,
         description=__doc__,
         epilog="Writes imagenet30_distribution_0.txt and so on, imagenet30_val.txt and "
         "imagenet30_test.txt, with lines class/file label; the same again for the same flags. "
@@ -78,19 +87,17 @@ def write(folder, texts):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
-    replace_what_cannot_be_printed()
-    parser = create_parser()
-    args = parser.parse_args(argv)
-    if args.num_per_class == 0:
-        parser.error("-n must be at least 1")
-    try:
-        write(args.output, split(args))
-    except (DataError, OSError) as error:
-        return fail(parser, error)
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted: the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+
+    def work():
+        parser = create_parser()
+        args = parser.parse_args(argv)
+        if args.num_per_class == 0:
+            parser.error("-n must be at least 1")
+        with interruptible():
+            texts = split(args)
+        write(args.output, texts)
+
+    return run_program(PROG, work, "the same command goes on")
 
 
 if __name__ == "__main__":

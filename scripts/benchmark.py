@@ -6,11 +6,16 @@ rounds in which both sides were measured right after one another. Values are med
 quartiles beside them.
 """
 
+import signal
+import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 import importlib
 import json
 import multiprocessing
 import os
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path

@@ -5,29 +5,33 @@ Measures each checkpoint as main.py --eval_only does; the same command goes on w
 and what is measured already is only read.
 """
 
-import os
+import signal
 import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+import os
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.interrupts import hold_interrupts
-from sharpdro.program import run_program
+from sharpdro.errors import RunError  # first: says in one line which packages are missing
 
-with hold_interrupts():  # NumPy starts threads
-    from sharpdro.command_line import flags
-    from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
-    from sharpdro.errors import RunError
-    from sharpdro.evaluation.corruption_table import (
-        COLUMNS,
-        csv_table,
-        errors_of,
-        is_flat,
-        markdown_table,
-        table_row,
-        text_table,
-    )
-    from sharpdro.jobs.evaluate import begin_evaluation, evaluate
-    from sharpdro.run_folder.folder import write_atomically
+# isort: split
+from sharpdro.command_line import flags
+from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
+from sharpdro.evaluation.corruption_table import (
+    COLUMNS,
+    csv_table,
+    errors_of,
+    is_flat,
+    markdown_table,
+    table_row,
+    text_table,
+)
+from sharpdro.jobs.evaluate import begin_evaluation, evaluate
+from sharpdro.program import run_program
+from sharpdro.run_folder.folder import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
 PASSED_ON = (FROM_CHECKPOINT | OWN_IN_EVALUATION) - {

@@ -5,17 +5,21 @@ The normalisation is inside. The file is run on random images and compared with 
 it appears under its name.
 """
 
-import os
+import signal
 import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+import os
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.interrupts import hold_interrupts
-from sharpdro.program import run_program
+from sharpdro.flag_types import number  # first: says in one line which packages are missing
 
-with hold_interrupts():  # NumPy starts threads
-    from corruptions.command_line import Parser
-    from sharpdro.flag_types import number
+# isort: split
+from corruptions.command_line import Parser
+from sharpdro.program import run_program
 
 NAME = "export.py"
 FORMATS = ("mindir", "onnx")

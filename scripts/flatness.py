@@ -4,39 +4,44 @@
 Sharpness, gradient norm, top Hessian eigenvalue, and the loss on a plane of two random directions.
 """
 
+import signal
+import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 import argparse
 import os
-import sys
 import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.device import DEVICE_TARGETS, select_device
-from sharpdro.errors import RunError
-from sharpdro.interrupts import hold_interrupts, interruptible
-from sharpdro.program import run_program
+from sharpdro.errors import RunError  # first: says in one line which packages are missing
 
-with hold_interrupts():  # NumPy starts threads
-    from corruptions import CORRUPTIONS, MAX_SEVERITY
-    from corruptions.command_line import Parser
-    from dataset.prepare_dataset import prepare_test_sets
-    from sharpdro import drawing
-    from sharpdro.command_line.flags import HelpFormatter
-    from sharpdro.flag_types import COUNT, POSITIVE, number
-    from sharpdro.flatness import pictures
-    from sharpdro.flatness.geometry import offsets
-    from sharpdro.flatness.record import COLUMNS, Record, locked
-    from sharpdro.flatness.tables import (
-        curves_of,
-        doubtful_of,
-        flatness_tables,
-        short_names,
-        surfaces_of,
-    )
-    from sharpdro.jobs.evaluate import lists_of_run
-    from sharpdro.run_folder.folder import RunLog
+# isort: split
+from corruptions import CORRUPTIONS, MAX_SEVERITY
+from corruptions.command_line import Parser
+from corruptions.interrupts import interruptible
+from dataset.prepare_dataset import prepare_test_sets
+from sharpdro import drawing
+from sharpdro.command_line.flags import HelpFormatter
+from sharpdro.device import DEVICE_TARGETS, select_device
+from sharpdro.flag_types import COUNT, POSITIVE, number
+from sharpdro.flatness import pictures
+from sharpdro.flatness.geometry import offsets
+from sharpdro.flatness.record import COLUMNS, Record, locked
+from sharpdro.flatness.tables import (
+    curves_of,
+    doubtful_of,
+    flatness_tables,
+    short_names,
+    surfaces_of,
+)
+from sharpdro.jobs.evaluate import lists_of_run
+from sharpdro.program import run_program
+from sharpdro.run_folder.folder import RunLog
 
 CONTINUE = "the same command goes on with what is not measured yet"
 CURVES, SURFACE = "flatness.png", "surface.png"

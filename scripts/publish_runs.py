@@ -6,12 +6,17 @@ val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.
 and pictures from the copies as it does from the runs.
 """
 
+import signal
+import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 import csv
 import io
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,6 +24,7 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 
 # isort: split
 from corruptions.command_line import Parser
+from corruptions.interrupts import interruptible
 from sharpdro.program import run_program
 from sharpdro.run_folder.folder import SUMMARY, write_atomically
 from sharpdro.run_folder.reading import read_json, read_rows
@@ -78,12 +84,13 @@ def publish(log_dir, output):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
-    args = create_parser().parse_args(argv)
-    return run_program(
-        "publish_runs.py",
-        lambda: publish(args.log_dir, args.output),
-        "the same command begins anew",
-    )
+
+    def work():
+        args = create_parser().parse_args(argv)
+        with interruptible():
+            publish(args.log_dir, args.output)
+
+    return run_program("publish_runs.py", work, "the same command begins anew")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ Prints the tables and writes report.html, which has everything, tables.md, table
 and the pictures.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,6 +21,7 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 
 # isort: split
 from corruptions.command_line import Parser, one_line
+from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_writable
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.program import run_program
@@ -117,12 +123,13 @@ def draw(output, table, epoch, notes):
 
 def main(argv=None):
     """Run the program; returns its exit code."""
-    args = create_parser().parse_args(argv)
-    return run_program(
-        "report.py",
-        lambda: report(args.log_dirs, args.epoch, args.output, args.compare_to),
-        "the same command begins anew",
-    )
+
+    def work():
+        args = create_parser().parse_args(argv)
+        with interruptible():
+            report(args.log_dirs, args.epoch, args.output, args.compare_to)
+
+    return run_program("report.py", work, "the same command begins anew")
 
 
 if __name__ == "__main__":

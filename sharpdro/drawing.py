@@ -64,5 +64,8 @@ def save_png(figure, path: Path) -> None:
     figure.savefig(stream, format="png")
     picture = Image.open(stream).convert("RGB")
     partial = path.with_name(f".{path.name}.partial")
-    picture.quantize(_NUM_COLOURS, dither=Image.Dither.NONE).save(partial, "png", optimize=True)
-    partial.replace(path)
+    try:
+        picture.quantize(_NUM_COLOURS, dither=Image.Dither.NONE).save(partial, "png", optimize=True)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -48,7 +48,7 @@ def test_imports_point_downward(package, forbidden):
 
 
 def test_only_the_programs_of_corruptions_know_datasets():
-    programs = {"command_line", "generate", "contact_sheet"}
+    programs = {"command_line", "program", "generate", "contact_sheet"}
     for path in sources("corruptions"):
         names = imports_of(path)
         if path.stem not in programs:

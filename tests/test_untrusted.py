@@ -106,8 +106,8 @@ def test_what_lies_in_wait_for_a_writer_is_left_alone(tmp_path, put):
     ("content", "reason"),
     [
         # An empty list, remembered as number 2³¹ − 1: 34 GB of room.
-        (b"]r\xff\xff\xff\x7f.", "more objects"),
-        (b"]p999999999\n.", "more objects"),
+        (b"]r\xff\xff\xff\x7f.", ""),
+        (b"]p999999999\n.", "it holds PUT"),
         (b"\x80\x04" + b"]" * 1_100_000 + b".", "more objects"),
         (b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7f.", ""),  # 2⁶³ bytes to follow
         # Labels that hold themselves twice, which NumPy would follow 2³² ways.
@@ -115,6 +115,20 @@ def test_what_lies_in_wait_for_a_writer_is_left_alone(tmp_path, put):
             b"\x80\x04}(C\x06labels]\x94(h\x00h\x00eC\x04datacnumpy\nndarray\n)R("
             b"K\x01K\x01K\x02\x86cnumpy\ndtype\nC\x02u1\x85R\x89C\x02abtbu.",
             "it holds no integer labels",
+        ),
+        # A tuple of two tuples of two tuples …, 60 deep, as a dict's key: hashing takes 2⁶⁰ steps.
+        (b"\x80\x02}K\x01" + b"q\x01h\x01h\x01\x86" * 60 + b"K\x01s.", "keys are no texts"),
+        (b"\x80\x02(K\x01" + b"q\x01h\x01h\x01\x86" * 60 + b"K\x01d.", "it holds DICT"),
+        (b"\x80\x04\x8f(K\x01" + b"q\x01h\x01h\x01\x86" * 60 + b"\x90.", "it holds EMPTY_SET"),
+        # The same as what makes an object, which is looked up, and as a name, which is shown.
+        (b"\x80\x02}C\x04dataK\x01" + b"q\x01h\x01h\x01\x86" * 60 + b")Rs.", "without a name"),
+        (b"\x80\x04C\x01xK\x01" + b"\x94h\x00h\x00\x86" + b"\x93.", "without a name"),
+        # The same as an array's shape.
+        (
+            b"\x80\x04}C\x04datacnumpy\nndarray\n)R(K\x01K\x01"
+            + b"q\x01h\x01h\x01\x86" * 60
+            + b"cnumpy\ndtype\nC\x02u1\x85R\x89C\x02abtbs.",
+            "",
         ),
     ],
 )

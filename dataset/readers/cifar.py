@@ -1,12 +1,10 @@
 """Reading CIFAR's python archives (Krizhevsky, 2009) without executing what they say.
 
-The files are pickles, and a pickle may call any function it names. This unpickler resolves three
-names only, the ones NumPy arrays are pickled with, and to stand-ins that merely record data. Nor
-may a few bytes of a pickle ask for gigabytes of memory, so its opcodes are looked through before.
+The files are pickles, and a pickle may call any function it names, ask for gigabytes in a few
+bytes, and make a dict hash a tuple of 2⁶⁰ parts. So they are not unpickled: what the archives
+consist of is read from the pickle's opcodes, and every other one is refused.
 """
 
-import os
-import pickle
 import pickletools
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,57 +36,107 @@ _LAYOUTS = {
 }
 
 
-class _DType:
-    """Stands in for numpy.dtype."""
+@dataclass
+class _Object:
+    """What a pickle says of an object: what makes it, from what, and its state."""
 
-    def __init__(self, code, *unused):
-        self.code = code
-
-    def __setstate__(self, state):
-        pass
-
-
-class _Array:
-    """Stands in for numpy.ndarray: keeps shape, type and bytes."""
-
-    def __init__(self, *unused):
-        self.state = None
-
-    def __setstate__(self, state):
-        self.state = state
-
-    def to_numpy(self) -> np.ndarray:
-        _, shape, dtype, is_fortran, data = self.state
-        if dtype.code not in (b"u1", "u1") or is_fortran:
-            raise ValueError("array is not uint8 in row-major order")
-        return np.frombuffer(data, np.uint8).reshape(shape)
+    maker: str
+    arguments: tuple
+    state: tuple | None = None
 
 
-_STAND_INS = {
-    ("numpy", "dtype"): _DType,
-    ("numpy", "ndarray"): _Array,
-    ("numpy.core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
+_ARRAY_MAKERS = {
+    *("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"),
+    "numpy ndarray",
+}
+_NAMES = {*_ARRAY_MAKERS, "numpy dtype"}
+_VALUES = {
+    *("BININT", "BININT1", "BININT2", "BINUNICODE", "SHORT_BINUNICODE"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING"),
+}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+# How many objects from the top of the stack these take; None: those since the last mark.
+_TAKEN = {
+    **{"TUPLE": None, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPENDS": None, "APPEND": 1},
+    **{"SETITEMS": None, "SETITEM": 2, "STACK_GLOBAL": 2, "REDUCE": 2, "BUILD": 1},
 }
 
 
-class _DataUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) not in _STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data")
-        return _STAND_INS[module, name]
+def _parse(content: bytes) -> object:
+    """What a pickle of dicts, lists, tuples, numbers, texts and NumPy arrays holds.
 
-
-def _check_opcodes(file) -> None:
-    """Refuse what would take more memory than such a file has reason to; goes back to the start."""
-    if os.fstat(file.fileno()).st_size > _MAX_BYTES:
-        raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        # The unpickler has room for as many objects as the number under which it remembers one.
-        is_memo = opcode.name in ("PUT", "BINPUT", "LONG_BINPUT")
-        if max(number, argument if is_memo else 0) > _MAX_OPCODES:
+    Raises:
+        ValueError and about any other: it is none, or holds something else.
+    """
+    stack, marks, memo = [], [], {}
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        name = opcode.name
+        if number > _MAX_OPCODES:
             raise ValueError("it holds more objects than such a file does")
-    file.seek(0)
+        if name in _VALUES:  # Python 2's strings are bytes
+            stack.append(argument.encode("latin-1") if name.endswith("BINSTRING") else argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name == "GLOBAL":
+            stack.append(_known(argument))
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name in _TAKEN:
+            start = marks.pop() if _TAKEN[name] is None else len(stack) - _TAKEN[name]
+            taken = [stack.pop() for _ in range(len(stack) - start)][::-1]
+            _apply(name.rstrip("S123"), taken, stack)
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            raise ValueError(f"it holds {name}, which such a file does not")
+    return stack.pop()
+
+
+def _apply(name: str, taken: list, stack: list) -> None:
+    """Do what an opcode does with what it has taken from the stack."""
+    if name == "TUPLE":
+        stack.append(tuple(taken))
+    elif name == "APPEND":
+        stack[-1].extend(taken)
+    elif name == "SETITEM":
+        if not all(type(key) in (bytes, str) for key in taken[::2]):
+            raise ValueError("it holds a dict whose keys are no texts")
+        stack[-1].update(zip(taken[::2], taken[1::2]))
+    elif name == "STACK_GLOBAL":
+        stack.append(_known(*taken))
+    elif name == "REDUCE":
+        stack.append(_Object(_known(taken[0]), taken[1]))
+    elif name == "BUILD":
+        (stack[-1].state,) = taken
+
+
+def _known(*parts) -> str:
+    """The name of something that arrays are made of; nothing else is even shown or hashed."""
+    if not all(type(part) is str for part in parts):
+        raise ValueError("it asks for something without a name")
+    name = " ".join(parts)
+    if name not in _NAMES:
+        asked = name.replace(" ", ".")
+        raise ValueError(f"it asks for {asked!r:.100}, which is not data")
+    return name
+
+
+def _array(found: _Object) -> np.ndarray:
+    """The NumPy array that a pickle describes.
+
+    Raises:
+        ValueError and about any other: it is none of bytes.
+    """
+    _, shape, dtype, is_fortran, data = found.state
+    is_bytes = dtype.maker == "numpy dtype" and dtype.arguments[0] in (b"u1", "u1")
+    if found.maker not in _ARRAY_MAKERS or not is_bytes or is_fortran:
+        raise ValueError("array is not uint8 in row-major order")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _labels(found) -> np.ndarray:
@@ -115,10 +163,10 @@ def read_batch(
     """
     check_file(path)
     try:
-        with open(path, "rb") as file:
-            _check_opcodes(file)
-            content = _DataUnpickler(file, encoding="bytes").load()
-        data, labels = content[b"data"].to_numpy(), _labels(content[labels_key])
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
+        content = _parse(path.read_bytes())
+        data, labels = _array(content[b"data"]), _labels(content[labels_key])
     except FileNotFoundError as error:
         raise DataError(
             f"{path} is missing: put it there, or delete {path.parent} to have it fetched anew"

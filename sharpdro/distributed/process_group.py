@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from corruptions.interrupts import Terminated, check_interrupts, is_held
 from sharpdro.errors import RunError
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ class Alone:
 
     def average(self, parameters: Iterable) -> None:
         """Give parameters the mean of the processes' values."""
+
+    def check_interrupts(self) -> None:
+        """Raise what was held back, in all processes if in any.
+
+        Raises:
+            KeyboardInterrupt, Terminated: see `interrupts.check_interrupts`.
+        """
+        check_interrupts()
 
     def first_does(self, work: Callable[[], object]) -> None:
         """Let the first process work while the others wait.
@@ -82,6 +91,7 @@ class Team(Alone):
             ) from error
         self.rank, self.size = communication.get_rank(), communication.get_group_size()
         self.is_first = self.rank == 0
+        print(f"{self.size} processes have found one another", flush=True)
         self._all_gather = ops.AllGather()
 
     def exchange(self, sums_late: bool) -> "Exchange":
@@ -100,6 +110,10 @@ class Team(Alone):
         for parameter in parameters:
             mean = self.gather(parameter.asnumpy()).mean(0, dtype=np.float64)
             parameter.set_data(Tensor(mean.astype(np.float32)))
+
+    def check_interrupts(self) -> None:
+        if self.gather(np.array([is_held()], np.int32)).any():
+            stop_all()
 
     def first_does(self, work: Callable[[], object]) -> None:
         failure = None
@@ -121,6 +135,16 @@ class Team(Alone):
         arrays = (np.ascontiguousarray(parameter.asnumpy()) for parameter in parameters)
         advice = "resume, and if it happens again, do without --distributed"
         self.check_equal(f"the parameters {when}", checksum(*arrays), advice)
+
+
+def stop_all() -> None:
+    """Raise what was held back, or what another process had held back.
+
+    Raises:
+        KeyboardInterrupt, Terminated: one of them.
+    """
+    check_interrupts()
+    raise Terminated
 
 
 def checksum(*contents) -> int:

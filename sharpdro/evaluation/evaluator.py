@@ -7,11 +7,11 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
+from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
 from sharpdro.distributed.process_group import ALONE, Alone
 from sharpdro.evaluation.scores import Score
-from sharpdro.interrupts import check_interrupts
 from sharpdro.methods.losses import cross_entropy
 
 
@@ -77,7 +77,8 @@ class Evaluator:
             if number % self._team.size == self._team.rank:
                 outputs = self._graph(*last)
                 own.append([output.asnumpy().copy() for output in outputs])
-                check_interrupts()
+                if self._team.size == 1:
+                    check_interrupts()
             on_step()
         self._network.set_train(was_training)
         if not own:  # fewer batches than processes
@@ -90,6 +91,7 @@ class Evaluator:
         size = self._team.size
         if size == 1:
             return own
+        self._team.check_interrupts()
         rounds = -(-number // size)
         own = own + own[-1:] * (rounds - len(own))  # as many for all; what is too many is cut off
         stacked = [self._team.gather(np.stack(kind)) for kind in zip(*own)]

@@ -7,9 +7,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
 
+from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
-from sharpdro.interrupts import check_interrupts
 from sharpdro.methods.losses import cross_entropy
 
 

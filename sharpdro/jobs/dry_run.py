@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 
+from corruptions.interrupts import interruptible
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import ALONE
-from sharpdro.interrupts import interruptible
 from sharpdro.jobs.prepare import (
     check_device,
     check_pretrained,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from corruptions.command_line import readable
 from corruptions.errors import DataError
 from corruptions.storage.files import check_space, check_writable, free_bytes
 from dataset.specs import DatasetSpec
@@ -11,7 +12,6 @@ from dataset.survey import CleanImages, Sizes, survey_arrays, survey_clean, surv
 from sharpdro.errors import RunError
 from sharpdro.jobs.time_estimate import Done, Stage, format_seconds, time_evaluation, time_training
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
-from sharpdro.program import readable
 from sharpdro.run_folder.checkpoint import load, load_last, restore
 from sharpdro.run_folder.folder import RunLog
 

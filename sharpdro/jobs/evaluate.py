@@ -4,12 +4,12 @@ import contextlib
 import zlib
 from dataclasses import replace
 
+from corruptions.interrupts import interruptible
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
-from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import check_free, check_same, evaluating, making, open_log, recorded
 
 # Of the checkpoint's file, in the settings.

@@ -4,13 +4,13 @@ import contextlib
 import json
 from functools import partial
 
+from corruptions.interrupts import interruptible
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME
 from sharpdro.device import find_device
 from sharpdro.distributed.process_group import check_launch, checksum
 from sharpdro.errors import RunError
-from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import (
     build_network,
     check_free,

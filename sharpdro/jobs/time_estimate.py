@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from mindspore import Tensor, nn
 
+from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, training_batches
 from dataset.prepare_dataset import EvaluationSet, TrainingSet
 from dataset.specs import DatasetSpec
 from dataset.survey import Sizes
 from sharpdro.evaluation.evaluator import Evaluator
-from sharpdro.interrupts import check_interrupts
 from sharpdro.methods.create import TrainStep
 from sharpdro.training.plan import Plan
 from sharpdro.training.trainer import TrainingGraph

@@ -10,9 +10,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from corruptions.interrupts import check_interrupts
 from corruptions.storage.files import complete, exclusive_partial
 from sharpdro.errors import RunError
-from sharpdro.interrupts import check_interrupts
 from sharpdro.networks.build import Trained
 
 INPUT_NAME = "images"

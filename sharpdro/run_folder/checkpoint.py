@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 from google.protobuf.message import DecodeError
-from mindspore import Parameter, nn
+from mindspore import Parameter, Tensor, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint as CheckpointFile
 
 from corruptions.storage.files import naming
@@ -56,6 +57,7 @@ def save(
     settings: dict,
     unfinished: dict | None = None,
     previous: Path | None = None,
+    arrays: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Write all parameters of the cell; the file appears only once it is complete and on disk.
 
@@ -66,6 +68,7 @@ def save(
         settings: of the run, JSON-serialisable.
         unfinished: what the next epoch has come to, JSON-serialisable; None: nothing.
         previous: where to move the file that is there.
+        arrays: to be saved besides, by name.
 
     Raises:
         OSError: it cannot be written; nothing has changed then.
@@ -74,6 +77,7 @@ def save(
     if unfinished is not None:
         extra[_UNFINISHED] = json.dumps(unfinished)
     parameters = [{"name": p.name, "data": p} for p in cell.get_parameters()]
+    parameters += [{"name": name, "data": Tensor(a)} for name, a in (arrays or {}).items()]
     with naming(path), _partial(path) as partial:
         ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
         # MindSpore makes its files read-only, which would forbid opening them to flush.

@@ -5,11 +5,13 @@ import datetime
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from corruptions.output import take_losses
 from corruptions.storage.files import (
     check_file,
     check_writable,
@@ -206,7 +208,10 @@ class RunLog:
     def say(self, text: str) -> None:
         """Print a text and add it to log.txt, each line with the time."""
         tqdm.write(text)
+        sys.stdout.flush()
         self._note(text)
+        for stream, error in take_losses():
+            self._note(f"{stream} cannot be written ({error.strerror}): the run goes on without it")
 
     @contextlib.contextmanager
     def noting_errors(self) -> Iterator[None]:

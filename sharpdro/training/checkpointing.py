@@ -1,7 +1,7 @@
 """What a run saves of its training, and how it is taken up again."""
 
 import numpy as np
-from mindspore import nn
+from mindspore import Parameter, Tensor, nn
 
 from sharpdro.evaluation.summary import best_epoch, write_summary
 from sharpdro.run_folder import checkpoint
@@ -9,6 +9,9 @@ from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOU
 from sharpdro.run_folder.reading import RESTORE, refusing
 from sharpdro.training.metrics import Interval
 from sharpdro.training.plan import Plan
+
+# Before the names of running statistics of which there is one for each process.
+_OF_PROCESSES = "of_processes."
 
 
 class Saver:
@@ -27,6 +30,7 @@ class Saver:
         self._log = log
         self._settings = settings
         self._is_last_good = True  # or there is none
+        self._taken_up = {}
 
     def take_up(self, interval: Interval) -> tuple[int, int]:
         """Restore what was saved last, if anything was; what a kill left half-written goes.
@@ -47,6 +51,7 @@ class Saver:
             return 0, 0
         stored, path = found
         checkpoint.restore(self._cell, stored, path)
+        self._taken_up = stored.parameters
         self._is_last_good = path.name == LAST_CHECKPOINT
         if stored.epoch == self._plan.total_epoch:
             self._log.say("finished already")
@@ -59,6 +64,23 @@ class Saver:
             where += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
         self._log.say(where)
         return stored.epoch, step
+
+    def take_up_statistics(self, statistics: list[Parameter], rank: int, size: int) -> None:
+        """Restore this process's own running statistics, if it was stopped inside an epoch.
+
+        Where there were fewer or more processes, each gets the mean over those.
+
+        Args:
+            statistics: the parameters.
+            rank, size: of this process, and the number of processes.
+        """
+        for parameter in statistics:
+            stored = self._taken_up.get(_OF_PROCESSES + parameter.name)
+            if stored is not None:
+                values = stored.asnumpy()
+                own = values[rank] if len(values) == size else values.mean(0, dtype=np.float64)
+                parameter.set_data(Tensor(own.astype(np.float32)))
+        self._taken_up = {}
 
     def save_epoch(self, epoch: int, validation: dict[int, dict]) -> None:
         """Save what is wanted; last.ckpt comes last, as it declares the epoch finished.
@@ -83,20 +105,29 @@ class Saver:
         if validation:
             write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
 
-    def save_unfinished(self, epoch: int, step: int, interval: Interval) -> None:
+    def save_unfinished(
+        self, epoch: int, step: int, interval: Interval, statistics: dict[str, np.ndarray]
+    ) -> None:
         """Save an epoch after one of its steps, unless it has come to nothing finite.
+
+        Args:
+            epoch, step: which.
+            interval: its sums.
+            statistics: the running statistics of several processes by name, each (size, …); those
+                of a single one are in the cell.
 
         Raises:
             OSError: it cannot be written.
         """
         if not all(np.isfinite(p.asnumpy()).all() for p in self._cell.get_parameters()):
             return
-        self._save_last(epoch - 1, {"step": step, "interval": interval.state()})
+        arrays = {_OF_PROCESSES + name: array for name, array in statistics.items()}
+        self._save_last(epoch - 1, {"step": step, "interval": interval.state()}, arrays)
         self._log.say(f"stopped in epoch {epoch} after step {step}, which is saved")
 
-    def _save_last(self, epoch, unfinished=None):
+    def _save_last(self, epoch, unfinished=None, arrays=None):
         folder = self._log.folder
         previous = folder / PREVIOUS_CHECKPOINT if self._is_last_good else None
         last = folder / LAST_CHECKPOINT
-        checkpoint.save(last, self._cell, epoch, self._settings, unfinished, previous)
+        checkpoint.save(last, self._cell, epoch, self._settings, unfinished, previous, arrays)
         self._is_last_good = True

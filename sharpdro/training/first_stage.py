@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from corruptions.interrupts import check_interrupts
 from sharpdro.distributed.process_group import ALONE, Alone
 from sharpdro.errors import RunError
-from sharpdro.interrupts import check_interrupts
 from sharpdro.run_folder.csv_table import format_value
 from sharpdro.run_folder.folder import write_atomically
 from sharpdro.run_folder.reading import refusing

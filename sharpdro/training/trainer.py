@@ -9,7 +9,8 @@ import mindspore as ms
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from sharpdro.distributed.process_group import ALONE, Alone
+from corruptions.interrupts import Terminated, check_interrupts, is_held
+from sharpdro.distributed.process_group import ALONE, Alone, stop_all
 from sharpdro.evaluation.scores import Score
 from sharpdro.evaluation.summary import (
     accuracy_table,
@@ -18,7 +19,6 @@ from sharpdro.evaluation.summary import (
     write_summary,
 )
 from sharpdro.finiteness import Finiteness
-from sharpdro.interrupts import Terminated, check_interrupts
 from sharpdro.methods.batch_norm import running_statistics
 from sharpdro.methods.create import TrainStep
 from sharpdro.run_folder.csv_table import (
@@ -97,6 +97,7 @@ class Trainer:
         self._log = log
         self._team = team
         self._saver = Saver(plan, self._cell, log, settings)
+        self._statistics = running_statistics(step.network)
         self._on_rows = on_rows
         num_weights = step.num_groups if step.uses_group_weights else 0
         weights = weight_columns(num_weights, are_groups_inferred)
@@ -114,6 +115,7 @@ class Trainer:
         advice = "let all processes see the same --log_dir"
         self._team.check_equal("the numbers of finished steps", steps, advice)
         self._team.check_same(self._cell.get_parameters(), "at the beginning")
+        self._saver.take_up_statistics(self._statistics, self._team.rank, self._team.size)
         own, whole = until_step(finished, self._done), until_epoch(finished)
         self._train_table = self._table("train.csv", self._columns, own)
         self._tables = {
@@ -142,23 +144,23 @@ class Trainer:
 
     @contextlib.contextmanager
     def _saving_when_stopped(self, epoch: int) -> Iterator[None]:
-        """Save an unfinished epoch when the user stops it.
-
-        But for several processes: they do not stop at the same step.
-        """
+        """Save an unfinished epoch when the user stops it; several processes stop together."""
         begun = self._done
         try:
             yield
         except (KeyboardInterrupt, Terminated):
-            if self._plan.save_last and self._team.size == 1 and self._done > begun:
-                self._saver.save_unfinished(epoch, self._done, self._interval)
+            if self._plan.save_last and self._done > begun:
+                several = self._statistics if self._team.size > 1 else ()
+                arrays = {p.name: self._team.gather(p.asnumpy()) for p in several}
+                save = self._saver.save_unfinished
+                self._team.first_does(partial(save, epoch, self._done, self._interval, arrays))
             raise
 
     def _train_epoch(self, epoch: int) -> None:
         """Make an epoch's steps, as far as they are not done yet."""
         started = time.perf_counter()
         self._make_steps(epoch)
-        self._team.average(running_statistics(self._step.network))
+        self._team.average(self._statistics)
         self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
         for parameter in self._cell.get_parameters():
             self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
@@ -192,7 +194,17 @@ class Trainer:
                         loss, accuracy = f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"
                         bar.set_postfix(loss=loss, accuracy=accuracy)
                 self._done = number
-                check_interrupts()
+                self._check_interrupts()
+
+    def _check_interrupts(self) -> None:
+        """Raise what was held back, after the same step in all processes."""
+        exchange = self._step.exchange
+        if exchange is None:
+            check_interrupts()
+        elif exchange.is_asked_to_stop():
+            stop_all()
+        elif is_held():
+            exchange.ask_to_stop()
 
     def _take_down(self, epoch, number, severities, outputs) -> None:
         """See what a step came to."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,9 @@ from running import (
     ROOT,
     TINY,
     begun_second_epoch,
+    check_equal,
     rows,
-    same_weights,
     wait_until,
-    weights,
-    without_speed,
 )
 
 from dataset.prepare_dataset import TrainingSet
@@ -71,34 +70,44 @@ def test_three_processes_follow_one(tmp_path):
     check_steps(tmp_path, 3, METHODS)
 
 
-def launch(data_dir, logs, *flags):
+def launch(data_dir, logs, *flags, **environment):
     """Two processes by the script."""
     command = [str(ROOT / "scripts" / "distributed.sh"), "2", *TINY, *ERM, *flags]
     command += ["--data_dir", str(data_dir), "--log_dir", str(logs)]
     command += ["--log_train", "1", "--eval_batch_size", "4"]
     virtual = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
+    environment = {**os.environ, **virtual, **environment}
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env={**os.environ, **virtual}, start_new_session=True, **how)
+    return subprocess.Popen(command, env=environment, start_new_session=True, **how)
+
+
+STOPPED = "distributed.sh: stopped: the same command with --resume goes on after what is saved\n"
+
+
+def test_port_in_use_is_named_at_once(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        process = launch(tmp_path, tmp_path, PORT=port, TMPDIR=str(tmp_path))
+        output, error = process.communicate(timeout=60)
+    assert process.returncode == 2 and output == ""
+    assert error.startswith(f"error: port {port} of 127.0.0.1 cannot be used (Address already")
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_early", [True, False])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_script_leaves_no_process(data_dir, tmp_path, number, code, is_early):
-    process = launch(data_dir, tmp_path, "--total_epoch", "10000")
-    if is_early:
-        time.sleep(1.5)
-    else:
-        wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
-    process.send_signal(number)
+@pytest.mark.parametrize("delay", [0.1, 0.5, 1.5, 4])
+def test_stopped_script_leaves_nothing(data_dir, tmp_path, delay):
+    """SIGTERM to the whole group, as by `timeout` and batch systems, before anything is trained."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = launch(data_dir, tmp_path / "logs", TMPDIR=str(temporary))
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert error == (
-        "distributed.sh: stopped: the same command with --resume goes on after the last finished "
-        "epoch\n"
-    )
+    assert (process.returncode, error) == (143, STOPPED)
+    assert not list(temporary.iterdir())
     with pytest.raises(AssertionError, match="no such process"):
-        worker(str(tmp_path), 0)
+        worker(str(tmp_path / "logs"), 0)
 
 
 @pytest.mark.slow
@@ -112,28 +121,73 @@ def test_what_only_the_workers_notice_ends_the_run(tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.slow
-def test_killed_process_ends_the_run_which_goes_on_to_the_same_bits(data_dir, tmp_path):
-    def run(logs):
-        return launch(data_dir, logs, "--total_epoch", "4", "--resume")
+EPOCHS = ("--total_epoch", "20", "--resume")
 
-    undisturbed = run(tmp_path / "a")
-    assert undisturbed.wait(400) == 0, undisturbed.stderr.read()
-    (whole,) = (tmp_path / "a").iterdir()
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir, tmp_path_factory):
+    logs = tmp_path_factory.mktemp("undisturbed")
+    process = launch(data_dir, logs, *EPOCHS)
+    _, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error
+    (whole,) = logs.iterdir()
     assert "2 processes, 20 images of a batch each" in (whole / "log.txt").read_text()
     assert [row["count"] for row in rows(whole / "test.csv")][:5] == ["5", "5", "5", "15", "5"]
+    return whole
 
-    process = run(tmp_path / "b")
-    wait_until(process, lambda: any(map(begun_second_epoch, tmp_path.glob("b/*/train.csv"))))
-    os.kill(worker(str(tmp_path / "b"), 1), signal.SIGKILL)
+
+def begin(data_dir, logs):
+    """A run in its second epoch."""
+    process = launch(data_dir, logs, *EPOCHS)
+    wait_until(process, lambda: any(map(begun_second_epoch, logs.glob("*/train.csv"))))
+    return process
+
+
+def check_resumed(data_dir, logs, undisturbed):
+    process = launch(data_dir, logs, *EPOCHS)
+    _, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error
+    (resumed,) = logs.iterdir()
+    check_equal(resumed, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_whole_group", [False, True])
+def test_stopped_run_saves_its_epoch_and_goes_on_to_the_same_bits(
+    data_dir, tmp_path, undisturbed, is_whole_group
+):
+    process = begin(data_dir, tmp_path)
+    if is_whole_group:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=100)
+    assert (process.returncode, error) == (143 if is_whole_group else 130, STOPPED)
+    (log,) = tmp_path.glob("*/log.txt")
+    found = re.search(r"stopped in epoch (\d+) after step \d+, which is saved", log.read_text())
+    assert 2 <= int(found.group(1)) < 20
+    check_resumed(data_dir, tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+def test_one_stopped_process_stops_all(data_dir, tmp_path, undisturbed):
+    process = begin(data_dir, tmp_path)
+    os.kill(worker(str(tmp_path), 1), signal.SIGTERM)
+    output, error = process.communicate(timeout=100)
+    assert (process.returncode, error) == (143, STOPPED), output
+    assert "which is saved" in output
+    check_resumed(data_dir, tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_process_ends_the_run_which_goes_on_to_the_same_bits(
+    data_dir, tmp_path, undisturbed
+):
+    process = begin(data_dir, tmp_path)
+    os.kill(worker(str(tmp_path), 1), signal.SIGKILL)
     output, error = process.communicate(timeout=400)
     assert process.returncode == 1 and "a process has ended before its time" in error, output
-    process = run(tmp_path / "b")
-    assert process.wait(400) == 0, process.stderr.read()
-    (resumed,) = (tmp_path / "b").iterdir()
-    assert same_weights(weights(resumed), weights(whole))
-    assert without_speed(resumed / "train.csv") == without_speed(whole / "train.csv")
-    assert (resumed / "test.csv").read_bytes() == (whole / "test.csv").read_bytes()
+    check_resumed(data_dir, tmp_path, undisturbed)
 
 
 def worker(logs, rank):

@@ -238,7 +238,7 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "code", "delay"),
-    [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.1234)],
+    [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.1234), (signal.SIGHUP, 129, 0.05)],
 )
 def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
@@ -250,6 +250,8 @@ def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
+    (log,) = tmp_path.glob("*/log.txt")
+    assert re.search(r"stopped in epoch \d+ after step \d, which is saved\n$", log.read_text())
 
 
 def reversed_data(data_dir, folder):
