@@ -14,6 +14,7 @@ from sharpdro.interrupts import interruptible
 from sharpdro.jobs.shared import (
     build_network,
     check_free,
+    check_kernels,
     check_same,
     making,
     open_log,
@@ -129,6 +130,7 @@ def check_device(args):
     device = find_device(args.device_target)
     if args.data_sink and device == "CPU":
         raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
+    check_kernels(args, device)
     return device
 
 
