@@ -21,7 +21,8 @@ def create_model(name: str, num_classes: int, **settings) -> "nn.Cell":
     Args:
         name: one of MODELS.
         num_classes: number of logits.
-        settings: `depth` and `widen_factor` for wideresnet (default 28 and 2); none for others.
+        settings: `depth` and `widen_factor` for wideresnet (default 28 and 2);
+            `layers` for all, which makes the convolutions, see `models.layers.Layers`.
 
     Raises:
         ValueError: unknown name, or a setting out of range.

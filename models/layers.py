@@ -5,9 +5,15 @@ from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, XavierNormal
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Cell:
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    cell: type[nn.Conv2d] = nn.Conv2d,
+) -> nn.Cell:
     """Bias-free convolution keeping the side at stride 1, He-normal (fan-out, gain of ReLU)."""
-    return nn.Conv2d(
+    return cell(
         in_channels,
         out_channels,
         kernel_size,
@@ -25,6 +31,19 @@ def batch_norm(channels: int) -> nn.Cell:
     MindSpore's momentum is one minus PyTorch's, hence 0.9.
     """
     return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
+
+
+class Layers:
+    """Makes the layers that can be computed in other ways, too: here MindSpore's own."""
+
+    def convolution(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    ) -> nn.Cell:
+        """See `convolution`."""
+        return convolution(in_channels, out_channels, kernel_size, stride)
+
+
+STOCK = Layers()
 
 
 def linear(in_features: int, out_features: int) -> nn.Cell:

@@ -5,7 +5,7 @@ In the bottleneck the stride sits on the 3×3 convolution ("v1.5").
 
 from mindspore import nn, ops
 
-from models.layers import batch_norm, convolution, global_average_pool
+from models.layers import STOCK, Layers, batch_norm, global_average_pool
 
 
 class BasicBlock(nn.Cell):
@@ -13,13 +13,13 @@ class BasicBlock(nn.Cell):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, layers: Layers):
         super().__init__()
-        self.conv1 = convolution(in_channels, channels, 3, stride)
+        self.conv1 = layers.convolution(in_channels, channels, 3, stride)
         self.bn1 = batch_norm(channels)
-        self.conv2 = convolution(channels, channels, 3)
+        self.conv2 = layers.convolution(channels, channels, 3)
         self.bn2 = batch_norm(channels)
-        self.downsample = _downsample(in_channels, channels, stride)
+        self.downsample = _downsample(in_channels, channels, stride, layers)
 
     def construct(self, x):
         branch = ops.relu(self.bn1(self.conv1(x)))
@@ -32,15 +32,15 @@ class Bottleneck(nn.Cell):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int):
+    def __init__(self, in_channels: int, channels: int, stride: int, layers: Layers):
         super().__init__()
-        self.conv1 = convolution(in_channels, channels, 1)
+        self.conv1 = layers.convolution(in_channels, channels, 1)
         self.bn1 = batch_norm(channels)
-        self.conv2 = convolution(channels, channels, 3, stride)
+        self.conv2 = layers.convolution(channels, channels, 3, stride)
         self.bn2 = batch_norm(channels)
-        self.conv3 = convolution(channels, 4 * channels, 1)
+        self.conv3 = layers.convolution(channels, 4 * channels, 1)
         self.bn3 = batch_norm(4 * channels)
-        self.downsample = _downsample(in_channels, 4 * channels, stride)
+        self.downsample = _downsample(in_channels, 4 * channels, stride, layers)
 
     def construct(self, x):
         branch = ops.relu(self.bn1(self.conv1(x)))
@@ -49,11 +49,11 @@ class Bottleneck(nn.Cell):
         return ops.relu(branch + self.downsample(x))
 
 
-def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Cell:
+def _downsample(in_channels: int, out_channels: int, stride: int, layers: Layers) -> nn.Cell:
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return nn.SequentialCell(
-        convolution(in_channels, out_channels, 1, stride), batch_norm(out_channels)
+        layers.convolution(in_channels, out_channels, 1, stride), batch_norm(out_channels)
     )
 
 
@@ -78,9 +78,9 @@ class ResNet(nn.Cell):
 
     CLASSIFIER = "fc"
 
-    def __init__(self, block: type, blocks_per_stage: tuple, num_classes: int):
+    def __init__(self, block: type, blocks_per_stage: tuple, num_classes: int, layers: Layers):
         super().__init__()
-        self.conv1 = convolution(3, 64, 7, 2)
+        self.conv1 = layers.convolution(3, 64, 7, 2)
         self.bn1 = batch_norm(64)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, pad_mode="pad", padding=1)
         stages, in_channels = [], 64
@@ -88,7 +88,7 @@ class ResNet(nn.Cell):
             blocks = []
             for i in range(num_blocks):
                 stride = 2 if stage > 0 and i == 0 else 1
-                blocks.append(block(in_channels, 64 * 2**stage, stride))
+                blocks.append(block(in_channels, 64 * 2**stage, stride, layers))
                 in_channels = 64 * 2**stage * block.expansion
             stages.append(nn.SequentialCell(blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
@@ -105,11 +105,11 @@ class ResNet(nn.Cell):
         self.maxpool = ExportablePool()
 
 
-def resnet18(num_classes: int) -> ResNet:
+def resnet18(num_classes: int, layers: Layers = STOCK) -> ResNet:
     """ResNet-18 (11,689,512 parameters for 1000 classes)."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, layers)
 
 
-def resnet50(num_classes: int) -> ResNet:
+def resnet50(num_classes: int, layers: Layers = STOCK) -> ResNet:
     """ResNet-50 (25,557,032 parameters for 1000 classes)."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes)
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, layers)

@@ -6,7 +6,7 @@ pre-activation blocks, LeakyReLU(0.1), and a first block whose shortcut sees the
 
 from mindspore import nn
 
-from models.layers import LeakyReLU, batch_norm, convolution, global_average_pool, linear
+from models.layers import STOCK, Layers, LeakyReLU, batch_norm, global_average_pool, linear
 
 
 class Block(nn.Cell):
@@ -16,17 +16,24 @@ class Block(nn.Cell):
     `activate_shortcut` (the network's first block): the shortcut starts after BN and LeakyReLU.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int, activate_shortcut: bool):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        activate_shortcut: bool,
+        layers: Layers,
+    ):
         super().__init__()
         self.activate_shortcut = activate_shortcut
         self.norm1 = batch_norm(in_channels)
-        self.conv1 = convolution(in_channels, channels, 3, stride)
+        self.conv1 = layers.convolution(in_channels, channels, 3, stride)
         self.norm2 = batch_norm(channels)
-        self.conv2 = convolution(channels, channels, 3)
+        self.conv2 = layers.convolution(channels, channels, 3)
         self.activation = LeakyReLU(0.1)
         self.project = in_channels != channels or stride != 1
         if self.project:
-            self.shortcut = convolution(in_channels, channels, 1, stride)
+            self.shortcut = layers.convolution(in_channels, channels, 1, stride)
 
     def construct(self, x):
         activated = self.activation(self.norm1(x))
@@ -49,20 +56,26 @@ class WideResNet(nn.Cell):
 
     CLASSIFIER = "classifier"
 
-    def __init__(self, num_classes: int, depth: int = 28, widen_factor: int = 2):
+    def __init__(
+        self,
+        num_classes: int,
+        depth: int = 28,
+        widen_factor: int = 2,
+        layers: Layers = STOCK,
+    ):
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth must be 10, 16, 22, 28, … (6k + 4), not {depth}")
         if widen_factor < 1:
             raise ValueError(f"widen_factor must be at least 1, not {widen_factor}")
         blocks_per_stage = (depth - 4) // 6
-        self.stem = convolution(3, 16, 3)
+        self.stem = layers.convolution(3, 16, 3)
         blocks, in_channels = [], 16
         for stage in range(3):
             channels = 16 * widen_factor * 2**stage
             for i in range(blocks_per_stage):
                 stride = 2 if stage > 0 and i == 0 else 1
-                blocks.append(Block(in_channels, channels, stride, activate_shortcut=not blocks))
+                blocks.append(Block(in_channels, channels, stride, not blocks, layers))
                 in_channels = channels
         self.blocks = nn.SequentialCell(blocks)
         self.norm = batch_norm(in_channels)

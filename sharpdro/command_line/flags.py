@@ -40,7 +40,7 @@ FROM_CHECKPOINT = {
 }
 OWN_IN_EVALUATION = {
     *("eval_only", "checkpoint", "desc", "log_dir", "data_dir", "num_workers", "show_progress"),
-    *("device_target", "frost_dir", "filelist_dir", "published", "resume"),
+    *("device_target", "cpu_kernels", "frost_dir", "filelist_dir", "published", "resume"),
 }
 
 
@@ -103,6 +103,11 @@ def add_run_flags(add):
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, help=text)
     text = "where to compute; auto takes Ascend or GPU where there is one"
     add("--device_target", choices=DEVICE_TARGETS, default="auto", help=text)
+    text = (
+        "what computes convolutions larger than 1×1 on a CPU: MindSpore's own kernels, or oneDNN's "
+        "direct ones, which are faster and round differently; they need a C++ compiler at first"
+    )
+    add("--cpu_kernels", choices=("stock", "onednn"), default="stock", help=text)
     text = (
         "measure --checkpoint on the test set instead of training; data and model settings "
         "default to those of the run that wrote it"
@@ -254,6 +259,7 @@ def parse(argv, prog="main.py"):
         parser.error("--checkpoint needs --eval_only; to continue a run use --resume")
     check_folders(parser, args)
     check_local_perturbation(parser, args)
+    check_amp_level(parser, args)
     resolve_method(parser, args, given)
     resolve_corruption(parser, args)
     resolve_dataset(parser, args)
@@ -284,6 +290,15 @@ def check_local_perturbation(parser, args):
     name = variant(args.method, args.distribution_agnostic)
     if args.local_perturbation and not METHODS[name].perturbs:
         parser.error(f"--local_perturbation does not apply to --method {args.method}: leave it out")
+
+
+def check_amp_level(parser, args):
+    """Refuse float16 where the kernels have float32 alone."""
+    if args.cpu_kernels != "stock" and args.amp_level != "O0":
+        parser.error(
+            f"--amp_level {args.amp_level} does not go with --cpu_kernels {args.cpu_kernels}: "
+            f"leave one of them out"
+        )
 
 
 def check_evaluation(parser, args, given):

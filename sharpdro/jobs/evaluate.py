@@ -10,7 +10,15 @@ from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
-from sharpdro.jobs.shared import check_free, check_same, evaluating, making, open_log, recorded
+from sharpdro.jobs.shared import (
+    check_free,
+    check_kernels,
+    check_same,
+    evaluating,
+    making,
+    open_log,
+    recorded,
+)
 
 # Of the checkpoint's file, in the settings.
 CHECKSUM = "checkpoint_crc32"
@@ -44,7 +52,7 @@ def begin_evaluation(args):
 
     from sharpdro.networks.build import load_trained
 
-    trained = load_trained(args.checkpoint)
+    trained = load_trained(args.checkpoint, args.cpu_kernels)
     check_classes(args, trained)
     own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
     settings = {**own, "epoch": trained.epoch, "trained_with": trained.settings}
@@ -69,6 +77,7 @@ def check_measurable(args, log, settings):
 def evaluate(args):
     """Measure one checkpoint on the test set; returns the directory of the tables."""
     device = select_device(args.device_target)
+    check_kernels(args, device)
     log, settings, trained = begin_evaluation(args)
 
     from dataset.prepare_dataset import prepare_test_sets

@@ -14,6 +14,7 @@ from sharpdro.errors import RunError
 from sharpdro.jobs.shared import (
     build_network,
     check_free,
+    check_kernels,
     check_same,
     check_same_images,
     making,
@@ -131,6 +132,7 @@ def check_device(args):
     device = find_device(args.device_target)
     if args.data_sink and device == "CPU":
         raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
+    check_kernels(args, device)
     return device
 
 

@@ -38,7 +38,22 @@ def build_network(args):
     from sharpdro.networks.build import create_network
 
     ms.set_seed(args.seed)
-    return create_network(args.model, DATASETS[args.dataset], args.depth, args.widen_factor)
+    spec = DATASETS[args.dataset]
+    return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
+
+
+def check_kernels(args, device):
+    """Refuse --cpu_kernels that this device, or this machine, cannot have; compiles them."""
+    if args.cpu_kernels == "stock":
+        return
+    if device != "CPU":
+        raise RunError(
+            f"--cpu_kernels {args.cpu_kernels} is not for {device}: leave it out, or choose "
+            f"--device_target CPU"
+        )
+    from sharpdro.cpu_kernels.build import build_library
+
+    build_library()
 
 
 def log_of(args, last_part):

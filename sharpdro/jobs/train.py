@@ -206,6 +206,8 @@ def train(args):
         log.say(describe_data(log.folder, device, data))
         if lists:
             log.say(f"which photograph belongs where is said by the lists in {lists}")
+        if args.cpu_kernels != "stock":
+            log.say(f"CPU kernels: {args.cpu_kernels}")
         if args.tensorboard:
             log.say(f"for TensorBoard: tensorboard --logdir {log.events}")
         if args.distributed:

@@ -33,7 +33,11 @@ class Trained:
 
 
 def create_network(
-    model: str, spec: DatasetSpec, depth: int | None = None, widen_factor: int | None = None
+    model: str,
+    spec: DatasetSpec,
+    depth: int | None = None,
+    widen_factor: int | None = None,
+    cpu_kernels: str = "stock",
 ) -> tuple[nn.Cell, nn.Cell]:
     """A network with initial weights of MindSpore's seed, and the normalisation in front of it.
 
@@ -41,16 +45,25 @@ def create_network(
         model: one of `models.MODELS`.
         spec: the dataset.
         depth, widen_factor: of a wideresnet.
+        cpu_kernels: stock or onednn, see `cpu_kernels`; the parameters are the same.
+
+    Raises:
+        RunError: those kernels cannot be had here.
     """
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
+    if cpu_kernels == "onednn":
+        from sharpdro.cpu_kernels.layers import Layers
+
+        settings["layers"] = Layers()
     return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: Path, cpu_kernels: str = "stock") -> Trained:
     """The network in a checkpoint, ready to be used.
 
     Args:
         path: a run's best.ckpt, say.
+        cpu_kernels: see `create_network`; those of the run do not matter.
 
     Raises:
         RunError: the file is missing, damaged, not one of this program's, or holds numbers that
@@ -62,7 +75,11 @@ def load_trained(path: Path) -> Trained:
         _check_size(settings, stored.parameters)
         spec = DATASETS[settings["dataset"]]
         network, normalize = create_network(
-            settings["model"], spec, settings.get("depth"), settings.get("widen_factor")
+            settings["model"],
+            spec,
+            settings.get("depth"),
+            settings.get("widen_factor"),
+            cpu_kernels,
         )
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(

@@ -14,6 +14,7 @@ BAD_VALUES = {
     "--desc": ["", "a/b", ".."],
     "--seed": ["-1", "x", "4294967296"],
     "--device_target": ["TPU"],
+    "--cpu_kernels": ["fast"],
     "--corruption": ["rain"],
     "--num_per_class": ["0", "-3", "1.5"],
     "--num_severity": ["0", "6", "two"],
@@ -86,6 +87,10 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
     ("flags", "text"),
     [
         ("--unknown", "unrecognized arguments: --unknown"),
+        (
+            "--cpu_kernels onednn --amp_level auto",
+            "--amp_level auto does not go with --cpu_kernels onednn",
+        ),
         ("--total 3", "unrecognized arguments: --total 3"),
         (
             "--method sam --distribution_agnostic",

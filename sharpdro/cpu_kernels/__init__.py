@@ -1,0 +1,1 @@
+"""Convolutions on CPUs by oneDNN's direct kernels: the operators, their compilation, the layers."""
