@@ -45,7 +45,7 @@ def create_network(
     return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: Path | str) -> Trained:
     """The network in a checkpoint, ready to be used.
 
     Args:
@@ -54,6 +54,7 @@ def load_trained(path: Path) -> Trained:
     Raises:
         RunError: the file is missing, damaged, or not one of this program's.
     """
+    path = Path(path)
     stored = checkpoint.load(path)
     settings = stored.settings
     try:
