@@ -37,6 +37,21 @@ stop() { # exit code
         sleep 1 || true
     done
 }
+# MindSpore waits two hours for a process that the network has lost. The scheduler, to which all have
+# connected, misses it and ends after half a minute, which the other machines see in turn.
+watch() {
+    local misses=0
+    until [ "$misses" -eq 3 ]; do
+        sleep 10
+        if timeout 10 bash -c "exec 3<> /dev/tcp/$master/$port" || ! have_met; then
+            misses=0
+        else
+            misses=$((misses + 1))
+        fi
+    done
+    touch "$folder/lost"
+    while kill -INT "$launcher"; do sleep 1; done
+}
 trap 'stop 130' INT
 trap 'stop 143' TERM
 trap 'stop 129' HUP
@@ -78,10 +93,19 @@ setpriv --pdeathsig KILL setsid \
     --log_dir="$folder" main.py --distributed "$@" > "$folder/msrun.log" 2>&1 &
 launcher=$!
 setsid tail -n +1 -f --pid="$launcher" "$first" | setsid grep --line-buffered -v '^\[INFO\]' &
+watch < /dev/null > /dev/null 2>&1 &
+watcher=$!
 code=0
 wait "$launcher" || code=$?
+kill "$watcher" 2>/dev/null || true
 wait || true
 if [ "$stopped" -ne 0 ]; then finish "$stopped"; fi
+if [ -e "$folder/lost" ]; then
+    rm -rf "$folder"
+    echo "error: the processes have lost one another: see to the network between the machines; the" \
+         "same command with --resume goes on after the last finished epoch" >&2
+    exit 1
+fi
 if [ "$code" -ne 0 ]; then
     if error=$(grep -h '^main.py: error: ' "$folder"/worker_*.log | grep -v 'first process' | sort -u); then
         grep -q '^main.py: error: ' "$first" || echo "$error" >&2

@@ -119,8 +119,10 @@ def check_together(evaluations):
 
 def measure(args):
     """The evaluations' settings, the baseline's first, and what each found, see errors_of."""
-    wanted = dict.fromkeys([*([args.baseline] if args.baseline else []), *args.checkpoints])
-    evaluations = [settings_of(args, checkpoint) for checkpoint in wanted]
+    wanted = {}  # once each, however its path is spelt
+    for path in [*([args.baseline] if args.baseline else []), *args.checkpoints]:
+        wanted.setdefault(path.parent.resolve() / path.name, path)
+    evaluations = [settings_of(args, checkpoint) for checkpoint in wanted.values()]
 
     from sharpdro.device import select_device
     from sharpdro.evaluation.measurements import read_measurements

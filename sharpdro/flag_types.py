@@ -1,10 +1,23 @@
 """What argparse takes for a value: numbers within bounds, names of directories."""
 
 import argparse
+import struct
+
+_LEAST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of float32's normal numbers
+
+
+def as_float32(value: float) -> float:
+    """The number as training computes with it; 0 and inf where float32 ends."""
+    if not abs(value) <= _LARGEST:  # NaN, too
+        return value * float("inf")
+    return struct.unpack("f", struct.pack("f", value))[0] if abs(value) >= _LEAST else 0.0
 
 
 def number(kind, low, high=None, *, above=False, below=False):
-    """An argparse type: a number of a kind within bounds, which `above`, `below` leave out."""
+    """An argparse type: a number of a kind within bounds, which `above`, `below` leave out.
+
+    One that is a float is within them as a float32, too, and not taken for 0 there.
+    """
 
     def parse(text):
         bounds = f"{'>' if above else '>='} {low}"
@@ -15,11 +28,16 @@ def number(kind, low, high=None, *, above=False, below=False):
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not {word} {bounds}") from None
-        fits = (value > low if above else value >= low) and value < float("inf")
-        if high is not None:
-            fits = fits and (value < high if below else value <= high)
-        if not fits:
+
+        def fits(value):
+            is_above = (value > low if above else value >= low) and value < float("inf")
+            return is_above and (high is None or (value < high if below else value <= high))
+
+        if not fits(value):
             raise argparse.ArgumentTypeError(f"{text} is not {word} {bounds}")
+        rounded = as_float32(value) if kind is float else value
+        if not fits(rounded) or bool(rounded) != bool(value):
+            raise argparse.ArgumentTypeError(f"{text} is not {word} {bounds} in float32")
         return value
 
     return parse

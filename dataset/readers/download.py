@@ -41,14 +41,27 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     """
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent):
+    with _made(folder.parent), _locked(folder.parent):
         if folder.is_dir():  # another process was at it
             return
         path = folder.parent / archive.file_name
         if not has_archive(archive, folder):
             _download(archive, path, show_progress)
         _unpack(path, folder, files)
+
+
+@contextlib.contextmanager
+def _made(folder: Path):
+    """A folder, which is taken away again if the block fails and leaves it empty."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # what is not empty stays
+            for path in missing:
+                path.rmdir()
+        raise
 
 
 @contextlib.contextmanager

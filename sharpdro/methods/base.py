@@ -1,6 +1,9 @@
 """What the training steps share."""
 
+import warnings
+
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from sharpdro.distributed.collectives import Exchange
@@ -22,6 +25,7 @@ class TrainStep(nn.TrainOneStepCell):
             the batch that labels and groups are of; None: there are none.
     """
 
+    reads_groups = False
     uses_group_weights = False
     has_scores = False
 
@@ -45,6 +49,27 @@ class TrainStep(nn.TrainOneStepCell):
             requires_grad=False,
         )
         self.differentiate = self.gradients_of(self.weighted_loss)
+        if self.uses_group_weights and group_sizes is None:
+            warnings.warn(
+                "no group_sizes: every group starts with an equal weight, also one without a "
+                "training image, which then keeps some of it; give np.bincount(groups, "
+                "minlength=num_groups) of the training images",
+                stacklevel=2,
+            )
+
+    def __call__(self, images, labels, groups):
+        """One step; as a part of another graph only `construct` is called, and nothing checked.
+
+        Raises:
+            ValueError: a group is not one of 0 … num_groups−1.
+        """
+        found = np.asarray(groups)
+        if self.reads_groups and ((found < 0) | (found >= self.num_groups)).any():
+            raise ValueError(
+                f"groups are 0 … {self.num_groups - 1}, not {found.min()} … {found.max()}: raise "
+                f"num_groups"
+            )
+        return super().__call__(images, labels, groups)
 
     def gradients_of(self, objective):
         """A function that returns what `objective` does, and the gradients of its first value.

@@ -15,6 +15,7 @@ class GroupDROStep(TrainStep):
         shared: see `TrainStep`.
     """
 
+    reads_groups = True
     uses_group_weights = True
 
     def __init__(

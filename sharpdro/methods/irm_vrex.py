@@ -20,6 +20,8 @@ class PenaltyStep(TrainStep):
         shared: see `TrainStep`.
     """
 
+    reads_groups = True
+
     def __init__(
         self,
         network: nn.Cell,

@@ -17,6 +17,7 @@ class SharpDROStep(TwoPassStep):
         shared: see `TrainStep`.
     """
 
+    reads_groups = True
     uses_group_weights = True
 
     def __init__(

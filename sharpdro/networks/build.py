@@ -58,7 +58,7 @@ def create_network(
     return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
 
 
-def load_trained(path: Path, cpu_kernels: str = "stock") -> Trained:
+def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     """The network in a checkpoint, ready to be used.
 
     Args:
@@ -69,6 +69,7 @@ def load_trained(path: Path, cpu_kernels: str = "stock") -> Trained:
         RunError: the file is missing, damaged, not one of this program's, or holds numbers that
             no network has, see `check_network`.
     """
+    path = Path(path)
     stored = checkpoint.load(path)
     settings = stored.settings
     try:

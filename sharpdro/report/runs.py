@@ -73,7 +73,8 @@ def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
             runs.append(run)
             remarks += run.remarks
     for folder in log_dirs:
-        for path in sorted(folder.glob("*/t*.csv")):  # test.csv, train.csv
+        tables = (path for name in ("test.csv", "train.csv") for path in folder.glob(f"*/{name}"))
+        for path in sorted(tables):
             if not (path.parent / "settings.json").exists():
                 remarks.append(f"left out, settings.json is missing: {path.parent}")
     remarks = list(dict.fromkeys(remarks))

@@ -7,7 +7,7 @@ import sys
 import pytest
 from running import ROOT, TINY, assert_refused
 
-from sharpdro.command_line.flags import create_parser
+from sharpdro.command_line.flags import create_parser, parse
 
 BAD_VALUES = {
     "--dataset": ["mnist"],
@@ -166,3 +166,24 @@ def test_help_in_a_narrow_encoding():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, env=environment, capture_output=True)
     assert done.returncode == 0 and b"--num_severity" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *("--lr 1e308", "--lr 1e-320", "--lr 1e-46", "--rho 1e300", "--rho 1e-46"),
+        *("--weight_decay 1e300", "--weight_decay 1e-40", "--momentum 0.99999999999"),
+        *("--step_size 3.5e38", "--group_adjustment 1e39"),
+    ],
+)
+def test_numbers_that_float32_does_not_hold_are_refused(capsys, flags):
+    """It would take them for 0, 1 or infinity."""
+    flag, value = flags.split()
+    text = f"argument {flag}: {value} is not a number"
+    assert "in float32" in assert_refused(capsys, flags.split(), text)
+
+
+def test_numbers_that_float32_holds_are_kept():
+    flags = "--lr 1e-37 --rho 0 --weight_decay 3.4e38 --momentum 0.9999999"
+    args = parse(flags.split())
+    assert (args.lr, args.rho, args.weight_decay, args.momentum) == (1e-37, 0, 3.4e38, 0.9999999)

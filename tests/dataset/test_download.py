@@ -195,3 +195,12 @@ def test_broken_archive_is_named(tmp_path, content):
     (tmp_path / "archive.tar.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"archive.tar.gz (cannot be unpacked|lacks)"):
         ensure_unpacked(archive("http://127.0.0.1:1/", content), tmp_path / "folder", FILES, False)
+
+
+def test_mistyped_folder_is_not_made(tmp_path):
+    """Where the download fails; a part that has arrived stays."""
+    (tmp_path / "there").mkdir()
+    for target in (tmp_path / "a" / "b", tmp_path / "there" / "a"):
+        with pytest.raises(DataError, match="cannot download"):
+            ensure_unpacked(archive("http://127.0.0.1:1/"), target / "folder", FILES, False)
+    assert names(tmp_path) == ["there"] and not list((tmp_path / "there").iterdir())

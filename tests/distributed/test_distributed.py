@@ -104,7 +104,8 @@ def test_stopped_script_leaves_nothing(data_dir, tmp_path, delay):
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGTERM)
     _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (143, STOPPED)
+    # bash itself names a command of its own that the same signal has ended.
+    assert (process.returncode, error.removeprefix("Terminated\n")) == (143, STOPPED)
     assert not list(temporary.iterdir())
     with pytest.raises(AssertionError, match="no such process"):
         worker(str(tmp_path / "logs"), 0)

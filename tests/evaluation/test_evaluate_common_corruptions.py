@@ -102,7 +102,9 @@ def test_with_a_baseline(made, tmp_path, capsys):
     folder, labels, flags = made
     baseline = folder / "constant.ckpt"
     table = tmp_path / "table"
-    assert code_of([folder / "known.ckpt", "--baseline", baseline, *flags, "-o", table]) == 0
+    again = folder / ".." / folder.name / "constant.ckpt"  # the same, spelt otherwise
+    both = [folder / "known.ckpt", again]
+    assert code_of([*both, "--baseline", baseline, *flags, "-o", table]) == 0
     own, known = table_of(table)
     error = 100 * (labels != labels[0]).mean()
     assert float(own["clean"]) == pytest.approx(error) and float(own["fog"]) == 100
@@ -120,7 +122,7 @@ def test_images_of_our_own_making(made, tmp_path):
     flags = ["--data_dir", folder / "data", "--log_dir", tmp_path / "logs", "--num_test", "8"]
     assert code_of([folder / "known.ckpt", *flags, "-o", tmp_path / "t"]) == 0
     (row,) = table_of(tmp_path / "t")
-    trained = load_trained(folder / "known.ckpt")
+    trained = load_trained(str(folder / "known.ckpt"))
     chosen = np.sort(np.random.default_rng(0).permutation(NUM_IMAGES)[:8])
     labels = np.load(folder / "published" / "labels.npy")[:NUM_IMAGES][chosen]
     wrong = []

@@ -1,5 +1,7 @@
 """The compiled training steps against independent versions."""
 
+import warnings
+
 import mindspore as ms
 import numpy as np
 import oracle
@@ -306,3 +308,26 @@ def test_wide_resnet_follows_a_plain_version(depth):
             limit = statistics_limit if "moving" in a.name else update_limit
             error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)
             assert error <= limit, a.name
+
+
+def test_groups_that_are_none_are_refused():
+    """They would count for nothing in silence."""
+    network = SmallNetwork()
+    sizes = {"group_sizes": [4, 0, 2]}
+    step = create_train_step("groupdro", network, _sgd(network, lr=0.1), 3, **sizes)
+    assert step.group_weights.asnumpy().tolist() == [0.5, 0, 0.5]
+    images, labels = np.zeros((2, 3, 8, 8), np.float32), np.zeros(2, np.int32)
+    for groups in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match="groups are 0 … 2, not "):
+            step(Tensor(images), Tensor(labels), Tensor(np.array(groups, np.int32)))
+
+
+def test_group_sizes_that_are_not_given_are_missed():
+    """Without them a group that has no training image starts with a weight like any other."""
+    network = SmallNetwork()
+    with pytest.warns(UserWarning, match=r"no group_sizes: .* np\.bincount\(groups, minlength="):
+        create_train_step("sharpdro", network, _sgd(network, lr=0.1), 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        create_train_step("erm", network, _sgd(network, lr=0.1), 3)
+        create_train_step("sharpdro", network, _sgd(network, lr=0.1), 3, group_sizes=[1, 2, 0])

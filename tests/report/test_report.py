@@ -202,9 +202,10 @@ def test_run_without_settings_is_named(capsys, tmp_path):
     lost = write_run(tmp_path, 0.7, seed=1)
     (lost / "settings.json").unlink()
     (lost / "test.csv").write_text("epoch\n")
-    lines, errors = run_report(capsys, tmp_path)
-    assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
-    assert errors == f"left out, settings.json is missing: {lost}\n"
+    for _ in range(2):  # the second time the folder report/ with its tables lies there, too
+        lines, errors = run_report(capsys, tmp_path)
+        assert rows_of(lines)["erm"][:2] == ["0", "50.0"]
+        assert errors == f"left out, settings.json is missing: {lost}\n"
 
 
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_read(capsys, tmp_path):
