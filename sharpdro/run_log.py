@@ -162,6 +162,19 @@ class RunLog:
             sums = dict(content.get("data", {}).get("images_crc32", {}))
             return {name: [str(value) for value in values] for name, values in sums.items()}
 
+    def read_threads(self) -> int:
+        """By how many threads of the CPU's kernels the run is computed; errors as above.
+
+        Of a run that was begun before there was such a setting: the cores that it had.
+        """
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            cores = content.get("environment", {}).get("cores", len(os.sched_getaffinity(0)))
+            threads = content["settings"].get("threads") or cores
+            if type(threads) is not int or threads < 1:
+                raise ValueError(f"threads is {threads!r:.80}")
+            return threads
+
     def last_processes(self) -> int:
         """By how many processes the run was begun or last taken up; errors as above."""
         content = self._read()

@@ -442,6 +442,7 @@ FREE = {
         "data_sink",
     ),
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
+    "threads",
 }
 FREE.add("eval_only")  # of runs that are no trainings
 

@@ -13,6 +13,7 @@ from sharpdro.jobs.beginning import (
     check_resumable,
     count_steps,
     settle_lists,
+    settle_threads,
 )
 from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
 from sharpdro.jobs.training import create_step, first_stage_of, make_plan, step_settings
@@ -32,6 +33,7 @@ def dry_run(args):
     report.attempt(check_free, args, log)
     report.attempt(log.check_unlocked)
     lists = report.attempt(settle_lists, args, log)
+    report.attempt(settle_threads, args, log)
     is_resumed = args.resume and log.exists()
     if is_resumed:
         report.attempt(check_same, log, recorded(args))
