@@ -14,6 +14,7 @@ from sharpdro.interrupts import hold_interrupts
 from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy starts threads
+    from corruptions.command_line import one_line
     from sharpdro import command_line
     from sharpdro.command_line import FROM_CHECKPOINT, OWN_IN_EVALUATION
     from sharpdro.common_corruptions import (
@@ -27,6 +28,7 @@ with hold_interrupts():  # NumPy starts threads
     )
     from sharpdro.errors import RunError
     from sharpdro.jobs.evaluation import begin_evaluation, evaluate
+    from sharpdro.markdown import markdown_text
     from sharpdro.run_log import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
@@ -137,7 +139,7 @@ def report(args):
     paths = [str(settings.checkpoint) for settings in evaluations]
     num_images = measured[0]["fog"]["0"]["count"]
     about = describe(args, evaluations[0].dataset, num_images, baseline)
-    print(f"\n{about}\n\n{text_table(rows)}")
+    print(f"\n{one_line(about)}\n\n{text_table(rows)}")
     if args.output is not None:
         same = {
             "dataset": evaluations[0].dataset,
@@ -146,7 +148,8 @@ def report(args):
             "published": args.published or "",
         }
         further = {"checkpoint": paths, **{k: [str(v)] * len(rows) for k, v in same.items()}}
-        markdown = f"{about[0].upper()}{about[1:]}.\n\n{markdown_table(rows)}"
+        sentence = markdown_text(f"{about[0].upper()}{about[1:]}.")
+        markdown = f"{sentence}\n\n{markdown_table(rows)}"
         contents = {"md": markdown, "csv": csv_table(rows, further)}
         for suffix, text in contents.items():
             path = args.output.with_name(f"{args.output.name}.{suffix}")

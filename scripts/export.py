@@ -14,7 +14,7 @@ from sharpdro.interrupts import hold_interrupts
 from sharpdro.program import run_program
 
 with hold_interrupts():  # NumPy starts threads
-    from corruptions.command_line import Parser
+    from corruptions.command_line import Parser, printable
     from sharpdro.flag_types import number
 
 NAME = "export.py"
@@ -100,7 +100,7 @@ def export(args):
     select_device("CPU")
     trained = load_trained(args.checkpoint)
     check = export_network(trained, args.output, args.format, args.batch_size)
-    print(describe(args, trained, check))
+    print(printable(describe(args, trained, check)))
 
 
 def main(argv=None):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from corruptions.command_line import printable
 from corruptions.files import check_file, check_writable, naming, open_in_place, partial_path
 from sharpdro.errors import RunError
 from sharpdro.reading import RESTORE, read_json, refusing
@@ -212,7 +213,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a text and add it to log.txt, each line with the time."""
-        tqdm.write(text)
+        tqdm.write(printable(text))
         self._note(text)
 
     @contextlib.contextmanager
@@ -228,7 +229,7 @@ class RunLog:
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
         with naming(self._text), open_in_place(self._text, "a", encoding="utf-8") as file:
-            file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+            file.writelines(f"{now}  {line}\n" for line in printable(text).splitlines())
 
 
 class SilentLog(RunLog):

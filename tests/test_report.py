@@ -758,3 +758,34 @@ def test_page_in_a_browser(capsys, tmp_path):
     assert len(images) == 3 and all(complete and width > 300 for complete, width in images)
     assert fits == "true"  # at a phone's width nothing but tables and pictures scrolls sideways
     assert "CONSOLE" not in done.stderr
+
+
+EVIL = "x\n\\input{/etc/passwd}\r\x1b[2J|<script>alert(1)</script>[a](http://b)`c`$\u2028y"
+
+
+def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
+    """As a label, as what all runs share, as a commit and as an overview's head."""
+    for corruption in ("fog", "snow"):
+        for seed, commit in enumerate(("\n\\end|", "\n<b>`\r|")):
+            write_run(tmp_path, 0.5, commit=commit, seed=seed, corruption=corruption, shared=EVIL)
+        write_run(tmp_path, 0.5, desc=EVIL, corruption=corruption, shared=EVIL)
+    lines, errors = run_report(capsys, tmp_path)
+    text = "\n".join(lines)
+    assert "desc=x\\n\\input{/etc/passwd}\\r\\x1b[2J|<script>" in text
+    assert all(line.isprintable() for line in [*lines, *errors.splitlines()])
+    folder = tmp_path / "report"
+    latex = (folder / "tables.tex").read_text().split("\n")
+    assert any(r"desc=x\textbackslash{}n\textbackslash{}input\{/etc/passwd\}" in x for x in latex)
+    for line in latex:
+        assert line.isprintable()
+        assert line.startswith("%") or not re.search(r"\\input|\\end(?!\{tabular\})", line), line
+    markdown = (folder / "tables.md").read_text().split("\n")
+    assert any(r"\<script>" in line for line in markdown)
+    for line in markdown:
+        assert line.isprintable() and not re.search(r"(?<!\\)[<`\[]", line), line
+    heads = [line for line in markdown if line.startswith("| method")]
+    rows = [line for line in markdown if line.startswith("| erm")]
+    cells = {len(re.split(r"(?<!\\)\|", line)) for line in [*heads, *rows]}
+    assert len(heads) == 2 and len(rows) == 4 and len(cells) == 1
+    page = (folder / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page

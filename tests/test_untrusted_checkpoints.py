@@ -90,6 +90,7 @@ DAMAGE = {
     "nested": (_text(("[" * 10**5).encode("utf-32-le")), "recursion"),
     "folder": (_settings(desc="../../outside"), "desc is '../../outside'"),
     "half a character": (_settings(desc="a\ud800"), r"desc is 'a\ud800'"),
+    "escapes": (_settings(desc="a\x1b[2J\r"), r"desc is 'a\x1b[2J\r'"),
     "method": (_settings(method="../../outside"), "method is '../../outside'"),
     "dataset": (_settings(dataset=["x"]), "dataset is ['x']"),
     "corruption": (_settings(corruption="../x"), "corruption is '../x'"),
