@@ -12,6 +12,7 @@ from sharpdro.command_line import create_parser
 BAD_VALUES = {
     "--dataset": ["mnist"],
     "--desc": ["", "a/b", "..", "a\x1b[2J", "a\rb"],
+    "--threads": ["0", "-1", "x"],
     "--seed": ["-1", "x", "4294967296"],
     "--device_target": ["TPU"],
     "--corruption": ["rain"],
