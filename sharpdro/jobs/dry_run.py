@@ -33,9 +33,9 @@ def dry_run(args):
     report.attempt(check_free, args, log)
     report.attempt(log.check_unlocked)
     lists = report.attempt(settle_lists, args, log)
-    report.attempt(settle_threads, args, log)
     is_resumed = args.resume and log.exists()
     if is_resumed:
+        report.attempt(settle_threads, args, log)
         report.attempt(check_same, log, recorded(args))
         if report.attempt(log.is_finished):
             report.say("run", f"{log.folder}: finished already, nothing would be done")
