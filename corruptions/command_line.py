@@ -16,7 +16,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
     *("Parser", "check_frost_dir", "count", "expand"),
-    *("one_line", "read_clean", "readable"),
+    *("one_line", "printable", "read_clean", "readable"),
 ]
 
 FROST_DIR_HELP = (
@@ -47,6 +47,11 @@ def readable(error: Exception) -> str:
 def one_line(text: str) -> str:
     """The text with backslashes for what cannot be printed."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def printable(text: str) -> str:
+    """The text for a terminal, its lines as they are; what is quoted in it may hold anything."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 class Parser(argparse.ArgumentParser):

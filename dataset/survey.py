@@ -159,7 +159,7 @@ def survey_arrays(
     if frost_dir is not None:
         read_photographs(frost_dir)
     recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
-    how = {"any_seed": True, "may_write": False}
+    how = {"any_seed": True, "restore_labels": False}
     missing = []
     for recipe in recipes:
         if recipe.split in clean.found:

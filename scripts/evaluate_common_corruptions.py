@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sharpdro.errors import RunError  # first: says in one line which packages are missing
 
 # isort: split
+from corruptions.command_line import one_line
 from sharpdro.command_line import flags
 from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.evaluation.corruption_table import (
@@ -30,6 +31,7 @@ from sharpdro.evaluation.corruption_table import (
     text_table,
 )
 from sharpdro.jobs.evaluate import begin_evaluation, evaluate
+from sharpdro.markdown import markdown_text
 from sharpdro.program import run_program
 from sharpdro.run_folder.folder import write_atomically
 
@@ -143,7 +145,7 @@ def report(args):
     paths = [str(settings.checkpoint) for settings in evaluations]
     num_images = measured[0]["fog"]["0"]["count"]
     about = describe(args, evaluations[0].dataset, num_images, baseline)
-    print(f"\n{about}\n\n{text_table(rows)}")
+    print(f"\n{one_line(about)}\n\n{text_table(rows)}")
     if args.output is not None:
         same = {
             "dataset": evaluations[0].dataset,
@@ -152,7 +154,8 @@ def report(args):
             "published": args.published or "",
         }
         further = {"checkpoint": paths, **{k: [str(v)] * len(rows) for k, v in same.items()}}
-        markdown = f"{about[0].upper()}{about[1:]}.\n\n{markdown_table(rows)}"
+        sentence = markdown_text(f"{about[0].upper()}{about[1:]}.")
+        markdown = f"{sentence}\n\n{markdown_table(rows)}"
         contents = {"md": markdown, "csv": csv_table(rows, further)}
         for suffix, text in contents.items():
             path = args.output.with_name(f"{args.output.name}.{suffix}")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sharpdro.flag_types import number  # first: says in one line which packages are missing
 
 # isort: split
-from corruptions.command_line import Parser
+from corruptions.command_line import Parser, printable
 from sharpdro.program import run_program
 
 NAME = "export.py"
@@ -104,7 +104,7 @@ def export(args):
     select_device("CPU")
     trained = load_trained(args.checkpoint)
     check = export_network(trained, args.output, args.format, args.batch_size)
-    print(describe(args, trained, check))
+    print(printable(describe(args, trained, check)))
 
 
 def main(argv=None):

@@ -22,7 +22,7 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 
 # isort: split
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from corruptions.command_line import Parser
+from corruptions.command_line import Parser, printable
 from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
@@ -220,7 +220,7 @@ def measure(args, subject, title, images, record):
 def report(args, subjects, titles, record):
     """The tables on the terminal, and the pictures."""
     shown = record, titles, {subject.name: subject.severities for subject in subjects}
-    print(flatness_tables(*shown))
+    print(printable(flatness_tables(*shown)))
     print(f"tables in {args.output}: {', '.join(COLUMNS)}")
     if not drawing.can_draw():
         print(drawing.NO_PICTURES)

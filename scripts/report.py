@@ -117,7 +117,7 @@ def draw(output, table, epoch, notes):
         except Exception as error:  # whatever matplotlib says: the page matters more
             path.unlink(missing_ok=True)  # that of an earlier report
             notes.append(f"not drawn: {path.name} ({error!r})")
-            print(notes[-1], file=sys.stderr)
+            print(one_line(notes[-1]), file=sys.stderr)
     return images
 
 

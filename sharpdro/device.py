@@ -1,5 +1,7 @@
 """Everything about the device and the CPU's kernels."""
 
+import contextlib
+import functools
 import importlib.metadata
 import os
 
@@ -47,6 +49,49 @@ def select_device(target: str) -> str:
     ms.set_device(found)
     ms.set_context(mode=ms.GRAPH_MODE)
     return found
+
+
+def fix_threads(threads: int) -> int:
+    """Settle among how many threads the CPU's kernels share out their sums, for this process.
+
+    The last bits of a sum depend on it. No setting of MindSpore 2.10 (op_tuning.threads_num,
+    dispatch_threads_num, set_cpu_affinity, runtime_num_threads) changes it: its oneDNN counts the
+    cores that it may use when it first computes, and keeps that number. So it is let compute with
+    as many cores as there are to be threads; afterwards all threads may use all cores again.
+
+    Args:
+        threads: how many there are to be.
+
+    Returns:
+        How many there are; fewer where the machine has not as many cores, whether this process may
+        use them or not. After the first call always the same.
+    """
+    own = os.sched_getaffinity(0)
+    _allow(0, _cores(threads, own))
+    try:
+        return _count_threads()
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # it has ended
+                _allow(int(thread), own)
+
+
+def _cores(number: int, own: set[int]) -> set[int]:
+    others = [core for core in range(os.cpu_count() or 1) if core not in own]
+    return {*[*sorted(own), *others][:number]}
+
+
+def _allow(thread: int, cores: set[int]) -> None:
+    os.sched_setaffinity(thread, cores)
+
+
+@functools.cache
+def _count_threads() -> int:
+    import mindspore as ms
+    from mindspore import Tensor, ops
+
+    ops.Conv2D(1, 1)(Tensor([[[[0.0]]]], ms.float32), Tensor([[[[0.0]]]], ms.float32)).asnumpy()
+    return len(os.sched_getaffinity(0))
 
 
 def find_device(target: str) -> str:

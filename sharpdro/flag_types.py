@@ -52,7 +52,7 @@ def wideresnet_depth(text):
 
 def description(text):
     """An argparse type: part of a directory's name."""
-    if not text or text.startswith(".") or any(c in text for c in "/\\\0\n"):
+    if not text.isprintable() or not text or text.startswith(".") or set(text) & set("/\\"):
         raise argparse.ArgumentTypeError(f"{text!r} must be usable as a directory's name")
     return text
 

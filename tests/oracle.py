@@ -127,7 +127,7 @@ def perturbation(p, g, rho, adaptive):
     return {k: rho * g[k] / (norm(g) + 1e-12) for k in g}
 
 
-def ood_scores(kind, logits, logits_there, labels):
+def ood_scores(kind, images, logits, logits_there, labels):
     """One score per sample, larger for what looks more out of distribution."""
     p = softmax(logits)
     if kind == "confidence_drop":
@@ -138,8 +138,14 @@ def ood_scores(kind, logits, logits_there, labels):
         return -log_sum_exp(logits)
     if kind == "entropy":
         return log_sum_exp(logits) - (p * logits).sum(1)
-    assert kind == "loss"
-    return losses(logits, labels)
+    if kind == "loss":
+        return losses(logits, labels)
+    assert kind == "kurtosis"
+    scores = []
+    for image in images.mean(1):
+        d = np.diff(np.diff(image, 2, axis=0), 2, axis=1)
+        scores.append(-(((d**4).mean() / (d**2).mean() ** 2 * image.std()) ** 0.25))
+    return np.array(scores)
 
 
 def min_max(scores):
@@ -244,7 +250,7 @@ class Oracle:
     ):
         logits, g1 = self.first_pass(images, labels)
         there = self.displaced(g1, rho, adaptive)
-        scores = ood_scores(ood_score, logits, forward(there, images)[0], labels)
+        scores = ood_scores(ood_score, images, logits, forward(there, images)[0], labels)
         g2 = gradient(there, images, labels, min_max(scores) / len(labels))
         self.descend({k: g1[k] + g2[k] for k in g1})
         return losses(logits, labels), norm(g1), scores

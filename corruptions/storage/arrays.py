@@ -146,7 +146,7 @@ def missing_recipes(
     sources: dict[str, Source],
     recipes: list[Recipe],
     any_seed: bool = False,
-    may_write: bool = True,
+    restore_labels: bool = True,
 ) -> list[Recipe]:
     """The recipes whose arrays are not there yet; checks those that are.
 
@@ -155,7 +155,7 @@ def missing_recipes(
         sources: by split.
         recipes: what is wanted.
         any_seed: arrays made with another seed are as good.
-        may_write: write labels.npy where it got lost, and see `manifest.is_recorded`.
+        restore_labels: write labels.npy where it got lost.
 
     Raises:
         DataError: an array does not fit the clean images, see `open_array`, or was made by this
@@ -164,7 +164,7 @@ def missing_recipes(
     """
     for frost_dir in {recipe.frost_dir for recipe in recipes} - {None}:
         read_photographs(frost_dir)
-    entries = _own_entries(folder, recipes, may_write)
+    entries = _own_entries(folder, recipes, may_write=False)  # what is refused stays as it is
     missing, refused = [], []
     for recipe in recipes:
         path = array_path(folder, recipe)
@@ -179,7 +179,7 @@ def missing_recipes(
         elif entry and source.labels is not None:
             # Made from these images: the labels are known, should their file have got lost.
             labels = path.with_name("labels.npy")
-            if may_write:
+            if restore_labels:
                 _write_labels(labels, source.labels)
             elif not labels.exists():
                 source = Source(source.images)

@@ -109,6 +109,11 @@ def add_run_flags(add):
     )
     add("--cpu_kernels", choices=("stock", "onednn"), default="stock", help=text)
     text = (
+        "threads of the CPU's kernels, on which the last bits depend (default: as many as there "
+        "are cores; a resumed run keeps its own)"
+    )
+    add("--threads", type=POSITIVE, metavar="N", help=text)
+    text = (
         "measure --checkpoint on the test set instead of training; data and model settings "
         "default to those of the run that wrote it"
     )

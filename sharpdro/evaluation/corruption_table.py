@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from corruptions import MAX_SEVERITY
+from corruptions.command_line import one_line
 from sharpdro.errors import RunError
 from sharpdro.markdown import table_lines
 
@@ -119,7 +120,7 @@ def text_table(rows: dict[str, Row]) -> str:
     """
     cells = _cells(rows, lambda text: f"{text}*", lambda text: f"{text} ")
     columns = list(next(iter(rows.values())))
-    first = max(map(len, rows))
+    first = max(len(one_line(title)) for title in rows)
     widths = [max(5, len(COLUMNS.get(column, column))) + 2 for column in columns]
     own = sum(widths[: -len(COLUMNS)])
     groups, start = "", len(columns) - len(COLUMNS)
@@ -129,7 +130,9 @@ def text_table(rows: dict[str, Row]) -> str:
     titles = (COLUMNS.get(column, column).rjust(w - 1) for column, w in zip(columns, widths))
     lines = [" " * (first + own) + groups.rstrip(), " " * first + " ".join(titles)]
     for title, texts in cells.items():
-        line = title.ljust(first) + "".join(text.rjust(w) for text, w in zip(texts, widths))
+        line = one_line(title).ljust(first) + "".join(
+            text.rjust(w) for text, w in zip(texts, widths)
+        )
         lines.append(line.rstrip())
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from tqdm import tqdm
 
+from corruptions.command_line import one_line
 from sharpdro.finiteness import check_loss
 from sharpdro.flatness import geometry
 from sharpdro.flatness.network_loss import NetworkLoss
@@ -78,7 +79,7 @@ class Measurement:
         return bar
 
     def _say(self, severity, text):
-        tqdm.write(f"{self._title} severity {severity}: {text}")
+        tqdm.write(one_line(f"{self._title} severity {severity}: {text}"))
 
     def _slope(self, severity):
         f = self._function

@@ -14,6 +14,7 @@ from sharpdro.jobs.prepare import (
     check_resumable,
     count_steps,
     settle_lists,
+    settle_threads,
 )
 from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
 from sharpdro.jobs.train import create_step, first_stage_of, make_plan, step_settings
@@ -34,6 +35,7 @@ def dry_run(args):
     lists = report.attempt(settle_lists, args, log)
     is_resumed = args.resume and log.exists()
     if is_resumed:
+        report.attempt(settle_threads, args, log)
         report.attempt(check_same, log, recorded(args))
         if report.attempt(log.is_finished):
             report.say("run", f"{log.folder}: finished already, nothing would be done")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from corruptions.command_line import readable
+from corruptions.command_line import one_line, readable
 from corruptions.errors import DataError
 from corruptions.storage.files import check_space, check_writable, free_bytes
 from dataset.specs import DatasetSpec
@@ -32,7 +32,7 @@ class Report:
     def say(self, topic: str, *lines: str) -> None:
         """Write lines about a topic."""
         for number, line in enumerate(lines):
-            self._write(f"{topic if number == 0 else '':<{_WIDTH}}{line}")
+            self._write(one_line(f"{topic if number == 0 else '':<{_WIDTH}}{line}"))
 
     def add(self, problem: str) -> None:
         """Note what stands in the way."""

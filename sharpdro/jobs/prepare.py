@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import os
 from functools import partial
 
 from corruptions.interrupts import interruptible
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME
-from sharpdro.device import find_device
+from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import check_launch, checksum
 from sharpdro.errors import RunError
 from sharpdro.jobs.shared import (
@@ -47,6 +48,31 @@ def settle_lists(args, log):
             f"{flag} does not go with the lists in {folder}: leave it out, or move them away"
         )
     return folder
+
+
+def settle_threads(args, log):
+    """Fill in the number of threads: a run that is taken up goes on with its own."""
+    if args.threads is None:
+        args.threads = log.read_threads() if log.exists() else len(os.sched_getaffinity(0))
+
+
+def fix_run_threads(args, log, device):
+    """Let the CPU compute with the run's threads.
+
+    Returns:
+        A line for the log where a run that is taken up cannot have them; None otherwise.
+    """
+    if device != "CPU":
+        return None
+    found = fix_threads(args.threads)
+    if found == args.threads:
+        return None
+    if not log.exists():
+        raise RunError(f"--threads {args.threads}: there are {found} here: give at most as many")
+    return (
+        f"{args.threads} threads of the CPU's kernels until now, {found} from now on, as there are "
+        f"no more here: the last bits will be others than without this interruption"
+    )
 
 
 def read_data(args, lists):
@@ -112,6 +138,7 @@ def find_run(args, name):
         require_tensorboardx()
     log = open_log(args, name)
     lists = settle_lists(args, log)
+    settle_threads(args, log)
     if log.exists():
         check_same(log, recorded(args))
     return log, lists

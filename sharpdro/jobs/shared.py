@@ -85,6 +85,8 @@ def open_log(args, last_part):
 def check_same(log, now):
     """Refuse to go on with a run of other settings."""
     before = log.read_settings()
+    if "threads" in now:
+        before["threads"] = log.read_threads()
     for key in sorted(now.keys() - FREE_ON_RESUME):
         earlier = before.get(key, default_of(key))
         if now[key] != earlier:

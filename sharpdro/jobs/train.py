@@ -10,7 +10,7 @@ import numpy as np
 from dataset.filelists import FILELIST_DIR
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_follower, is_scheduler, join, schedule
-from sharpdro.jobs.prepare import begin, check_possible, find_run, get_ready
+from sharpdro.jobs.prepare import begin, check_possible, find_run, fix_run_threads, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class, variant
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
@@ -194,6 +194,7 @@ def train(args):
         schedule()
         return
     device = select_device(args.device_target)
+    warning = fix_run_threads(args, log, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     team = join(args.distributed)
     data, steps = get_ready(args, log, lists)
@@ -204,6 +205,8 @@ def train(args):
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         log.say(describe_data(log.folder, device, data))
+        if warning:
+            log.say(warning)
         if lists:
             log.say(f"which photograph belongs where is said by the lists in {lists}")
         if args.cpu_kernels != "stock":

@@ -1,7 +1,8 @@
 """Which samples are the worst off, told without severity labels: out-of-distribution scores.
 
-Every score is larger for what is more likely to be corrupted. `logits`, `losses` are of the first
-pass, at θ; `perturbed` are the logits (B, C) of the second, at θ + ε.
+Every score is larger for what is more likely to be corrupted. `images` are normalised, float32
+(B, 3, H, W); `logits`, `losses` are of the first pass, at θ; `perturbed` are the logits (B, C) of
+the second, at θ + ε.
 """
 
 from mindspore import ops
@@ -9,37 +10,59 @@ from mindspore import ops
 from sharpdro.methods.specs import OOD_SCORES
 
 
-def confidence_drop(logits, losses, perturbed):
+def confidence_drop(images, logits, losses, perturbed):
     """How far the perturbation lowers the largest softmax probability."""
     return _confidence(logits) - _confidence(perturbed)
 
 
-def softmax(logits, losses, perturbed):
+def softmax(images, logits, losses, perturbed):
     """Minus the largest softmax probability (Hendrycks & Gimpel, ICLR 2017)."""
     return -_confidence(logits)
 
 
-def energy(logits, losses, perturbed):
+def energy(images, logits, losses, perturbed):
     """−log Σ_c exp(logit_c) (Liu et al., NeurIPS 2020, equation 4 with T = 1)."""
     # The same bits every time, which ops.logsumexp does not promise: see losses.py.
     return ops.log_softmax(logits, 1).max(1) - logits.max(1)
 
 
-def entropy(logits, losses, perturbed):
+def entropy(images, logits, losses, perturbed):
     """Entropy of the softmax, in nats."""
     return -(ops.softmax(logits, 1) * ops.log_softmax(logits, 1)).sum(1)
 
 
-def loss(logits, losses, perturbed):
+def loss(images, logits, losses, perturbed):
     """The cross-entropy, which reads the class label."""
     return losses
 
 
-_OOD_SCORES = dict(zip(OOD_SCORES, (confidence_drop, softmax, energy, entropy, loss), strict=True))
+def kurtosis(images, logits, losses, perturbed):
+    """−(kurtosis of second differences · contrast)^¼, of the image alone; no network is asked.
+
+    Differences between the pixels of natural images have heavy tails. Noise and blur make them more
+    even (Zoran & Weiss, ICCV 2009), and haze lowers the contrast, so that the product falls. The
+    root keeps the order, and a flat image, of score 0, near the others.
+    """
+    grey = images.mean(1)
+    along_height = grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2]
+    difference = along_height[:, :, 2:] - 2 * along_height[:, :, 1:-1] + along_height[:, :, :-2]
+    square = difference * difference
+    mean_square = square.mean((1, 2))
+    tails = (square * square).mean((1, 2)) / (mean_square * mean_square + 1e-12)
+    deviation = grey - grey.mean((1, 2), keep_dims=True)
+    contrast = ops.sqrt((deviation * deviation).mean((1, 2)))
+    # Square roots have the same bits however they are shared out, logarithms have not: losses.py.
+    return -ops.sqrt(ops.sqrt(tails * contrast))
+
+
+_FUNCTIONS = (confidence_drop, softmax, energy, entropy, loss, kurtosis)
+_OOD_SCORES = dict(zip(OOD_SCORES, _FUNCTIONS, strict=True))
+# Scores of the images alone: in a distributed run of those that a process has.
+OF_IMAGES = {"kurtosis"}
 
 
 def score_function(name: str):
-    """The score of this name, a function of (logits, losses, perturbed).
+    """The score of this name, a function of (images, logits, losses, perturbed).
 
     Raises:
         ValueError: there is none.

@@ -5,7 +5,7 @@ from mindspore import nn, ops
 from sharpdro.methods import parameters
 from sharpdro.methods.base import equal_weights, measured
 from sharpdro.methods.group_weights import GroupAscent, group_membership, sample_weights
-from sharpdro.methods.ood_scores import min_max, score_function
+from sharpdro.methods.ood_scores import OF_IMAGES, min_max, score_function
 from sharpdro.methods.sam import TwoPassStep
 
 
@@ -84,12 +84,16 @@ class AgnosticSharpDROStep(TwoPassStep):
     ):
         super().__init__(network, optimizer, num_groups, rho, is_adaptive, **shared)
         self.score = score_function(ood_score)
+        self.gathers_scores = self.exchange is not None and ood_score in OF_IMAGES
         self.differentiate_scored_loss = self.gradients_of(self.scored_loss)
 
     def scored_loss(self, images, labels, first_logits, first_losses):
         """(1/B) Σ_i w_i ℓ_i with w the scores in [0, 1], taken as constants; then the scores."""
         logits, losses = self.forward(images, labels)
-        scores = ops.stop_gradient(self.score(first_logits, first_losses, logits))
+        scores = self.score(images, first_logits, first_losses, logits)
+        if self.gathers_scores:
+            scores = self.exchange.gather(scores)
+        scores = ops.stop_gradient(scores)
         return (equal_weights(labels) * min_max(scores) * losses).sum(), scores
 
     def construct(self, images, labels, groups):

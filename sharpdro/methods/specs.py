@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sharpdro.flag_types import COUNT, POSITIVE, number
 
-OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss")
+OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss", "kurtosis")
 ABSENT_GROUPS = ("zero", "keep", "ema")
 FIRST_STAGE_FOLDER = "stage1"
 
@@ -59,7 +59,8 @@ OOD_SCORE = Setting(
     "confidence_drop",
     "with --distribution_agnostic: the score, larger for what looks more corrupted; "
     "confidence_drop: by how much the perturbation lowers the largest softmax probability; "
-    "softmax: minus that probability; energy; entropy; loss",
+    "softmax: minus that probability; energy; entropy; loss; kurtosis: of the image alone, how "
+    "little its pixels' differences look like a natural image's",
     str,
     choices=OOD_SCORES,
 )

@@ -3,7 +3,8 @@
 import csv
 import io
 
-from sharpdro.markdown import table_lines
+from corruptions.command_line import one_line
+from sharpdro.markdown import markdown_text, table_lines
 from sharpdro.report.experiments import TABLE_SETTINGS
 from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Table
@@ -27,7 +28,8 @@ def as_text(table: Table) -> str:
         numbers = (f"{row.cell(c)}{'*' if c in row.best else ' '}" for c in table.columns)
         lines.append([*row.first_cells, *numbers])
     shared = [table.shared] if table.shared else []
-    return "\n".join([table.title, *shared, *aligned(lines, 2), *table.remarks])
+    parts = [table.title, *shared, *aligned(lines, 2), *table.remarks]
+    return "\n".join(map(one_line, parts))
 
 
 def overview_as_text(overview: Overview) -> str:
@@ -37,7 +39,7 @@ def overview_as_text(overview: Overview) -> str:
         for first, *cells in (overview.heads, *overview.lines)
     ]
     parts = [overview.title, overview.shared, *aligned(lines, 1), overview.remark]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(one_line(part) for part in parts if part)
 
 
 def aligned(lines: list[list[str]], num_left: int) -> list[str]:
@@ -59,21 +61,23 @@ def as_markdown(table: Table) -> str:
         numbers = (f"**{row.cell(c)}**" if c in row.best else row.cell(c) for c in table.columns)
         rows.append([*row.first_cells, *numbers])
     lines = table_lines(table.heads, rows, 2)
-    parts = [f"### {table.title}", table.shared, "\n".join(lines), "\n\n".join(table.remarks)]
+    title, shared, *remarks = map(markdown_text, (table.title, table.shared, *table.remarks))
+    parts = [f"### {title}", shared, "\n".join(lines), "\n\n".join(remarks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def overview_as_markdown(overview: Overview) -> str:
     """For a README; the best numbers have a star."""
     lines = table_lines(overview.heads, overview.lines, 1)
-    parts = [f"### {overview.title}", overview.shared, "\n".join(lines), overview.remark]
+    title, shared, remark = map(markdown_text, (overview.title, overview.shared, overview.remark))
+    parts = [f"### {title}", shared, "\n".join(lines), remark]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def as_latex(table: Table) -> str:
     """For a paper; the best numbers are bold; needs the package booktabs."""
     about = [line for line in (table.title, table.shared, *table.remarks) if line]
-    lines = [f"% {line}" for line in about]
+    lines = [f"% {one_line(line)}" for line in about]
     lines += [rf"\begin{{tabular}}{{ll{'r' * len(table.columns)}}}", r"\toprule"]
     lines += [" & ".join(table.heads) + r" \\", r"\midrule"]
     for row in table.rows:
@@ -86,7 +90,7 @@ def as_latex(table: Table) -> str:
 
 
 def _escape(text):
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
 
 
 def as_csv(tables: list[Table]) -> str:

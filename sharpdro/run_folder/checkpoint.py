@@ -81,12 +81,18 @@ def save(
     with naming(path), _partial(path) as partial:
         ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
         # MindSpore makes its files read-only, which would forbid opening them to flush.
-        partial.chmod(0o644)
+        partial.chmod(0o666 & ~_umask())
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(partial, path)
+
+
+def _umask() -> int:
+    umask = os.umask(0o077)  # there is no reading it without setting it
+    os.umask(umask)
+    return umask
 
 
 @contextlib.contextmanager
@@ -173,7 +179,7 @@ def _check_tensor(name, tensor, num_bytes: int) -> None:
     if size is None:
         raise ValueError(f"{name} holds {tensor.tensor_type!r:.80}, which is unknown")
     shape = [] if tensor.dims == [0] else tensor.dims
-    if min(shape, default=0) < 0 or math.prod(shape) * size != num_bytes:
+    if min(shape, default=1) < 1 or math.prod(shape) * size != num_bytes:
         raise ValueError(f"{name} has {num_bytes} bytes, which is not what its shape says")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from corruptions.command_line import printable
 from corruptions.output import take_losses
 from corruptions.storage.files import (
     check_file,
@@ -170,6 +171,19 @@ class RunLog:
             sums = dict(content.get("data", {}).get("images_crc32", {}))
             return {name: [str(value) for value in values] for name, values in sums.items()}
 
+    def read_threads(self) -> int:
+        """By how many threads of the CPU's kernels the run is computed; errors as above.
+
+        Of a run that was begun before there was such a setting: the cores that it had.
+        """
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            cores = content.get("environment", {}).get("cores", len(os.sched_getaffinity(0)))
+            threads = content["settings"].get("threads") or cores
+            if type(threads) is not int or threads < 1:
+                raise ValueError(f"threads is {threads!r:.80}")
+            return threads
+
     def last_processes(self) -> int:
         """By how many processes the run was begun or last taken up; errors as above."""
         content = self._read()
@@ -207,7 +221,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Print a text and add it to log.txt, each line with the time."""
-        tqdm.write(text)
+        tqdm.write(printable(text))
         sys.stdout.flush()
         self._note(text)
         for stream, error in take_losses():
@@ -226,7 +240,7 @@ class RunLog:
     def _note(self, text):
         now = datetime.datetime.now().isoformat(" ", "seconds")
         with naming(self._text), open_in_place(self._text, "a", encoding="utf-8") as file:
-            file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+            file.writelines(f"{now}  {line}\n" for line in printable(text).splitlines())
 
 
 class SilentLog(RunLog):

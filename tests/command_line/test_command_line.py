@@ -11,7 +11,8 @@ from sharpdro.command_line.flags import create_parser, parse
 
 BAD_VALUES = {
     "--dataset": ["mnist"],
-    "--desc": ["", "a/b", ".."],
+    "--desc": ["", "a/b", "..", "a\x1b[2J", "a\rb"],
+    "--threads": ["0", "-1", "x"],
     "--seed": ["-1", "x", "4294967296"],
     "--device_target": ["TPU"],
     "--cpu_kernels": ["fast"],

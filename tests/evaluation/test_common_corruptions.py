@@ -120,3 +120,10 @@ def test_csv():
     first, second = csv.DictReader(io.StringIO(csv_table(rows, {"checkpoint": ["x", "y"]})))
     assert first["name"] == "a, b" and first["checkpoint"] == "x" and second["checkpoint"] == "y"
     assert first["mCE"] == "27.0667" and first["frost"] == "" and second["frost"] == "28"
+
+
+def test_titles_are_no_commands():
+    title = "\x1b[2J<script>\n|"
+    assert all(line.isprintable() for line in text_table({title: table_row(NETWORK)}).split("\n"))
+    *_, row = markdown_table({title: table_row(NETWORK)}).splitlines()
+    assert row.startswith(r"| \\x1b\[2J\<script>\\n\| |")

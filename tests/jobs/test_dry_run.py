@@ -58,6 +58,7 @@ def look(run, tmp_path, monkeypatch, capsys):
 
     def call(*flags):
         before = tree(tmp_path), tree(run.data_dir)
+        capsys.readouterr()
         code = run.code("--log_dir", str(tmp_path / "logs"), *flags, "--dry_run")
         assert (tree(tmp_path), tree(run.data_dir)) == before
         captured = capsys.readouterr()

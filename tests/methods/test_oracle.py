@@ -102,7 +102,9 @@ def test_sharpdro_descends_both_terms(adaptive, absent_groups):
     assert o.q.sum() == pytest.approx(1) and (o.q > 0).all()
 
 
-@pytest.mark.parametrize("score", ["confidence_drop", "softmax", "energy", "entropy", "loss"])
+@pytest.mark.parametrize(
+    "score", ["confidence_drop", "softmax", "energy", "entropy", "loss", "kurtosis"]
+)
 def test_agnostic_descends_both_terms(score):
     rng, o, images, labels = make(10)
     start, there, q = dict(o.p), displaced(o.p, images, labels, 0.5, False), o.q.copy()
@@ -277,10 +279,17 @@ def test_group_weights_stay_on_the_simplex(absent_groups):
             np.testing.assert_array_equal(o.q[absent], before[absent])
 
 
+# One pixel of 1 in each channel of a 3×3 image.
+DOT = np.zeros((1, 3, 3, 3))
+DOT[:, :, 1, 1] = 1
+
+
 def test_scores_by_hand():
     """Logits log (1, 2, 5): softmax (1, 2, 5)/8, log Σ exp = log 8.
 
     Entropy: log 8 − (2 log 2 + 5 log 5)/8 = 2.079442 − (1.386294 + 8.047190)/8 = 0.900256.
+    DOT has the one second difference 4, so kurtosis 4⁴/(4²)² = 1, and variance 1/9 − 1/81 = 8/81:
+    −(8/81)^⅛ = −0.748731.
     """
     logits, there = np.log([[1.0, 2, 5]]), np.log([[1.0, 1, 2]])
     expected = {
@@ -289,9 +298,12 @@ def test_scores_by_hand():
         "energy": -2.079442,
         "entropy": 0.900256,
         "loss": LOG4,
+        "kurtosis": -0.748731,
     }
     for kind, value in expected.items():
-        assert oracle.ood_scores(kind, logits, there, [1]) == pytest.approx(value, rel=1e-6), kind
+        assert oracle.ood_scores(kind, DOT, logits, there, [1]) == pytest.approx(value, rel=1e-6), (
+            kind
+        )
 
 
 def test_jtt_by_hand():

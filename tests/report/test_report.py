@@ -416,6 +416,7 @@ FREE = {
         "data_sink",
     ),
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
+    "threads",
 }
 FREE.add("eval_only")  # of runs that are no trainings
 
@@ -670,7 +671,7 @@ def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
     page = Page(text)
     assert not page.open and not page.references and page.images == 3
     assert "erm model=&lt;b&gt;&amp;|x" in text and "<b>&|x" not in text
-    assert "erm model=<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
+    assert "erm model=\\<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
     pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
     assert pictures == [
         f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")
@@ -756,3 +757,34 @@ def test_differences_are_paired_by_seed(capsys, tmp_path):
     assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
     error = capsys.readouterr().err
     assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error
+
+
+EVIL = "x\n\\input{/etc/passwd}\r\x1b[2J|<script>alert(1)</script>[a](http://b)`c`$\u2028y"
+
+
+def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
+    """As a label, as what all runs share, as a commit and as an overview's head."""
+    for corruption in ("fog", "snow"):
+        for seed, commit in enumerate(("\n\\end|", "\n<b>`\r|")):
+            write_run(tmp_path, 0.5, commit=commit, seed=seed, corruption=corruption, shared=EVIL)
+        write_run(tmp_path, 0.5, desc=EVIL, corruption=corruption, shared=EVIL)
+    lines, errors = run_report(capsys, tmp_path)
+    text = "\n".join(lines)
+    assert "desc=x\\n\\input{/etc/passwd}\\r\\x1b[2J|<script>" in text
+    assert all(line.isprintable() for line in [*lines, *errors.splitlines()])
+    folder = tmp_path / "report"
+    latex = (folder / "tables.tex").read_text().split("\n")
+    assert any(r"desc=x\textbackslash{}n\textbackslash{}input\{/etc/passwd\}" in x for x in latex)
+    for line in latex:
+        assert line.isprintable()
+        assert line.startswith("%") or not re.search(r"\\input|\\end(?!\{tabular\})", line), line
+    markdown = (folder / "tables.md").read_text().split("\n")
+    assert any(r"\<script>" in line for line in markdown)
+    for line in markdown:
+        assert line.isprintable() and not re.search(r"(?<!\\)[<`\[]", line), line
+    heads = [line for line in markdown if line.startswith("| method")]
+    rows = [line for line in markdown if line.startswith("| erm")]
+    cells = {len(re.split(r"(?<!\\)\|", line)) for line in [*heads, *rows]}
+    assert len(heads) == 2 and len(rows) == 4 and len(cells) == 1
+    page = (folder / "report.html").read_text()
+    assert "<script>" not in page and "&lt;script&gt;" in page

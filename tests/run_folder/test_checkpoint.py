@@ -1,6 +1,7 @@
 """Checkpoints: everything comes back, damage is noticed."""
 
 import errno
+import os
 
 import mindspore as ms
 import numpy as np
@@ -47,6 +48,18 @@ def test_everything_comes_back(saved):
     assert {"group_weights", "accum.conv.weight", "stat.conv.weight"} < after.keys()
     for name, value in before.items():
         np.testing.assert_array_equal(after[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o027, 0o640), (0o002, 0o664)])
+def test_checkpoints_are_as_private_as_other_files(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        checkpoint.save(tmp_path / "last.ckpt", SmallNetwork(), 1, {})
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    assert (tmp_path / "last.ckpt").stat().st_mode & 0o777 == mode
+    assert checkpoint.load(tmp_path / "last.ckpt").epoch == 1
 
 
 def test_mindspore_alone_can_load_the_network(saved):

@@ -121,3 +121,12 @@ def test_rows_of_another_version_are_kept(tmp_path):
     assert path.read_text() == "epoch,skipped,loss\n1,,0.50\n2,,0.25\n3,1,0.125\n"
     path.write_text("")
     assert Table(path, ["epoch"], until_epoch(9)) and path.read_text() == "epoch\n"
+
+
+def test_what_is_said_moves_no_cursor(tmp_path, capsys):
+    RunLog(tmp_path).say("a\x1b[2J\rb\nc\udcff\u2028d")
+    lines = ["a\\x1b[2J\\rb", "c\\udcff\\u2028d"]
+    assert capsys.readouterr().out.splitlines() == lines
+    assert [line.split("  ", 1)[1] for line in (tmp_path / "log.txt").open()] == [
+        f"{line}\n" for line in lines
+    ]

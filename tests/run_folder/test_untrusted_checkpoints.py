@@ -53,6 +53,14 @@ def _shape(*dims):
     return change
 
 
+def _empty(*dims):
+    def change(tensors):
+        tensors["stem.weight"].dims[:] = dims
+        tensors["stem.weight"].tensor_content = b""
+
+    return change
+
+
 def _type(name):
     def change(tensors):
         tensors["stem.weight"].tensor_type = name
@@ -81,6 +89,8 @@ DAMAGE = {
     "gigabyte": (_shape(2**28), "stem.weight has 1728 bytes, which is not what its shape says"),
     "overflow": (_shape(2**62, 4), "stem.weight has 1728 bytes"),
     "negative": (_shape(-16, -3, 3, 3), "stem.weight has 1728 bytes"),
+    "of no rows": (_empty(2**40, 0), "stem.weight has 0 bytes, which is not what its shape says"),
+    "nothing": (_empty(2**62, 4, 0), "stem.weight has 0 bytes"),
     "short": (_shape(16), "stem.weight has 1728 bytes"),
     "unknown type": (_type("Quux"), "stem.weight holds 'Quux', which is unknown"),
     "empty": (_text(b""), "settings_json is an empty text"),
@@ -90,6 +100,7 @@ DAMAGE = {
     "nested": (_text(("[" * 10**5).encode("utf-32-le")), "recursion"),
     "folder": (_settings(desc="../../outside"), "desc is '../../outside'"),
     "half a character": (_settings(desc="a\ud800"), r"desc is 'a\ud800'"),
+    "escapes": (_settings(desc="a\x1b[2J\r"), r"desc is 'a\x1b[2J\r'"),
     "method": (_settings(method="../../outside"), "method is '../../outside'"),
     "dataset": (_settings(dataset=["x"]), "dataset is ['x']"),
     "corruption": (_settings(corruption="../x"), "corruption is '../x'"),

@@ -319,3 +319,63 @@ def test_checksums_in_settings_are_those_of_the_images(run):
         for array in arrays
     ]
     assert sums["test"] == [f"{value:08x}" for value in expected]
+
+
+def with_threads(finished, parent, number):
+    """A copy of a run as it was after its first epoch, computed with so many threads."""
+    folder = back_to_first_epoch(finished, parent)
+    content = json.loads((folder / "settings.json").read_text())
+    content["settings"]["threads"] = number
+    (folder / "settings.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_resumed_run_keeps_its_threads_or_says_that_it_cannot(run, tmp_path, capsys):
+    finished = run(*ERM, "--save_step", "1")
+    cores = len(os.sched_getaffinity(0))
+    own = (*ERM, "--log_dir", str(tmp_path), "--resume")
+    content = json.loads((finished / "settings.json").read_text())
+    assert content["settings"]["threads"] == cores
+    folder = with_threads(finished, tmp_path, 4096)
+    assert run.code(*own, "--threads", str(cores)) == 2
+    assert f"--threads is {cores}, but {folder} was started with 4096" in capsys.readouterr().err
+    assert run.code(*own) == 0
+    line = f"4096 threads of the CPU's kernels until now, {cores} from now on"
+    assert line in (folder / "log.txt").read_text()
+    assert json.loads((folder / "settings.json").read_text())["settings"]["threads"] == 4096
+    # A run that was begun before there was such a setting: as many as it had cores.
+    shutil.rmtree(folder)
+    folder = with_threads(finished, tmp_path, None)
+    assert run.code(*own) == 0
+    assert "threads of the CPU" not in (folder / "log.txt").read_text()
+
+
+def test_more_threads_than_cores_are_refused_at_the_beginning(run, tmp_path, capsys):
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--threads", "4096") == 2
+    assert "--threads 4096: there are " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes two cores")
+def test_threads_and_not_cores_decide_the_bits(tmp_path):
+    """vrex differs between one and two threads from the first epoch on, whatever the cores."""
+    one, *_ = both = sorted(os.sched_getaffinity(0))[:2]
+    command = [sys.executable, str(ROOT / "main.py"), "-d", "synthetic", "-n", "40"]
+    command += ["--num_severity", "2", "--depth", "10", "--widen_factor", "1", "-b", "50"]
+    command += ["--total_epoch", "1", "--log_train", "1", "--num_val", "50", "--num_test", "50"]
+    command += ["--method", "vrex", "--data_dir", str(tmp_path / "data")]
+
+    def trained(cores, threads):
+        logs = tmp_path / f"{len(cores)}{threads}"
+        flags = ["--threads", str(threads), "--log_dir", str(logs)]
+        quiet = {"stdout": subprocess.DEVNULL, "check": True, "timeout": 600}
+        pin = partial(os.sched_setaffinity, 0, cores)
+        subprocess.run([*command, *flags], preexec_fn=pin, **quiet)
+        return next(logs.iterdir())
+
+    runs = {n: [trained(cores, n) for cores in ({one}, set(both))] for n in (1, 2)}
+    for first, second in runs.values():
+        assert same_weights(weights(first), weights(second))
+        assert without_speed(first / "train.csv") == without_speed(second / "train.csv")
+    assert not same_weights(weights(runs[1][0]), weights(runs[2][0]))
