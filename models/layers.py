@@ -1,5 +1,7 @@
 """Building blocks that the networks share, as the reference implementations define them."""
 
+from collections.abc import Callable
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 from mindspore.common.initializer import HeNormal, XavierNormal
@@ -10,7 +12,7 @@ def convolution(
     out_channels: int,
     kernel_size: int,
     stride: int = 1,
-    cell: type[nn.Conv2d] = nn.Conv2d,
+    cell: Callable[..., nn.Cell] = nn.Conv2d,
 ) -> nn.Cell:
     """Bias-free convolution keeping the side at stride 1, He-normal (fan-out, gain of ReLU)."""
     return cell(
@@ -25,25 +27,12 @@ def convolution(
     )
 
 
-def batch_norm(channels: int) -> nn.Cell:
+def batch_norm(channels: int, cell: Callable[..., nn.Cell] = nn.BatchNorm2d) -> nn.Cell:
     """Batch norm, epsilon 1e-5, running statistics moving by 0.1 towards the batch.
 
     MindSpore's momentum is one minus PyTorch's, hence 0.9.
     """
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9)
-
-
-class Layers:
-    """Makes the layers that can be computed in other ways, too: here MindSpore's own."""
-
-    def convolution(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
-    ) -> nn.Cell:
-        """See `convolution`."""
-        return convolution(in_channels, out_channels, kernel_size, stride)
-
-
-STOCK = Layers()
+    return cell(channels, eps=1e-5, momentum=0.9)
 
 
 def linear(in_features: int, out_features: int) -> nn.Cell:
@@ -63,6 +52,27 @@ class LeakyReLU(nn.Cell):
 
     def construct(self, x):
         return (1 - self.slope) * ops.relu(x) + self.slope * x
+
+
+class Layers:
+    """Makes the layers that can be computed in other ways, too: here MindSpore's own."""
+
+    def convolution(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1
+    ) -> nn.Cell:
+        """See `convolution`."""
+        return convolution(in_channels, out_channels, kernel_size, stride)
+
+    def batch_norm(self, channels: int, slope: float = 1.0) -> nn.Cell:
+        """See `batch_norm`. Behind it goes `activation(slope)`, or nothing if the slope is 1."""
+        return batch_norm(channels)
+
+    def activation(self, slope: float) -> nn.Cell:
+        """max(x, slope·x), as far as a `batch_norm` of this slope in front has not done it."""
+        return LeakyReLU(slope) if slope else nn.ReLU()
+
+
+STOCK = Layers()
 
 
 def global_average_pool(x):

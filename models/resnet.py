@@ -5,7 +5,7 @@ In the bottleneck the stride sits on the 3×3 convolution ("v1.5").
 
 from mindspore import nn, ops
 
-from models.layers import STOCK, Layers, batch_norm, global_average_pool
+from models.layers import STOCK, Layers, global_average_pool
 
 
 class BasicBlock(nn.Cell):
@@ -16,13 +16,14 @@ class BasicBlock(nn.Cell):
     def __init__(self, in_channels: int, channels: int, stride: int, layers: Layers):
         super().__init__()
         self.conv1 = layers.convolution(in_channels, channels, 3, stride)
-        self.bn1 = batch_norm(channels)
+        self.bn1 = layers.batch_norm(channels, slope=0)
+        self.activation = layers.activation(slope=0)
         self.conv2 = layers.convolution(channels, channels, 3)
-        self.bn2 = batch_norm(channels)
+        self.bn2 = layers.batch_norm(channels)
         self.downsample = _downsample(in_channels, channels, stride, layers)
 
     def construct(self, x):
-        branch = ops.relu(self.bn1(self.conv1(x)))
+        branch = self.activation(self.bn1(self.conv1(x)))
         branch = self.bn2(self.conv2(branch))
         return ops.relu(branch + self.downsample(x))
 
@@ -35,16 +36,17 @@ class Bottleneck(nn.Cell):
     def __init__(self, in_channels: int, channels: int, stride: int, layers: Layers):
         super().__init__()
         self.conv1 = layers.convolution(in_channels, channels, 1)
-        self.bn1 = batch_norm(channels)
+        self.bn1 = layers.batch_norm(channels, slope=0)
+        self.activation = layers.activation(slope=0)
         self.conv2 = layers.convolution(channels, channels, 3, stride)
-        self.bn2 = batch_norm(channels)
+        self.bn2 = layers.batch_norm(channels, slope=0)
         self.conv3 = layers.convolution(channels, 4 * channels, 1)
-        self.bn3 = batch_norm(4 * channels)
+        self.bn3 = layers.batch_norm(4 * channels)
         self.downsample = _downsample(in_channels, 4 * channels, stride, layers)
 
     def construct(self, x):
-        branch = ops.relu(self.bn1(self.conv1(x)))
-        branch = ops.relu(self.bn2(self.conv2(branch)))
+        branch = self.activation(self.bn1(self.conv1(x)))
+        branch = self.activation(self.bn2(self.conv2(branch)))
         branch = self.bn3(self.conv3(branch))
         return ops.relu(branch + self.downsample(x))
 
@@ -53,7 +55,7 @@ def _downsample(in_channels: int, out_channels: int, stride: int, layers: Layers
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return nn.SequentialCell(
-        layers.convolution(in_channels, out_channels, 1, stride), batch_norm(out_channels)
+        layers.convolution(in_channels, out_channels, 1, stride), layers.batch_norm(out_channels)
     )
 
 
@@ -81,7 +83,8 @@ class ResNet(nn.Cell):
     def __init__(self, block: type, blocks_per_stage: tuple, num_classes: int, layers: Layers):
         super().__init__()
         self.conv1 = layers.convolution(3, 64, 7, 2)
-        self.bn1 = batch_norm(64)
+        self.bn1 = layers.batch_norm(64, slope=0)
+        self.activation = layers.activation(slope=0)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, pad_mode="pad", padding=1)
         stages, in_channels = [], 64
         for stage, num_blocks in enumerate(blocks_per_stage):
@@ -96,7 +99,7 @@ class ResNet(nn.Cell):
         self.fc = nn.Dense(in_channels, num_classes)
 
     def construct(self, images):
-        x = self.maxpool(ops.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.activation(self.bn1(self.conv1(images))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(global_average_pool(x))
 

@@ -6,7 +6,9 @@ pre-activation blocks, LeakyReLU(0.1), and a first block whose shortcut sees the
 
 from mindspore import nn
 
-from models.layers import STOCK, Layers, LeakyReLU, batch_norm, global_average_pool, linear
+from models.layers import STOCK, Layers, global_average_pool, linear
+
+SLOPE = 0.1
 
 
 class Block(nn.Cell):
@@ -26,11 +28,11 @@ class Block(nn.Cell):
     ):
         super().__init__()
         self.activate_shortcut = activate_shortcut
-        self.norm1 = batch_norm(in_channels)
+        self.norm1 = layers.batch_norm(in_channels, SLOPE)
         self.conv1 = layers.convolution(in_channels, channels, 3, stride)
-        self.norm2 = batch_norm(channels)
+        self.norm2 = layers.batch_norm(channels, SLOPE)
         self.conv2 = layers.convolution(channels, channels, 3)
-        self.activation = LeakyReLU(0.1)
+        self.activation = layers.activation(SLOPE)
         self.project = in_channels != channels or stride != 1
         if self.project:
             self.shortcut = layers.convolution(in_channels, channels, 1, stride)
@@ -78,8 +80,8 @@ class WideResNet(nn.Cell):
                 blocks.append(Block(in_channels, channels, stride, not blocks, layers))
                 in_channels = channels
         self.blocks = nn.SequentialCell(blocks)
-        self.norm = batch_norm(in_channels)
-        self.activation = LeakyReLU(0.1)
+        self.norm = layers.batch_norm(in_channels, SLOPE)
+        self.activation = layers.activation(SLOPE)
         self.classifier = linear(in_channels, num_classes)
 
     def construct(self, images):

@@ -41,6 +41,7 @@ PARTS = {
     "step": ("steps", "training steps of the methods against ERM"),
     "floor": ("floor", "a step of SharpDRO against oneDNN's own time in it"),
     "pytorch": ("pytorch", "a step of SharpDRO in PyTorch, where that is installed, against ours"),
+    "kernels": ("kernels", "--cpu_kernels onednn, and PyTorch where installed, against stock"),
     "input": ("inputs", "training batches"),
     "distributed": ("distributed", "a step in several processes against one, a core each"),
     "evaluation": ("evaluation", "evaluation against the forward pass alone"),

@@ -1,8 +1,11 @@
 """The small network of tests/oracle.py, in MindSpore."""
 
+import importlib
+import os
+
 from mindspore import Tensor, nn
 
-from models.layers import LeakyReLU, batch_norm, convolution, linear
+from models.layers import STOCK, linear
 
 ORACLE_NAMES = {
     "conv": "conv.weight",
@@ -16,9 +19,12 @@ ORACLE_NAMES = {
 class SmallNetwork(nn.Cell):
     def __init__(self, channels=4, num_classes=3):
         super().__init__()
-        self.conv = convolution(3, channels, 3)
-        self.norm = batch_norm(channels)
-        self.activation = LeakyReLU(0.1)
+        layers = STOCK
+        if os.environ.get("TEST_CPU_KERNELS") == "onednn":  # see test_cpu_kernels.py
+            layers = importlib.import_module("sharpdro.cpu_kernels.layers").Layers()
+        self.conv = layers.convolution(3, channels, 3)
+        self.norm = layers.batch_norm(channels, 0.1)
+        self.activation = layers.activation(0.1)
         self.classifier = linear(channels, num_classes)
 
     def construct(self, images):

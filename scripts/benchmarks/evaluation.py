@@ -13,20 +13,19 @@ from sharpdro.device import select_device
 NUM_IMAGES = 200
 
 
-def measure(options: Options) -> Iterator[Row]:
-    """Images per second, with batches of `batch_size`."""
+def evaluation_functions(depth, widen_factor, size, cpu_kernels="stock"):
+    """Functions that measure a network at all severities, and that only pass the images forward."""
     from mindspore import Tensor
 
     from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
     from sharpdro.networks.build import create_network
 
     select_device("CPU")
-    network, normalize = create_network("wideresnet", CIFAR10, options.depth, options.widen_factor)
+    network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor, cpu_kernels)
     images = clouds(NUM_IMAGES, CIFAR10.side)
     labels = np.arange(NUM_IMAGES, dtype=np.int32) % CIFAR10.num_classes
     data = EvaluationSet([images] * NUM_GROUPS, np.arange(NUM_IMAGES), labels)
     evaluator = Evaluator(network, normalize)
-    size = options.batch_size
     ready = [normalize(Tensor(images[i : i + size])) for i in range(0, NUM_IMAGES, size)]
 
     def evaluate():
@@ -39,6 +38,13 @@ def measure(options: Options) -> Iterator[Row]:
                 network(batch).asnumpy()
 
     evaluate(), forward()
+    return evaluate, forward
+
+
+def measure(options: Options) -> Iterator[Row]:
+    """Images per second, with batches of `batch_size`."""
+    shape = options.depth, options.widen_factor, options.batch_size
+    evaluate, forward = evaluation_functions(*shape)
     functions = {"evaluate": lambda: seconds(evaluate), "forward": lambda: seconds(forward)}
     times = in_turns(functions, options.rounds)
     speeds = {k: tuple(NUM_GROUPS * NUM_IMAGES / t for t in times[k]) for k in times}

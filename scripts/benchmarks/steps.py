@@ -13,7 +13,7 @@ from sharpdro.distributed.process_group import ALONE
 METHODS = {"erm": 1, "sam": 2, "groupdro": 1, "sharpdro_agnostic": 2, "sharpdro": 2}
 
 
-def step_timer(method, depth, widen_factor, batch_size, team=None):
+def step_timer(method, depth, widen_factor, batch_size, team=None, cpu_kernels="stock"):
     """A function that does one step as `Trainer` does it and returns the seconds it took.
 
     In a team, for which the device is selected already, the batch's images are shared out.
@@ -30,7 +30,7 @@ def step_timer(method, depth, widen_factor, batch_size, team=None):
         select_device("CPU")
         team = ALONE
     ms.set_seed(0)
-    network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor)
+    network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor, cpu_kernels)
     optimizer = create_sgd(network.trainable_params(), 0.03, 0.9, 5e-4)
     method, _, agnostic = method.partition("_")
     how = {"distribution_agnostic": bool(agnostic), "exchange": team.exchange(False)}

@@ -104,8 +104,8 @@ def add_run_flags(add):
     text = "where to compute; auto takes Ascend or GPU where there is one"
     add("--device_target", choices=DEVICE_TARGETS, default="auto", help=text)
     text = (
-        "what computes convolutions larger than 1×1 on a CPU: MindSpore's own kernels, or oneDNN's "
-        "direct ones, which are faster and round differently; they need a C++ compiler at first"
+        "what computes convolutions and batch norms on a CPU: MindSpore's own kernels, or faster "
+        "ones with oneDNN's direct convolutions, which round differently and need a C++ compiler"
     )
     add("--cpu_kernels", choices=("stock", "onednn"), default="stock", help=text)
     text = (

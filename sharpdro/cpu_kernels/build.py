@@ -18,7 +18,16 @@ from sharpdro.errors import RunError
 MINDSPORE_VERSIONS = ("2.10.0",)
 ONEDNN_VERSION = (3, 10)
 _SOURCE = Path(__file__).with_name("kernels.cc")
-_FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread", "-mavx2", "-mfma")
+_FLAGS = (
+    "-O3",
+    "-fno-trapping-math",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+    "-mavx2",
+    "-mfma",
+)
 _THREADPOOL_RUNTIME = 8
 
 

@@ -367,3 +367,101 @@ OPERATOR(convolution_gradients, 5, {
   input.run({t.data[0], t.data[1], t.data[3]});
   weight.run({t.data[0], t.data[2], t.data[4]}, &input);
 })
+
+namespace {
+
+// One channel of an image batch: `count` rows of `side` values, `step` apart.
+struct Rows {
+  int64_t count, side, step;
+
+  explicit Rows(const Dims &x) : count(x[0]), side(x[2] * x[3]), step(x[1] * side) {}
+
+  // Σ of a function over all values, which come by their positions. Sums run side by side in
+  // float32 along a row, and rows add up in float64.
+  template <typename Function>
+  double sum(const Function &function) const {
+    double total = 0;
+    for (int64_t row = 0; row < count; ++row) {
+      float lanes[32] = {}, rest = 0;
+      int64_t at = row * step, end = at + side;
+      for (; at + 32 <= end; at += 32)
+        for (int i = 0; i < 32; ++i) lanes[i] += function(at + i);
+      for (; at < end; ++at) rest += function(at);
+      for (float lane : lanes) rest += lane;
+      total += rest;
+    }
+    return total;
+  }
+
+  template <typename Function>
+  void each(const Function &function) const {
+    for (int64_t row = 0; row < count; ++row)
+      for (int64_t at = row * step, end = at + side; at < end; ++at) function(at);
+  }
+};
+
+// Batch norm, then max(v, slope · v): slope 1 is no activation, 0 is ReLU.
+struct Norm {
+  float mean, scale, shift, slope;
+
+  float normed(float x) const { return (x - mean) * scale + shift; }
+  float active(float x) const {
+    float v = normed(x);
+    return v > 0 ? v : slope * v;
+  }
+  float derivative(float x) const { return normed(x) > 0 ? 1 : slope; }
+};
+
+}  // namespace
+
+// x, γ, β, running mean and variance, (ε, slope, momentum) → y, mean, 1 / √(variance + ε), and the
+// running mean and variance from now on
+OPERATOR(norm_forward, 11, {
+  Rows rows(t.image(0));
+  auto d = reinterpret_cast<float *const *>(t.data.data());
+  pool().parallel_for(t.shapes[0][1], [&](int c, int) {
+    const float *x = d[0] + c * rows.side, *how = d[5];
+    float *y = d[6] + c * rows.side;
+    double size = static_cast<double>(rows.count) * rows.side;
+    float mean = rows.sum([=](int64_t i) { return x[i]; }) / size;
+    double variance = rows.sum([=](int64_t i) { return (x[i] - mean) * (x[i] - mean); }) / size;
+    float inverse = 1 / std::sqrt(variance + how[0]);
+    Norm norm{mean, d[1][c] * inverse, d[2][c], how[1]};
+    rows.each([=](int64_t i) { y[i] = norm.active(x[i]); });
+    d[7][c] = mean, d[8][c] = inverse;
+    double unbiased = size > 1 ? variance * size / (size - 1) : variance;
+    d[9][c] = d[3][c] + how[2] * (mean - d[3][c]);
+    d[10][c] = d[4][c] + how[2] * (unbiased - d[4][c]);
+  });
+})
+
+// dy, x, γ, β, mean, 1 / √(variance + ε), (ε, slope, momentum) → dx, dγ, dβ
+OPERATOR(norm_gradients, 10, {
+  Rows rows(t.image(1));
+  auto d = reinterpret_cast<float *const *>(t.data.data());
+  pool().parallel_for(t.shapes[1][1], [&](int c, int) {
+    const float *dy = d[0] + c * rows.side, *x = d[1] + c * rows.side;
+    float *dx = d[7] + c * rows.side, mean = d[4][c], inverse = d[5][c];
+    Norm norm{mean, d[2][c] * inverse, d[3][c], d[6][1]};
+    double size = static_cast<double>(rows.count) * rows.side;
+    double total = rows.sum([=](int64_t i) { return norm.derivative(x[i]) * dy[i]; });
+    double total_x = rows.sum([=](int64_t i) { return norm.derivative(x[i]) * dy[i] * (x[i] - mean); });
+    d[8][c] = total_x * inverse, d[9][c] = total;
+    float a = total / size, b = total_x * inverse * inverse / size;
+    rows.each([=](int64_t i) {
+      dx[i] = norm.scale * (norm.derivative(x[i]) * dy[i] - a - (x[i] - mean) * b);
+    });
+  });
+})
+
+// x, γ, β, running mean and variance, (ε, slope, momentum) → y
+OPERATOR(norm_evaluation, 7, {
+  Rows rows(t.image(0));
+  auto d = reinterpret_cast<float *const *>(t.data.data());
+  pool().parallel_for(t.shapes[0][1], [&](int c, int) {
+    const float *x = d[0] + c * rows.side, *how = d[5];
+    float *y = d[6] + c * rows.side;
+    Norm norm{d[3][c], d[1][c] / std::sqrt(d[4][c] + how[0]), d[2][c], how[1]};
+    rows.each([=](int64_t i) { y[i] = norm.active(x[i]); });
+  });
+})

@@ -5,7 +5,10 @@ gradient among those that it finds equal. So all that the functions below know b
 in the attributes.
 """
 
-from mindspore import nn, ops
+from functools import partial
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
 
 from models import layers
 from sharpdro.cpu_kernels.build import build_library
@@ -95,9 +98,57 @@ def _check(cell):
             )
 
 
+def _norm():
+    def like_input_and_channels(x, gamma, *_):
+        return x, gamma, gamma, gamma, gamma
+
+    def like_first_parameters(_, x, gamma, beta, *__):
+        return x, gamma, beta
+
+    backward = _operator("norm_gradients", like_first_parameters, like_first_parameters)
+
+    def gradients(x, gamma, beta, mean, variance, how, outputs, douts):
+        dx, dgamma, dbeta = backward(douts[0], x, gamma, beta, outputs[1], outputs[2], how)
+        zeros = ops.zeros_like(gamma)
+        return dx, dgamma, dbeta, zeros, zeros, ops.zeros_like(how)
+
+    return _operator("norm_forward", like_input_and_channels, like_input_and_channels, gradients)
+
+
+class NormActivation(nn.BatchNorm2d):
+    """Batch norm and max(v, slope · v), each in one pass where MindSpore takes several.
+
+    Args:
+        channels: number of channels.
+        slope: from 0, which is ReLU, to 1, which is no activation.
+        settings: of nn.BatchNorm2d.
+    """
+
+    def __init__(self, channels, slope, **settings):
+        super().__init__(channels, **settings)
+        self.how = Tensor([self.eps, slope, self.momentum], ms.float32)
+        self.normalize = _norm()
+        self.evaluate = _operator("norm_evaluation", _first, _first)
+
+    def construct(self, x):
+        parameters = self.gamma, self.beta, self.moving_mean, self.moving_variance
+        if not self.training:
+            return self.evaluate(x, *parameters, self.how)
+        y, _, _, mean, variance = self.normalize(x, *parameters, self.how)
+        y = ops.depend(y, ops.assign(self.moving_mean, ops.stop_gradient(mean)))
+        return ops.depend(y, ops.assign(self.moving_variance, ops.stop_gradient(variance)))
+
+
 class Layers(layers.Layers):
-    """Convolutions larger than 1×1 by oneDNN; for 1×1 MindSpore's own are faster."""
+    """Convolutions larger than 1×1 by oneDNN (for 1×1 MindSpore's own are faster), and norms."""
 
     def convolution(self, in_channels, out_channels, kernel_size, stride=1):
         cell = nn.Conv2d if kernel_size == 1 else Convolution
         return layers.convolution(in_channels, out_channels, kernel_size, stride, cell)
+
+    def batch_norm(self, channels, slope=1.0):
+        return layers.batch_norm(channels, partial(NormActivation, slope=slope))
+
+    def activation(self, slope):
+        """Nothing: `batch_norm` has done it."""
+        return nn.Identity()
