@@ -1,6 +1,7 @@
 """MindSpore in graph mode on the CPU, with the settings that main.py gives it."""
 
 import gc
+import signal
 
 import fake_cifar
 import pytest
@@ -9,6 +10,8 @@ from running import Runner
 from sharpdro.device import select_device
 
 select_device("CPU")
+# Programs that tests start would ignore it if the tests run under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")
