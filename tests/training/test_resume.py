@@ -209,7 +209,7 @@ def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls,
 
     own = (*ERM, "--log_dir", str(tmp_path))
     with monkeypatch.context() as patch:
-        for module in ("trainer", "evaluate"):
+        for module in ("training.trainer", "evaluation.evaluator"):
             patch.setattr(f"sharpdro.{module}.check_interrupts", check)
         assert run.code(*own) == 130
     folder = tmp_path / run(*ERM).name
