@@ -1,7 +1,7 @@
 """One training step per method, each compiled as a single graph.
 
 Every step is called as `step(images, labels, groups)` with normalised float32 (B, 3, H, W),
-int32 (B,) and int32 (B,) (in a distributed run with a part of the images, see `exchange`), and
+int32 (B,) and int32 (B,) (in a distributed run with a part of the images, see `collectives`), and
 returns, all measured at θ before the update,
 
 - per-sample loss, float32 (B,),

@@ -66,7 +66,7 @@ class AgnosticSharpDROStep(TwoPassStep):
     """Distribution-agnostic SharpDRO: samples are weighted by a score. Groups are not read.
 
     Args:
-        ood_score: which score, see `worst_case`.
+        ood_score: which score, see `ood_scores`.
         shared: see `TrainStep`.
     """
 

@@ -20,7 +20,7 @@ class Experiment:
     """Runs in which nothing differs but the seed; or a single run that is not finished.
 
     Args:
-        method: key into `methods.METHODS`.
+        method: key into `specs.METHODS`.
         settings: what was compared, see `compared`.
         runs: by seed.
     """

@@ -25,7 +25,7 @@ class Run:
 
     Args:
         folder: its directory.
-        method: key into `methods.METHODS`.
+        method: key into `specs.METHODS`.
         settings: as recorded, and what else must be equal, see `_circumstances`.
         commit: of the program that began it, "" where unknown.
         summary: content of summary.json; empty before the first evaluation.
