@@ -20,7 +20,7 @@ class TrainStep(nn.TrainOneStepCell):
         optimizer: updates the network's trainable parameters from a tuple of gradients.
         num_groups: number of groups G; groups are 0 … G−1.
         group_sizes: the groups' training images; an empty group starts with weight 0.
-        loss_scaler: keeps small gradients from vanishing in float16, see `nan_guard`; None: float32.
+        loss_scaler: keeps small gradients from vanishing in float16 (`nan_guard`); None: float32.
         exchange: with the other processes of a distributed run, whose images are then a part of
             the batch that labels and groups are of; None: there are none.
     """

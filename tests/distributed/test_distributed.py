@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import fake_cifar
 import numpy as np
@@ -25,7 +24,7 @@ from running import (
     wait_until,
 )
 
-from dataset.prepare_dataset import TrainingSet
+from dataset.prepare_dataset import EvaluationSet, PreparedData, TrainingSet
 from sharpdro.command_line.flags import parse
 from sharpdro.jobs import prepare
 
@@ -236,12 +235,11 @@ def test_processes_have_flags_and_data_in_common(change, differs):
         images = rng.integers(0, 256, (50, 4, 4, 3), np.uint8)
         labels, severities = (rng.integers(1, 3, 50).astype(np.int32) for _ in range(2))
         train = TrainingSet(images, labels, severities, np.arange(50))
-        sets = (SimpleNamespace(labels=np.arange(9), indices=np.arange(9)) for _ in range(2))
-        validation, test = sets
-        data = SimpleNamespace(train=train, validation=validation, test=test)
+        sets = (EvaluationSet([images] * 3, np.arange(9), np.arange(9)) for _ in range(2))
+        data = PreparedData(train, *sets)
         args, team = parse(["--method", "erm"]), FakeTeam()
         if altered:
             change(args, data)
-        prepare.check_equal(args, team, data)
+        prepare.check_equal(args, team, data.checksums())
         found.append(team.numbers)
     assert tuple(a != b for a, b in zip(*found)) == differs

@@ -157,7 +157,7 @@ def test_without_onnxruntime_the_file_is_not_checked(checkpoints, tmp_path, caps
 def test_a_file_with_other_logits_does_not_appear(
     checkpoints, tmp_path, capsys, monkeypatch, wrong
 ):
-    real, calls = export.logits_of, []
+    real, calls = network_export.logits_of, []
 
     def second_differs(*arguments):
         calls.append(1)
