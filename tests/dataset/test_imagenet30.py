@@ -377,7 +377,7 @@ def test_two_processes_decode_once(data_dir):
     """The second waits for the first, then takes what that made."""
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path;"
-        "from dataset import imagenet30; from dataset.specs import IMAGENET30; import time;"
+        "from dataset.readers import imagenet30; from dataset.specs import IMAGENET30; import time;"
         "real = imagenet30.decode;"
         "imagenet30.decode = lambda *a: (time.sleep(0.01), real(*a))[1];"
         "imagenet30.read_imagenet30(IMAGENET30, Path(sys.argv[1]), 0, False, print)"

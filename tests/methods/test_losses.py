@@ -13,7 +13,7 @@ SHAPES = [(6, 10), (18, 10), (100, 10), (100, 100)]
 
 class Both(nn.Cell):
     def construct(self, logits, labels):
-        return cross_entropy(logits, labels), energy(logits, None, None)
+        return cross_entropy(logits, labels), energy(None, logits, None, None)
 
 
 class MeanGradient(nn.Cell):
