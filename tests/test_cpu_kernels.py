@@ -376,6 +376,7 @@ class Gradients(nn.Cell):
         return self.differentiate(images, labels)
 
 
+@pytest.mark.slow
 def test_resnet_is_that_of_stock_kernels(library):
     """Gradients, running statistics and logits in evaluation; ReLU, 7×7 stem, norms without it."""
     rng, found = np.random.default_rng(0), {}

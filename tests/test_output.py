@@ -26,7 +26,10 @@ def shell(command, redirection):
 @pytest.mark.parametrize(
     ("redirection", "note"),
     [
-        (">/dev/full", "stdout cannot be written (No space left on device)"),
+        pytest.param(
+            *(">/dev/full", "stdout cannot be written (No space left on device)"),
+            marks=pytest.mark.slow,
+        ),
         ("| head -1 >/dev/null", "stdout cannot be written (Broken pipe)"),
         pytest.param("2>&- >/dev/null", "", marks=pytest.mark.slow),
         pytest.param(">&- 2>&-", "", marks=pytest.mark.slow),

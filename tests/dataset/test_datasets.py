@@ -85,6 +85,7 @@ def test_run(trained):
     }
 
 
+@pytest.mark.slow
 def test_resuming(trained, data_dir, tmp_path):
     """A run that is taken up after its first epoch ends as one that was not."""
     name, folder = trained

@@ -136,6 +136,7 @@ def test_images_of_our_own_making(made, tmp_path):
     shutil.rmtree(folder / "data" / "CIFAR-10-C")
 
 
+@pytest.mark.slow
 def test_desc_starts_anew_beside(made, tmp_path):
     folder, _, flags = made
     flags = [*flags, "--log_dir", tmp_path / "logs", "--desc", "again"]
