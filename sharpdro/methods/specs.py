@@ -182,7 +182,7 @@ METHODS = {
         "loss by the scale of the logits",
         "Arjovsky et al., 2019",
         "sharpdro.methods.irm_vrex:IRMStep",
-        _penalty_settings("irm_lambda", 100.0, "irm_warmup"),
+        _penalty_settings("irm_lambda", 1.0, "irm_warmup"),
         warmup="irm_warmup",
         reads_severities=True,
     ),
