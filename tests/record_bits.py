@@ -5,6 +5,8 @@
     python tests/record_bits.py after.json     # on the one after, same machine, same cores
     diff before.json after.json
 
+Methods may be named behind the file; all are tried unless some are.
+
 Every method trains two epochs on the drawn dataset, is killed after the first and resumed; the
 checksums are those of train.csv (without images_per_second), val.csv, test.csv and the weights.
 """
@@ -29,8 +31,8 @@ FLAGS = ["-d", "synthetic", "-n", "100", "--depth", "10", "--widen_factor", "1"]
 FLAGS += ["--total_epoch", "2", "--num_val", "40", "--num_test", "40", "--log_train", "3"]
 FLAGS += ["--no-show_progress"]
 OF_METHOD = {
-    "irm": ["--irm_warmup", "11"],
-    "vrex": ["--vrex_warmup", "11"],
+    "irm": ["--irm_lambda", "2", "--irm_warmup", "11"],
+    "vrex": ["--vrex_beta", "2", "--vrex_warmup", "11"],
     "jtt": ["--jtt_epochs", "1"],
     "eiil": ["--eiil_steps", "50"],
 }
@@ -92,12 +94,12 @@ def record_corruptions():
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         raise SystemExit(__doc__)
     os.environ.setdefault("GLOG_v", "4")
     result = {"corruptions": record_corruptions()}
     with tempfile.TemporaryDirectory() as folder:
-        for method in METHODS:
+        for method in sys.argv[2:] or METHODS:
             logs = Path(folder) / method
             logs.mkdir()
             result[method] = record_run(method, logs, Path(folder) / "data")
