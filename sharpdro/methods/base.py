@@ -63,13 +63,16 @@ class TrainStep(nn.TrainOneStepCell):
         Raises:
             ValueError: a group is not one of 0 … num_groups−1.
         """
-        found = np.asarray(groups)
-        if self.reads_groups and ((found < 0) | (found >= self.num_groups)).any():
+        if self.reads_groups:
+            self._check_groups(np.asarray(groups))
+        return super().__call__(images, labels, groups)
+
+    def _check_groups(self, groups):
+        if ((groups < 0) | (groups >= self.num_groups)).any():
             raise ValueError(
-                f"groups are 0 … {self.num_groups - 1}, not {found.min()} … {found.max()}: raise "
+                f"groups are 0 … {self.num_groups - 1}, not {groups.min()} … {groups.max()}: raise "
                 f"num_groups"
             )
-        return super().__call__(images, labels, groups)
 
     def gradients_of(self, objective):
         """A function that returns what `objective` does, and the gradients of its first value.
