@@ -7,6 +7,7 @@ from sharpdro.device import prepare_environment
 from sharpdro.packages import check_packages
 
 __all__ = ["create_sgd", "create_train_step"]
+__version__ = "1.0.0"
 
 check_packages()
 

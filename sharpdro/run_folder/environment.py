@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.prepare_dataset import describe_foreign
+from sharpdro import __version__
 
 _PROJECT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("mindspore", "numpy", "scipy", "pillow")
@@ -28,6 +29,7 @@ def describe_environment(device: str) -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "platform": platform.platform(),
         "python": platform.python_version(),
+        "sharpdro": __version__,
         **{name: _version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
