@@ -23,6 +23,7 @@ from corruptions.command_line import (
 )
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
+from corruptions.parameters import variant_of_size
 from corruptions.program import run_program
 from corruptions.storage import manifest
 from corruptions.storage.arrays import Source, look_up
@@ -32,7 +33,6 @@ from corruptions.storage.npy import open_npy
 
 PROG = "python -m corruptions.generate"
 PUBLISHED_JPEG_QUALITY = 85
-VARIANT_OF_SIZE = {(32, 32): "cifar", (64, 64): "imagenet64"}
 
 
 def create_parser():
@@ -163,8 +163,7 @@ def create_recipes(args, sources):
     """All arrays that are asked for."""
     spec = DATASETS[args.dataset] if args.dataset else None
     height, width = next(iter(sources.values())).images.shape[1:3]
-    by_default = spec.variant if spec else VARIANT_OF_SIZE.get((height, width))
-    variant = args.variant or by_default
+    variant = args.variant or (spec.variant if spec else variant_of_size(height, width))
     if variant is None:
         raise DataError(
             f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
