@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from corruptions import blur, digital, jpeg, noise, weather
-from corruptions.parameters import CORRUPTIONS, EXTRA, MAX_SEVERITY, PARAMETERS, STANDARD, VARIANTS
+from corruptions.parameters import (
+    CORRUPTIONS,
+    EXTRA,
+    MAX_SEVERITY,
+    PARAMETERS,
+    STANDARD,
+    VARIANTS,
+    variant_of_size,
+)
 from corruptions.random_streams import RandomStreams
 
 __all__ = ["CORRUPTIONS", "EXTRA", "MAX_SEVERITY", "STANDARD", "VARIANTS", "corrupt"]
@@ -48,7 +56,7 @@ def corrupt(
     name: str,
     severity: int,
     *,
-    variant: str = "cifar",
+    variant: str | None = None,
     seed: int = 0,
     split: str = "",
     first_index: int = 0,
@@ -63,7 +71,8 @@ def corrupt(
         images: uint8 (N, H, W, 3), H and W at least 8.
         name: one of CORRUPTIONS.
         severity: 1 (weakest) … 5; 0 returns a copy of the images.
-        variant: strengths for 32×32 images ("cifar") or for 64×64 ("imagenet64").
+        variant: strengths for 32×32 images ("cifar") or for 64×64 ("imagenet64"); None: those for
+            the images' size, which then must be one of the two.
         seed: fixes the randomness, at least 0.
         split: "train", "test" or any other name: images of different splits get different noise.
         first_index: index of images[0], at least 0.
@@ -74,8 +83,8 @@ def corrupt(
 
     Raises:
         TypeError: images are not uint8; severity, seed or first_index is not a whole number.
-        ValueError: wrong shape, unknown name or variant, severity, seed or index out of range;
-            images larger than the pictures of frost.
+        ValueError: wrong shape, unknown name or variant, images of another size without a variant,
+            severity, seed or index out of range; images larger than the pictures of frost.
         OSError: `frost_dir` lacks a photograph, or it cannot be read.
     """
     images = np.asarray(images)
@@ -85,13 +94,20 @@ def corrupt(
         raise ValueError(f"images must be (N, H, W, 3), H, W ≥ 8, not {images.shape}")
     if name not in CORRUPTIONS:
         raise ValueError(f"unknown corruption {name!r}; choose one of {', '.join(CORRUPTIONS)}")
-    if variant not in VARIANTS:
+    if variant is not None and variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
     severity, seed, first_index = map(operator.index, (severity, seed, first_index))
     if severity not in range(MAX_SEVERITY + 1):
         raise ValueError(f"severity must be 0 … {MAX_SEVERITY}, not {severity}")
     if seed < 0 or first_index < 0:
         raise ValueError(f"seed and first_index must be at least 0, not {seed}, {first_index}")
+    height, width = images.shape[1:3]
+    variant = variant or variant_of_size(height, width)
+    if variant is None:
+        raise ValueError(
+            f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
+            f"with variant, {' or '.join(VARIANTS)}"
+        )
     corrupted = np.array(images)
     if severity == 0:
         return corrupted
@@ -100,7 +116,7 @@ def corrupt(
     if name == "frost":
         apply = functools.partial(apply, folder=frost_dir and Path(frost_dir))
     strength = PARAMETERS[variant][name][severity - 1]
-    chunk = max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    chunk = max(1, _CHUNK_PIXELS // (height * width))
     for start in range(0, len(images), chunk):
         part = np.ascontiguousarray(images[start : start + chunk])
         streams = RandomStreams(seed, name, severity, split, first_index + start, len(part))

@@ -21,11 +21,11 @@ from corruptions.command_line import (
 )
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
+from corruptions.parameters import SIDES
 from corruptions.program import run_program
 from corruptions.storage.photographs import opened_photograph
 
 PROG = "python -m corruptions.contact_sheet"
-SIDES = {"cifar": 32, "imagenet64": 64}
 _GAP, _FONT_SIZE = 4, 16
 _INK, _PAPER = (0, 0, 0), (255, 255, 255)
 

@@ -125,3 +125,10 @@ _IMAGENET64 = {
 }
 PARAMETERS = {"cifar": _CIFAR, "imagenet64": _IMAGENET64}
 VARIANTS = tuple(PARAMETERS)
+# Side of the images, in pixels, that each variant's strengths were chosen for.
+SIDES = {"cifar": 32, "imagenet64": 64}
+
+
+def variant_of_size(height: int, width: int) -> str | None:
+    """The variant whose strengths are for images of this size; None: there is none."""
+    return next((name for name, side in SIDES.items() if (height, width) == (side, side)), None)

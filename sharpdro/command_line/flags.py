@@ -351,7 +351,7 @@ def resolve_dataset(parser, args):
     """Fill in the dataset's defaults."""
     spec = DATASETS[args.dataset]
     check_filelist_dir(parser, args, spec)
-    if not spec.class_names:  # or else lists may say which images there are
+    if not spec.has_lists:  # or else lists may say which images there are
         args.num_per_class = args.num_per_class or spec.num_per_class
     args.model = args.model or spec.model
     if args.model == "wideresnet":
@@ -366,7 +366,7 @@ def check_filelist_dir(parser, args, spec):
     """Refuse a folder without lists, and lists that would not be read."""
     if args.filelist_dir is None:
         return
-    if not spec.class_names:
+    if not spec.has_lists:
         parser.error(f"--filelist_dir does not apply to -d {spec.name}: leave it out")
     if not args.filelist_dir.is_dir():
         parser.error(f"--filelist_dir {args.filelist_dir} is not a folder")

@@ -62,7 +62,7 @@ def describe_images(args, report, lists):
     from sharpdro.jobs.dry_run_report import describe_data, describe_split
 
     spec = DATASETS[args.dataset]
-    if spec.class_names:
+    if spec.has_lists:
         report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
     with interruptible():
         clean = describe_data(

@@ -26,7 +26,7 @@ CHECKSUM = "checkpoint_crc32"
 
 def lists_of_run(dataset, checkpoint):
     """Where the list of test images lies: with the checkpoint's run, or in the project's folder."""
-    if not DATASETS[dataset].class_names:
+    if not DATASETS[dataset].has_lists:
         return None
     run = checkpoint.resolve().parent
     kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]

@@ -32,7 +32,7 @@ def settle_lists(args, log):
     A run that is taken up goes by the lists that it has kept, and by its own -n.
     """
     spec = DATASETS[args.dataset]
-    if not spec.class_names:
+    if not spec.has_lists:
         return None
     kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
     if log.exists() and find_lists(kept):

@@ -454,6 +454,17 @@ def test_variants_differ(photos, name):
 
 
 @every_corruption
+def test_strengths_follow_the_size(name):
+    for variant, side in (("cifar", 32), ("imagenet64", 64)):
+        images = smooth_images(2, side, side)
+        found = corrupt(images, name, 3)
+        assert np.array_equal(found, corrupt(images, name, 3, variant=variant))
+    for shape in ((48, 48), (32, 64)):
+        with pytest.raises(ValueError, match=r"neither 32 × 32 nor 64 × 64: .* with variant"):
+            corrupt(smooth_images(1, *shape), name, 3)
+
+
+@every_corruption
 def test_input_stays_and_result_is_new(photos, name):
     images = photos[:5].copy()
     images.flags.writeable = False
@@ -573,7 +584,9 @@ def test_jpeg_of_more_blocks_than_fit_between_two_markers():
     image[0, ::7] = 200
     file = io.BytesIO()
     Image.fromarray(image[0]).save(file, "JPEG", quality=80)
-    assert np.array_equal(corrupt(image, "jpeg_compression", 1)[0], np.asarray(Image.open(file)))
+    assert np.array_equal(
+        corrupt(image, "jpeg_compression", 1, variant="cifar")[0], np.asarray(Image.open(file))
+    )
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.uint64])

@@ -6,7 +6,7 @@ import pytest
 from mindspore import nn
 
 from dataset.batches import training_batches
-from dataset.prepare_dataset import TrainingSet
+from dataset.sets import TrainingSet
 from sharpdro.training.batch_feed import HostFeed, SinkFeed
 
 
