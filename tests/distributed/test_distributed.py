@@ -61,7 +61,7 @@ def check_steps(folder, number, methods):
 
 
 def test_two_processes_follow_one(tmp_path):
-    check_steps(tmp_path, 2, ["sharpdro", "sharpdro_agnostic"])
+    check_steps(tmp_path, 2, ["sharpdro"])
 
 
 @pytest.mark.slow
