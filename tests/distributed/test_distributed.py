@@ -54,8 +54,9 @@ def check_steps(folder, number, methods):
         for method in methods:
             parameters, outputs = found[method]
             assert parameters < 1e-5 and outputs < 1e-4, method
-        assert 1e-4 < found["local"] < 0.5
-        assert found["happened"] is False and found["unchanged"] is True
+        if len(methods) == len(METHODS):
+            assert 1e-4 < found["local"] < 0.5
+            assert found["happened"] is False and found["unchanged"] is True
         assert found["gathered"] == list(range(number))
         assert found["differs"].startswith("the ranks differ between the processes (0, 1")
 
