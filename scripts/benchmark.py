@@ -47,10 +47,7 @@ PARTS = {
     "evaluation": ("evaluation", "evaluation against the forward pass alone"),
     "start": ("start", "from the command to the first step"),
     "memory": ("memory", "memory of a run and of preparing CIFAR-10"),
-    "growth": ("growth", "time over batch size and number of images"),
-    "split": ("split", "sharing out 50,000 labels"),
     "corruptions": ("corruptions", "every corruption on one core and on all"),
-    "imagenet30": ("imagenet30", "preparing ImageNet-30 at its full size"),
 }
 READ_DATA = {"input", "start", "memory"}
 HEAD = ("", "median", "quartiles", "runs", "ratio", "quartiles", "target")
@@ -58,10 +55,10 @@ WIDTHS = (32, 18, 16, 4, 30, 14, 16)
 
 
 def create_parser():
-    text = "\n".join(f"  {name:12} {what}" for name, (_, what) in PARTS.items())
+    text = "\n".join(f"  {name:12} {about}" for name, (_, about) in PARTS.items())
     parser = Parser(prog="benchmark.py", description=f"{__doc__}\n{text}", allow_abbrev=False)
     add = parser.add_argument
-    text = f"what to measure: {', '.join(PARTS)} (default: all, an hour or two on two cores)"
+    text = f"what to measure: {', '.join(PARTS)} (default: all, an hour on two cores)"
     add("parts", nargs="*", metavar="PART", help=text)
     how = {"type": POSITIVE, "metavar": "N"}
     add("--depth", default=28, help="depth of the WideResNet (default: %(default)s)", **how)
@@ -150,16 +147,16 @@ def measure_part(name: str, options: Options) -> list[Row]:
 def measure(args, data_dir):
     """Measure all parts that were asked for."""
     options = Options(args.depth, args.widen_factor, args.batch_size, args.rounds, data_dir)
-    found = {"environment": describe_environment("CPU"), "parts": {}}
+    results = {"environment": describe_environment("CPU"), "parts": {}}
     print_line(HEAD)
     for name in args.parts or PARTS:
         print(f"\n{name}: {PARTS[name][1]}", flush=True)
         rows = measure_part(name, options)
-        found["parts"][name] = [
+        results["parts"][name] = [
             {**asdict(row), "judged": row.judged(), "is_met": row.is_met()} for row in rows
         ]
         if args.json:
-            write_atomically(args.json, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+            write_atomically(args.json, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def benchmark(args):

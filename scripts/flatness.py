@@ -142,12 +142,12 @@ def load(path, args):
             )
     facts = {"epoch": trained.epoch, "dataset": trained.spec.name, "corruption": corruption}
     return Subject(
-        f"{folder.name}/{path.stem}",
-        trained,
-        corruption,
-        range(num_severity + 1),
-        lists_of_run(trained.spec.name, path),
-        {**facts, "crc32": zlib.crc32(path.read_bytes())},
+        name=f"{folder.name}/{path.stem}",
+        trained=trained,
+        corruption=corruption,
+        severities=range(num_severity + 1),
+        lists=lists_of_run(trained.spec.name, path),
+        facts={**facts, "crc32": zlib.crc32(path.read_bytes())},
     )
 
 
@@ -219,14 +219,16 @@ def measure(args, subject, title, images, record):
 
 def report(args, subjects, titles, record):
     """The tables on the terminal, and the pictures."""
-    shown = record, titles, {subject.name: subject.severities for subject in subjects}
-    print(printable(flatness_tables(*shown)))
+    severities = {subject.name: subject.severities for subject in subjects}
+    print(printable(flatness_tables(record, titles, severities)))
     print(f"tables in {args.output}: {', '.join(COLUMNS)}")
     if not drawing.can_draw():
         print(drawing.NO_PICTURES)
         return
-    pictures.draw_curves(args.output / CURVES, curves_of(*shown), args.rho, doubtful_of(*shown))
-    drawn, surfaces = [CURVES], surfaces_of(*shown, args.grid)
+    curves = curves_of(record, titles, severities)
+    doubtful = doubtful_of(record, titles, severities)
+    pictures.draw_curves(args.output / CURVES, curves, args.rho, doubtful)
+    drawn, surfaces = [CURVES], surfaces_of(record, titles, severities, args.grid)
     if surfaces:
         along = offsets(args.span, args.grid)
         pictures.draw_surfaces(args.output / SURFACE, surfaces, along)

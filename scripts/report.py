@@ -68,8 +68,9 @@ def report(log_dirs, epoch, output, compare_to=None):
     except OSError as error:
         raise RunError(f"{output}: {error.strerror} with -o") from error
     runs, remarks = read_runs(log_dirs)
-    experiments, more = experiments_of(runs)
-    for line in (remarks := remarks + more):
+    experiments, left_out = experiments_of(runs)
+    remarks = remarks + left_out
+    for line in remarks:
         print(one_line(line), file=sys.stderr)
     if not experiments:
         raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks the code's style and runs the tests, two files at a time. --slow adds those that take
-# minutes; --faults runs those alone that kill runs, fill disks and the like (another quarter of an
-# hour). Other arguments go to pytest.
+# Checks the code's style and runs the tests, two files at a time. --slow adds those that take long
+# or are much like quicker ones; --faults runs those alone that kill runs, fill disks and the like
+# (another quarter of an hour). Other arguments go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements-test.txt
 

@@ -2,12 +2,15 @@
 
 import gc
 import signal
+from collections import namedtuple
 
 import fake_cifar
 import pytest
 from running import Runner
 
 from sharpdro.device import select_device
+from sharpdro.errors import RunError
+from sharpdro.methods import create
 
 select_device("CPU")
 # Programs that tests start would ignore it if the tests run under nohup.
@@ -26,6 +29,25 @@ def run(data_dir, tmp_path_factory):
     return Runner(data_dir, tmp_path_factory.mktemp)
 
 
+AskedStep = namedtuple("AskedStep", "method network optimizer num_groups settings")
+
+
+@pytest.fixture
+def asked_steps(monkeypatch):
+    """Runs end, with exit code 2, where their training step would be made: nothing is compiled.
+
+    Returns what they asked for, run by run.
+    """
+    asked = []
+
+    def record(method, network, optimizer, num_groups, **settings):
+        asked.append(AskedStep(method, network, optimizer, num_groups, settings))
+        raise RunError("no step is made in this test")
+
+    monkeypatch.setattr(create, "create_train_step", record)
+    return asked
+
+
 @pytest.fixture(autouse=True)
 def no_old_graphs():
     """See `train_network`: what other tests left behind would have every graph compiled twice."""
@@ -38,10 +60,10 @@ def pytest_collection_finish():
 
 # Files that take longest go first, so that no worker is left alone with one at the end.
 LONGEST = (
-    *("test_main.py", "test_resume.py", "test_two_stages.py", "test_datasets.py", "test_guard.py"),
-    *("test_flatness_program.py", "test_tensorboard.py", "test_distributed.py"),
-    *("test_train_step.py", "test_methods.py", "test_synthetic.py", "test_export.py"),
-    *("test_evaluate_common_corruptions.py", "test_sweeps.py", "test_benchmark.py"),
+    *("test_corruptions.py", "test_train_step.py", "test_datasets.py", "test_main.py"),
+    *("test_resume.py", "test_flatness_program.py", "test_distributed.py", "test_dry_run.py"),
+    *("test_evaluate_common_corruptions.py", "test_guard.py", "test_two_stages.py"),
+    *("test_bad_states.py", "test_interrupts.py", "test_cpu_kernels.py", "test_export.py"),
 )
 
 

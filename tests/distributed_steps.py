@@ -69,7 +69,25 @@ def distance(a, b):
     return max(float(np.abs(x - y).max() / (np.abs(x).max() + 1e-12)) for x, y in zip(a, b))
 
 
+def check_local_perturbations(team, own, parameters_alone):
+    """They differ; a step that is not finite in one process is taken back in all."""
+    step = make_step("sharpdro", team.exchange(True))
+    parameters, _ = train(step, own)
+    team.check_same(step.get_parameters(), "with local perturbations")
+    guard = Guard(step)
+    ((images, labels, groups),) = batches(1)
+    images[0] = np.nan  # of the first process
+    happened = bool(guard(Tensor(images[own]), Tensor(labels), Tensor(groups))[-1])
+    now = [p.asnumpy() for p in step.get_parameters()]
+    return {
+        "local": distance(parameters_alone.values(), parameters.values()),
+        "happened": happened,
+        "unchanged": distance(parameters.values(), now) == 0,
+    }
+
+
 def main(folder, *methods):
+    """With all of the methods, local perturbations are tried, too."""
     select_device("CPU")
     if is_scheduler():
         return schedule()
@@ -89,18 +107,8 @@ def main(folder, *methods):
         ]
     found["rank"], found["size"] = team.rank, team.size
 
-    # A step that is not finite in one process is taken back in all; local perturbations differ.
-    late = make_step("sharpdro", team.exchange(True))
-    parameters, _ = train(late, own)
-    team.check_same(late.get_parameters(), "with local perturbations")
-    found["local"] = distance(parameters_alone["sharpdro"].values(), parameters.values())
-    guard = Guard(late)
-    ((images, labels, groups),) = batches(1)
-    images[0] = np.nan  # of the first process
-    found["happened"] = bool(guard(Tensor(images[own]), Tensor(labels), Tensor(groups))[-1])
-    now = [p.asnumpy() for p in late.get_parameters()]
-    found["unchanged"] = distance(parameters.values(), now) == 0
-
+    if len(methods) == len(METHODS):
+        found |= check_local_perturbations(team, own, parameters_alone["sharpdro"])
     gathered = team.gather(np.full((2, 3), team.rank, np.int32))
     found["gathered"] = gathered[:, 0, 0].tolist()
     try:

@@ -1,6 +1,5 @@
 """The operators of --cpu_kernels onednn against float64 NumPy, and how they are built."""
 
-import ctypes
 import gc
 import json
 import os
@@ -12,19 +11,16 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from kernel_calls import call
 from mindspore import nn, ops
-from oracle import excess
 from running import ERM, ROOT, TINY, assert_refused, check_equal, evaluated_rows, rows
 
 import main
 from dataset.specs import DATASETS
-from models import create_model
 from models import layers as stock
 from sharpdro.cpu_kernels import build
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
-from sharpdro.optimizer import create_sgd
-from sharpdro.train_step import create_train_step
 
 ONEDNN = (*ERM, "--cpu_kernels", "onednn", "--save_step", "1")
 
@@ -35,27 +31,6 @@ def library():
         return build.build_library()
     except RunError as error:
         pytest.skip(str(error))
-
-
-def call(library, name, inputs, shapes, dtype="float32"):
-    """Call an operator as MindSpore does; returns its exit code and its outputs."""
-    outputs = [np.full(shape, np.nan, np.float32) for shape in shapes]
-    arrays = [np.ascontiguousarray(x, np.float32) for x in inputs] + outputs
-    count = len(arrays)
-    dims = [(ctypes.c_int64 * a.ndim)(*a.shape) for a in arrays]
-    code = getattr(ctypes.CDLL(str(library)), name)(
-        count,
-        (ctypes.c_void_p * count)(*(a.ctypes.data for a in arrays)),
-        (ctypes.c_int * count)(*(a.ndim for a in arrays)),
-        (ctypes.POINTER(ctypes.c_int64) * count)(*(ctypes.cast(d, _INT64) for d in dims)),
-        (ctypes.c_char_p * count)(*[dtype.encode()] * count),
-        None,
-        None,
-    )
-    return code, outputs
-
-
-_INT64 = ctypes.POINTER(ctypes.c_int64)
 
 
 def taps(x, kernel, stride, y_shape):
@@ -137,9 +112,9 @@ def test_convolutions_are_those_of_the_definition(
     check_convolution(library, np.random.default_rng(0), *how)
 
 
-def test_convolutions_of_200_random_shapes(library):
+def test_convolutions_of_random_shapes(library):
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(60):
         batch, inputs, outputs, stride = rng.integers((1, 1, 1, 1), (6, 41, 41, 3))
         kernel, (height, width) = rng.choice([3, 3, 3, 5, 7]), rng.integers(1, 34, 2)
         how = batch, inputs, outputs, kernel, stride, height, width
@@ -210,9 +185,9 @@ def test_norms_are_those_of_the_definition(library, shape, slope):
     check_norm(library, np.random.default_rng(0), shape, slope)
 
 
-def test_norms_of_200_random_shapes(library):
+def test_norms_of_random_shapes(library):
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(60):
         batch, channels, height, width = rng.integers((1, 1, 2, 2), (9, 41, 34, 34))
         check_norm(library, rng, (batch, channels, height, width), rng.choice([0, 0.1, 1]))
 
@@ -237,128 +212,8 @@ def test_what_is_not_finite_does_not_vanish(library, bad, slope):
     assert not np.isfinite(dgamma[1]) and not np.isfinite(dbeta[1])
 
 
-class PlainWideResNet:
-    """WideResNet in training mode, in float64, with gradients by the chain rule.
-
-    Each layer returns its output and a function from the gradient by that to the one by its input.
-    """
-
-    def __init__(self, parameters):
-        self.p, self.gradients = parameters, {}
-
-    def convolution(self, name, x, stride=1):
-        w = self.p[f"{name}.weight"]
-
-        def back(dy):
-            dx, self.gradients[f"{name}.weight"] = gradients(x, w, dy, stride)
-            return dx
-
-        return convolution(x, w, stride), back
-
-    def norm(self, name, x):
-        gamma, beta = self.p[f"{name}.gamma"], self.p[f"{name}.beta"]
-        y, (normed, inverse, _, _, v) = norm(x, gamma, beta, 0.1)
-
-        def back(dy):
-            dx, dgamma, dbeta = norm_gradients(dy, gamma, 0.1, normed, inverse, v)
-            self.gradients |= {f"{name}.gamma": dgamma, f"{name}.beta": dbeta}
-            return dx
-
-        return y, back
-
-    def block(self, number, x, stride):
-        name = f"blocks.{number}"
-        active, back_norm1 = self.norm(f"{name}.norm1", x)
-        y, back_conv1 = self.convolution(f"{name}.conv1", active, stride)
-        y, back_norm2 = self.norm(f"{name}.norm2", y)
-        y, back_conv2 = self.convolution(f"{name}.conv2", y)
-        shortcut, back_shortcut = x if number else active, lambda dy: dy
-        if f"{name}.shortcut.weight" in self.p:
-            shortcut, back_shortcut = self.convolution(f"{name}.shortcut", shortcut, stride)
-
-        def back(dy):
-            dactive = back_conv1(back_norm2(back_conv2(dy)))
-            if number == 0:
-                return back_norm1(dactive + back_shortcut(dy))
-            return back_norm1(dactive) + back_shortcut(dy)
-
-        return y + shortcut, back
-
-    def differentiate(self, images, labels):
-        """The gradients of the mean cross-entropy, by name."""
-        x, back = self.convolution("stem", images)
-        steps = [back]
-        num_blocks = sum(name.endswith("conv1.weight") for name in self.p)
-        for number in range(num_blocks):
-            is_first_of_later_stage = number and number % (num_blocks // 3) == 0
-            x, back = self.block(number, x, 2 if is_first_of_later_stage else 1)
-            steps.append(back)
-        x, back = self.norm("norm", x)
-        steps.append(back)
-        pooled, weight = x.mean((2, 3)), self.p["classifier.weight"]
-        error = excess(pooled @ weight.T + self.p["classifier.bias"], labels) / len(labels)
-        self.gradients |= {"classifier.weight": error.T @ pooled, "classifier.bias": error.sum(0)}
-        dy = (error @ weight)[:, :, None, None] / x[0, 0].size
-        dy = np.broadcast_to(dy, x.shape)
-        for back in reversed(steps):
-            dy = back(dy)
-        return self.gradients
-
-
-def descend(kernels, start, batches):
-    """Each parameter's updates after the first and after the last of some steps of SGD."""
-    gc.collect()
-    network, _ = create_network("wideresnet", DATASETS["cifar10"], 10, 1, kernels)
-    for parameter in network.get_parameters():
-        if parameter.name in start:
-            parameter.set_data(ms.Tensor(start[parameter.name].astype(np.float32)))
-    optimizer = create_sgd(network.trainable_params(), 0.05, 0.9, 0.0)
-    step, updates = create_train_step("erm", network, optimizer, 1), []
-    for images, labels in batches:
-        x, y = ms.Tensor(images.astype(np.float32)), ms.Tensor(labels.astype(np.int32))
-        for output in step(x, y, ms.Tensor(np.zeros_like(labels).astype(np.int32))):
-            output.asnumpy()
-        updates.append({p.name: p.asnumpy() - start[p.name] for p in step.parameters})
-    return updates[0], updates[-1]
-
-
-def descend_plainly(start, batches):
-    parameters, velocity, updates = dict(start), dict.fromkeys(start, 0), []
-    for images, labels in batches:
-        for name, gradient in PlainWideResNet(parameters).differentiate(images, labels).items():
-            velocity[name] = 0.9 * velocity[name] + gradient
-            parameters[name] = parameters[name] - 0.05 * velocity[name]
-        updates.append({name: parameters[name] - start[name] for name in start})
-    return updates[0], updates[-1]
-
-
 def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
-
-
-def test_network_is_as_near_to_float64_as_with_stock_kernels(library):
-    """Every parameter's update, after one step and after four, WideResNet-10-1."""
-    ms.set_seed(0)
-    rng, start = np.random.default_rng(0), {}
-    for p in create_model("wideresnet", 10, depth=10, widen_factor=1).trainable_params():
-        start[p.name] = p.asnumpy().astype(np.float64)
-        if p.ndim == 1:
-            start[p.name] += rng.normal(0, 0.2, p.shape).astype(np.float32)
-    start = {k: v.astype(np.float32).astype(np.float64) for k, v in start.items()}
-    batches = []
-    for _ in range(4):
-        images = rng.normal(size=(20, 3, 14, 14)).astype(np.float32)
-        batches.append((images.astype(np.float64), rng.integers(0, 10, 20)))
-    expected = descend_plainly(start, batches)
-    assert expected[0].keys() == start.keys()
-    found = {kernels: descend(kernels, start, batches) for kernels in ("stock", "onednn")}
-    for i, truth in enumerate(expected):
-        off = {
-            kernels: max(relative(updates[i][name], truth[name]) for name in truth)
-            for kernels, updates in found.items()
-        }
-        # One activation that rounding puts on the other side of LeakyReLU's kink makes 1e-3.
-        assert off["onednn"] <= max(2 * off["stock"], 5e-3)
 
 
 class Gradients(nn.Cell):
@@ -376,26 +231,31 @@ class Gradients(nn.Cell):
         return self.differentiate(images, labels)
 
 
-@pytest.mark.slow
-def test_resnet_is_that_of_stock_kernels(library):
-    """Gradients, running statistics and logits in evaluation; ReLU, 7×7 stem, norms without it."""
+@pytest.mark.parametrize(
+    ("name", "shape", "side"),
+    [
+        ("wideresnet", {"depth": 10, "widen_factor": 1}, 32),
+        pytest.param("resnet18", {}, 64, marks=pytest.mark.slow),
+    ],
+)
+def test_network_is_that_of_stock_kernels(library, name, shape, side):
+    """Gradients, running statistics, logits in evaluation, to what one ReLU's kink may make."""
     rng, found = np.random.default_rng(0), {}
-    images = ms.Tensor(rng.normal(size=(8, 3, 64, 64)).astype(np.float32))
+    images = ms.Tensor(rng.normal(size=(8, 3, side, side)).astype(np.float32))
     labels = ms.Tensor(rng.integers(0, 10, 8).astype(np.int32))
     for kernels in ("stock", "onednn"):
         gc.collect()
         ms.set_seed(0)
-        network, _ = create_network("resnet18", DATASETS["cifar10"], cpu_kernels=kernels)
+        network, _ = create_network(name, DATASETS["cifar10"], cpu_kernels=kernels, **shape)
         gradients = Gradients(network).set_train()(images, labels)
         values = {p.name: g.asnumpy() for p, g in zip(network.trainable_params(), gradients)}
         values |= {p.name: p.asnumpy() for p in network.get_parameters() if "moving" in p.name}
         values["logits"] = network.set_train(False)(images).asnumpy()
-        found[kernels] = {name.removeprefix("network."): v for name, v in values.items()}
+        found[kernels] = {key.removeprefix("network."): v for key, v in values.items()}
     assert found["stock"].keys() == found["onednn"].keys()
-    for name, expected in found["stock"].items():
-        assert relative(found["onednn"][name], expected) < (1e-5 if "moving" in name else 5e-3), (
-            name
-        )
+    for key, expected in found["stock"].items():
+        limit = 1e-5 if "moving" in key else 5e-3
+        assert relative(found["onednn"][key], expected) < limit, key
 
 
 @pytest.mark.parametrize(
@@ -446,8 +306,9 @@ SUMS = """
 import os, sys, zlib
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import numpy as np
-from test_cpu_kernels import build, call
-rng, library = np.random.default_rng(0), build.build_library()
+from kernel_calls import call
+from sharpdro.cpu_kernels.build import build_library
+rng, library = np.random.default_rng(0), build_library()
 for inputs, outputs, stride in ((3, 16, 1), (16, 16, 1), (16, 40, 2), (64, 64, 1), (128, 128, 1)):
     side = 8 if inputs > 16 else 32
     x, w = rng.normal(size=(30, inputs, side, side)), rng.normal(size=(outputs, inputs, 3, 3))
@@ -472,6 +333,7 @@ def test_bits_do_not_depend_on_threads(library):
 BUILD = "from sharpdro.cpu_kernels.build import build_library; print(build_library())"
 
 
+@pytest.mark.slow
 def test_two_processes_may_compile_at_once(library, tmp_path):
     where = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     start = {"env": where, "cwd": tmp_path, "stdout": subprocess.PIPE, "text": True}
@@ -548,11 +410,14 @@ def onednn_run(library, run):
     return run(*ONEDNN)
 
 
-def test_run_is_recorded_and_repeated_to_the_bit(onednn_run, run, tmp_path):
-    """Once more in a process of its own."""
+def test_run_is_recorded(onednn_run):
     settings = json.loads((onednn_run / "settings.json").read_text())["settings"]
     assert settings["cpu_kernels"] == "onednn"
     assert "  CPU kernels: onednn\n" in (onednn_run / "log.txt").read_text()
+
+
+@pytest.mark.slow
+def test_run_is_repeated_to_the_bit_in_a_process_of_its_own(onednn_run, run, tmp_path):
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ONEDNN]
     command += ["--data_dir", str(run.data_dir), "--log_dir", str(tmp_path / "logs")]
     subprocess.run(command, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
@@ -560,17 +425,27 @@ def test_run_is_recorded_and_repeated_to_the_bit(onednn_run, run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
 
 
-def test_resumed_run_is_equal_and_other_kernels_are_refused(onednn_run, run, tmp_path, capsys):
-    folder = tmp_path / onednn_run.name
-    shutil.copytree(onednn_run, folder)
+def back_to_first_epoch(finished, parent):
+    """A copy of a run as it was after its first epoch."""
+    folder = shutil.copytree(finished, parent / finished.name)
     (folder / "summary.json").unlink()
     shutil.copy(folder / "epoch_1.ckpt", folder / "last.ckpt")
-    own = ("--log_dir", str(tmp_path), "--resume")
+    return folder
+
+
+def test_resuming_with_other_kernels_is_refused(onednn_run, run, tmp_path, capsys):
+    folder = back_to_first_epoch(onednn_run, tmp_path)
+    own = ("--log_dir", str(tmp_path), "--resume", "--cpu_kernels", "stock")
     capsys.readouterr()
-    assert run.code(*ONEDNN, *own, "--cpu_kernels", "stock") == 2
-    told = f"--cpu_kernels is stock, but {folder} was started with onednn"
-    assert told in capsys.readouterr().err
-    assert run.code(*ONEDNN, *own) == 0
+    assert run.code(*ONEDNN, *own) == 2
+    message = f"--cpu_kernels is stock, but {folder} was started with onednn"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_resumed_run_is_equal(onednn_run, run, tmp_path):
+    folder = back_to_first_epoch(onednn_run, tmp_path)
+    assert run.code(*ONEDNN, "--log_dir", str(tmp_path), "--resume") == 0
     check_equal(folder, onednn_run)
 
 

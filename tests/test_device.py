@@ -70,6 +70,7 @@ print(Times(float(sys.argv[1]))(Tensor(1.0)).asnumpy())
 """
 
 
+@pytest.mark.slow
 def test_compiled_graphs_of_other_settings_are_never_taken(tmp_path):
     """As they are by MindSpore's cache: the second process would print 2.0, too."""
     (tmp_path / "times.py").write_text(STALE)

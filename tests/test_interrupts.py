@@ -16,7 +16,8 @@ from pathlib import Path
 
 import fake_cifar
 import pytest
-from running import ERM, ROOT, TINY
+from made_up_runs import write_run
+from running import ROOT, TINY
 
 from corruptions.interrupts import (
     SIGNALS,
@@ -26,6 +27,8 @@ from corruptions.interrupts import (
     interruptible,
 )
 from corruptions.program import run_program
+from models import create_model
+from sharpdro.run_folder import checkpoint
 
 STOPS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 SECONDS = 4  # that are tried of a start
@@ -45,10 +48,16 @@ def wait_until_held(process):
     raise AssertionError("the signals are never held back")
 
 
-def programs(folder, run):
+SETTINGS = {"dataset": "cifar10", "model": "wideresnet", "depth": 10, "widen_factor": 1}
+SETTINGS |= {"corruption": "gaussian_noise", "num_severity": 2}
+
+
+def programs(folder, data_dir):
     """Command lines that take longer than a moment, by name."""
-    finished = run(*ERM)
-    data = ["--data_dir", str(run.data_dir)]
+    finished = write_run(folder / "finished", 0.5)
+    network = create_model("wideresnet", 10, depth=10, widen_factor=1)
+    checkpoint.save(finished / "last.ckpt", network, 2, SETTINGS)
+    data = ["--data_dir", str(data_dir)]
     return {
         "main.py": ["main.py", *TINY, *data, "--log_dir", str(folder / "logs")],
         "report.py": ["scripts/report.py", str(finished.parent), "-o", str(folder / "report")],
@@ -84,19 +93,21 @@ def is_stopped(name, number, code, error):
     return code == 128 + number and re.fullmatch(expected, error) is not None
 
 
-def test_signals_at_once(tmp_path, run):
+def test_signals_at_once(tmp_path, data_dir):
     fake_cifar.write_cifar10(tmp_path / "data", per_class=200)
-    for (name, command), number in zip(programs(tmp_path, run).items(), itertools.cycle(STOPS)):
+    for (name, command), number in zip(
+        programs(tmp_path, data_dir).items(), itertools.cycle(STOPS)
+    ):
         code, error = stop(command, number, 0.0)
         assert is_stopped(name, number, code, error), (name, code, error)
-    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "finished"}
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("number_of_program", range(4))
-def test_signals_every_50_ms_of_the_start(tmp_path, run, number_of_program):
+def test_signals_every_50_ms_of_the_start(tmp_path, data_dir, number_of_program):
     fake_cifar.write_cifar10(tmp_path / "data", per_class=2000)
-    name, command = list(programs(tmp_path, run).items())[number_of_program]
+    name, command = list(programs(tmp_path, data_dir).items())[number_of_program]
     numbers, tried = itertools.cycle(STOPS), 0
     for delay in range(0, 1000 * SECONDS, 50):
         number = next(numbers)
@@ -111,12 +122,11 @@ def test_signals_every_50_ms_of_the_start(tmp_path, run, number_of_program):
 
 def test_programs_hold_signals_back_in_their_first_lines():
     found = set()
-    for path in sorted(ROOT.rglob("*.py")):
-        if any(part.startswith(".") for part in path.relative_to(ROOT).parts):
-            continue  # an environment of scripts/environment.sh
+    folders = ("corruptions", "dataset", "imagenet30_filelist", "models", "scripts", "sharpdro")
+    for path in [*ROOT.glob("*.py"), *(p for f in folders for p in (ROOT / f).rglob("*.py"))]:
         body = ast.parse(path.read_text(encoding="utf-8")).body[1:]
         runs = [s for s in body if isinstance(s, ast.If) and "sys.exit(main" in ast.unparse(s)]
-        if not runs or path.parent.name == "tests":
+        if not runs:
             continue
         found.add(path.stem)
         # Those of corruptions are started by -m, which imports the package first.

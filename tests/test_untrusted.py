@@ -7,11 +7,9 @@ import pickle
 import signal
 import struct
 
-import mutations
 import numpy as np
 import pytest
-from data_readers import REFUSALS
-from mutations import Bomb
+from hostile_files import REFUSALS, Bomb, picture, png
 
 import main
 from corruptions import contact_sheet
@@ -176,10 +174,10 @@ def test_arrays_in_another_order_or_type(tmp_path):
 
 
 PICTURES = {
-    "pixels": mutations.png(60_000, 60_000),
-    "line": mutations.png(80_000_000, 1, bytes(80_000_001)),
-    "many": mutations.png(10_000, 10_000),
-    "cut": mutations.picture("JPEG")[:300],
+    "pixels": png(60_000, 60_000),
+    "line": png(80_000_000, 1, bytes(80_000_001)),
+    "many": png(10_000, 10_000),
+    "cut": picture("JPEG")[:300],
     "program": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     "pickle": pickle.dumps(Bomb(print, "ran")),
 }

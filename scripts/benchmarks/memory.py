@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,13 +14,37 @@ import psutil
 
 from benchmarks.made_up import write_cifar10
 from benchmarks.measuring import Options, Row, seconds
-from benchmarks.watching import Watch
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 30
 STEPS_PER_EPOCH = 2
+
+
+class Watch:
+    """The largest memory that this process and its children had together, in bytes.
+
+    `resident` counts mapped files as far as they are in memory, pages that several processes share
+    once for each; `own` leaves out what is mapped from files.
+    """
+
+    def __init__(self):
+        self.resident = self.own = 0
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        me = psutil.Process()
+        while True:
+            resident = own = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    memory = process.memory_info()
+                except psutil.NoSuchProcess:
+                    continue
+                resident, own = resident + memory.rss, own + memory.rss - memory.shared
+            self.resident, self.own = max(self.resident, resident), max(self.own, own)
+            time.sleep(0.05)
 
 
 def watched_run(options: Options) -> tuple[int, list[int]]:

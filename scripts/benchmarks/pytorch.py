@@ -46,54 +46,69 @@ def create_wide_resnet(depth, widen_factor):
     return torch.nn.Sequential(*layers, nn.Linear(inputs, CIFAR10.num_classes))
 
 
+def sharpdro_step(network, optimizer, images, labels, membership, weights):
+    """One step of SharpDRO.
+
+    Args:
+        images: float32 (B, 3, H, W).
+        labels: int64 (B,).
+        membership: float32 (B, S), 1 where an image is of a severity.
+        weights: the group weights (S,) before the step.
+
+    Returns:
+        The group weights after it.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    parameters = list(network.parameters())
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    # Pass 1 at θ.
+    losses = cross_entropy(network(images), labels, reduction="none")
+    gradients = torch.autograd.grad(losses.mean(), parameters)
+    sizes = membership.sum(0).clamp(min=1)
+    weights = weights * torch.exp(STEP_SIZE * (losses.detach() @ membership / sizes))
+    weights = weights / weights.sum()
+    # Pass 2 at θ + ε, running statistics untouched.
+    with torch.no_grad():
+        theta = [p.clone() for p in parameters]
+        norm = torch.sqrt(sum((g * g).sum() for g in gradients))
+        for p, g in zip(parameters, gradients):
+            p.add_(RHO / (norm + 1e-12) * g)
+    for module in norms:
+        module.momentum = 0.0
+    losses = cross_entropy(network(images), labels, reduction="none")
+    worst_case = (membership @ (weights / sizes) * losses).sum()
+    perturbed = torch.autograd.grad(worst_case, parameters)
+    for module in norms:
+        module.momentum = 0.1
+    # Restore and update.
+    with torch.no_grad():
+        for p, value, a, b in zip(parameters, theta, gradients, perturbed):
+            p.copy_(value)
+            p.grad = a + b
+    optimizer.step()
+    return weights
+
+
 def step_timer(depth, widen_factor, batch_size):
     """A function that does one step of SharpDRO and returns the seconds it took."""
     os.environ.pop("ONEDNN_MAX_CPU_ISA", None)  # set for MindSpore, see `sharpdro.device`
     import torch
-    from torch.nn.functional import cross_entropy, one_hot
+    from torch.nn.functional import one_hot
 
     network = create_wide_resnet(depth, widen_factor).train()
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    parameters = list(network.parameters())
-    optimizer = torch.optim.SGD(parameters, 0.03, 0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(network.parameters(), 0.03, 0.9, weight_decay=5e-4)
     images, labels, groups = map(torch.from_numpy, made_up_batch(batch_size))
     labels, membership = labels.long(), one_hot(groups.long(), NUM_GROUPS).float()
     mean, std = torch.tensor(CIFAR10.mean), torch.tensor(CIFAR10.std)
     weights = torch.full((NUM_GROUPS,), 1 / NUM_GROUPS)
 
-    def step():
-        nonlocal weights
-        inputs = ((images / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
-        # Pass 1 at θ.
-        losses = cross_entropy(network(inputs), labels, reduction="none")
-        gradients = torch.autograd.grad(losses.mean(), parameters)
-        sizes = membership.sum(0).clamp(min=1)
-        group_losses = losses.detach() @ membership / sizes
-        weights = weights * torch.exp(STEP_SIZE * group_losses)
-        weights = weights / weights.sum()
-        # Pass 2 at θ + ε, running statistics untouched.
-        with torch.no_grad():
-            theta = [p.clone() for p in parameters]
-            norm = torch.sqrt(sum((g * g).sum() for g in gradients))
-            for p, g in zip(parameters, gradients):
-                p.add_(RHO / (norm + 1e-12) * g)
-        for module in norms:
-            module.momentum = 0.0
-        losses = cross_entropy(network(inputs), labels, reduction="none")
-        worst_case = (membership @ (weights / sizes) * losses).sum()
-        perturbed = torch.autograd.grad(worst_case, parameters)
-        for module in norms:
-            module.momentum = 0.1
-        # Restore and update.
-        with torch.no_grad():
-            for p, value, a, b in zip(parameters, theta, gradients, perturbed):
-                p.copy_(value)
-                p.grad = a + b
-        optimizer.step()
-
     def run():
+        nonlocal weights
         start = time.perf_counter()
-        step()
+        inputs = ((images / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+        weights = sharpdro_step(network, optimizer, inputs, labels, membership, weights)
         return time.perf_counter() - start
 
     run(), run()

@@ -1,7 +1,9 @@
-"""From the start of main.py to its first finished step, with all data there."""
+"""From the start of main.py to its first finished step, with all data there.
 
-import json
-import os
+Seen from outside, by the files of a run: it writes settings.json once it has its data, and with
+`--log_train 1` a row of train.csv after every step.
+"""
+
 import subprocess
 import sys
 import tempfile
@@ -9,79 +11,48 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from benchmarks.measuring import Options, Row
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("imports", "data", "network and log", "compile", "step")
+STAGES = ("imports and data", "network, compiling, first step", "second step")
 
 
-def timed_start(argv):
-    """Run main.py until its second step is done; returns the seconds of each of STAGES."""
-    import main
-    from sharpdro.jobs import prepare as beginning
-
-    marks = {}
-
-    def mark(name):
-        marks[name] = time.time()
-
-    select_device, read_data = beginning.select_device, beginning.read_data
-
-    def select_and_import(target):
-        import sharpdro.jobs.shared
-        import sharpdro.training.trainer  # noqa: F401
-
-        return select_device(target)
-
-    def read(*args):
-        mark("imports")
-        data = read_data(*args)
-        mark("data")
-        return data
-
-    def step(graph, *args):
-        mark("network and log" if "network and log" not in marks else "between")
-        outputs = call(graph, *args)
-        for output in outputs:
-            output.asnumpy()
-        if "compile" in marks:
-            report(marks)
-        mark("compile")
-        return outputs
-
-    beginning.select_device, beginning.read_data = select_and_import, read
-    from sharpdro.training.trainer import TrainingGraph
-
-    call, TrainingGraph.__call__ = TrainingGraph.__call__, step
-    main.main(argv)
+def num_stages_passed(log_dir: Path) -> int:
+    """How many of STAGES the run in a --log_dir has behind it."""
+    if not any(log_dir.glob("*/settings.json")):
+        return 0
+    tables = [path.read_text(encoding="utf-8") for path in log_dir.glob("*/train.csv")]
+    num_steps = sum(max(0, text.count("\n") - 1) for text in tables)  # below the head
+    return min(1 + num_steps, len(STAGES))
 
 
-def report(marks):
-    """Print the seconds of each stage and end the process."""
-    step = time.time() - marks["between"]
-    began = psutil.Process().create_time()
-    times = [began, *(marks[name] for name in STAGES[:-1])]
-    stages = [b - a for a, b in zip(times, times[1:])]
-    stages[-1] -= step  # the first call does one step, too
-    print("STAGES", json.dumps([*stages, step]), flush=True)
-    os._exit(0)
+def stage_seconds(process: subprocess.Popen, log_dir: Path) -> list[float]:
+    """The seconds of each of STAGES of a run that has just been started."""
+    times = [time.perf_counter()]
+    while len(times) <= len(STAGES):
+        has_ended = process.poll() is not None
+        passed = num_stages_passed(log_dir)
+        times += [time.perf_counter()] * (1 + passed - len(times))
+        if has_ended and passed < len(STAGES):
+            raise RuntimeError("main.py did not get to its second step")
+        time.sleep(0.002)
+    return [later - earlier for earlier, later in zip(times, times[1:])]
 
 
 def run_once(options: Options) -> list[float]:
     """Seconds of the stages in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.start", "-d", "cifar10"]
-        command += ["--data_dir", str(options.data_dir), "--log_dir", folder]
-        command += ["-c", "gaussian_noise", "-b", str(options.batch_size)]
+        log_dir = Path(folder) / "logs"
+        command = [sys.executable, "main.py", "-d", "cifar10", "-c", "gaussian_noise"]
+        command += ["--data_dir", str(options.data_dir), "--log_dir", str(log_dir)]
+        command += ["-b", str(options.batch_size), "--log_train", "1", "--no-show_progress"]
         command += ["--depth", str(options.depth), "--widen_factor", str(options.widen_factor)]
-        where = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
-        done = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True)
-    for line in done.stdout.splitlines():
-        if line.startswith("STAGES "):
-            return json.loads(line.removeprefix("STAGES "))
-    raise RuntimeError(f"main.py did not get to its second step:\n{done.stderr}")
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            return stage_seconds(process, log_dir)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def measure(options: Options) -> Iterator[Row]:
@@ -90,10 +61,4 @@ def measure(options: Options) -> Iterator[Row]:
     runs = [run_once(options) for _ in range(options.rounds)]
     for name, values in zip(STAGES, zip(*runs)):
         yield Row(name, "s", values)
-    rest = tuple(run[1] + run[2] + run[4] for run in runs)
-    yield Row("all but imports and compile", "s", rest, at_most=3)
-    yield Row("all", "s", tuple(map(sum, runs)))
-
-
-if __name__ == "__main__":
-    timed_start(sys.argv[1:])
+    yield Row("all but the second step", "s", tuple(sum(run[:-1]) for run in runs))

@@ -166,7 +166,7 @@ def top_eigenvalue(
     # ‖Hv‖, from its parts along v and across.
     magnitude = abs(first.value) * float(np.hypot(1, first.residual))
     second = power_iteration(product, start, max_iterations, tolerance, shift=magnitude)
-    best = max(first, second, key=lambda found: found.value)
+    best = max(first, second, key=lambda outcome: outcome.value)
     return replace(best, steps=first.steps + second.steps)
 
 

@@ -70,9 +70,9 @@ class Measurement:
         if severity in self._plan.surface_severities:
             self._surface(severity)
 
-    def _bar(self, severity, what, passes):
+    def _bar(self, severity, quantity, passes):
         """A progress bar that every batch moves on."""
-        title = f"{self._title} severity {severity} {what}"
+        title = f"{self._title} severity {severity} {quantity}"
         total = passes * self._function.num_steps
         bar = tqdm(desc=title, total=total, unit="batch", leave=False, disable=None)
         self._function.on_step = bar.update
@@ -82,16 +82,16 @@ class Measurement:
         tqdm.write(one_line(f"{self._title} severity {severity}: {text}"))
 
     def _slope(self, severity):
-        f = self._function
+        function = self._function
         with self._bar(severity, "slope", 3):
-            found = geometry.slope(f.loss, f.gradient, self._theta, self._plan.rho)
-        check_loss(f"{self._name} at severity {severity}", found.loss)
-        kept = {"num_images": f.num_images, **asdict(found)}
+            slope = geometry.slope(function.loss, function.gradient, self._theta, self._plan.rho)
+        check_loss(f"{self._name} at severity {severity}", slope.loss)
+        kept = {"num_images": function.num_images, **asdict(slope)}
         self._record.put(self._name, severity, "slope", kept)
         self._say(
             severity,
-            f"loss {found.loss:.4f}, sharpness {found.sharpness:.4f}, "
-            f"gradient norm {found.gradient_norm:.4f}",
+            f"loss {slope.loss:.4f}, sharpness {slope.sharpness:.4f}, "
+            f"gradient norm {slope.gradient_norm:.4f}",
         )
 
     def _eigenvalue(self, severity):

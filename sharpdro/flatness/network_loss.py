@@ -105,13 +105,14 @@ class NetworkLoss:
 
     @contextlib.contextmanager
     def _parameters_set_to(self, theta):
-        was_training, own = self._network.training, [p.asnumpy().copy() for p in self._parameters]
+        was_training = self._network.training
+        before = [p.asnumpy().copy() for p in self._parameters]
         self._gradient.set_train(False)
         try:
             self._assign(np.split(theta, np.cumsum([p.size for p in self._parameters])[:-1]))
             yield
         finally:
-            self._assign(own)
+            self._assign(before)
             self._network.set_train(was_training)
 
     def _assign(self, values):

@@ -18,12 +18,28 @@ from sharpdro.run_folder.reading import read_json
 RECORD = "measurements.json"
 COLUMNS = {
     "flatness.csv": [
-        *("checkpoint", "epoch", "dataset", "corruption", "severity", "num_images"),
-        *("loss", "sharpness", "gradient_norm"),
-        *("eigenvalue", "eigenvalue_converged", "eigenvalue_residual", "iterations"),
+        "checkpoint",
+        "epoch",
+        "dataset",
+        "corruption",
+        "severity",
+        "num_images",
+        "loss",
+        "sharpness",
+        "gradient_norm",
+        "eigenvalue",
+        "eigenvalue_converged",
+        "eigenvalue_residual",
+        "iterations",
     ],
     "eigenvalues.csv": [
-        *("checkpoint", "severity", "iteration", "shift", "eigenvalue", "change", "residual"),
+        "checkpoint",
+        "severity",
+        "iteration",
+        "shift",
+        "eigenvalue",
+        "change",
+        "residual",
     ],
     "surface.csv": ["checkpoint", "severity", "alpha", "beta", "loss"],
 }
@@ -101,11 +117,11 @@ class Record:
     def _write(self) -> None:
         write_atomically(self._path, json.dumps(self._content) + "\n")
         rows = {"flatness.csv": [], "eigenvalues.csv": [], "surface.csv": []}
-        for name, severity, found in self._found():
+        for name, severity, measured in self._all_measured():
             labels = {"checkpoint": name, "severity": severity}
-            rows["flatness.csv"].append({**labels, **self._summary(name, found)})
-            rows["eigenvalues.csv"] += [{**labels, **step} for step in eigenvalue_rows(found)]
-            rows["surface.csv"] += [{**labels, **point} for point in self._points(found)]
+            rows["flatness.csv"].append({**labels, **self._summary(name, measured)})
+            rows["eigenvalues.csv"] += [{**labels, **step} for step in eigenvalue_rows(measured)]
+            rows["surface.csv"] += [{**labels, **point} for point in self._points(measured)]
         for file, columns in COLUMNS.items():
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
@@ -113,25 +129,25 @@ class Record:
             writer.writerows([format_value(row.get(c)) for c in columns] for row in rows[file])
             write_atomically(self.folder / file, text.getvalue())
 
-    def _found(self) -> Iterator[tuple[str, int, dict]]:
+    def _all_measured(self) -> Iterator[tuple[str, int, dict]]:
         for name, by_severity in self._content["results"].items():
             for severity in sorted(by_severity, key=int):
                 yield name, int(severity), by_severity[severity]
 
-    def _summary(self, name, found) -> dict:
-        row = {**self._content["checkpoints"][name], **found.get("slope", {})}
-        if "eigenvalue" in found:
-            top = found["eigenvalue"]
+    def _summary(self, name, measured) -> dict:
+        row = {**self._content["checkpoints"][name], **measured.get("slope", {})}
+        if "eigenvalue" in measured:
+            top = measured["eigenvalue"]
             row["eigenvalue"] = top["value"]
             row["eigenvalue_converged"] = "yes" if top["converged"] else "no"
             row["eigenvalue_residual"] = top["residual"]
             row["iterations"] = len(top["steps"])
         return row
 
-    def _points(self, found) -> Iterator[dict]:
+    def _points(self, measured) -> Iterator[dict]:
         grid, span = self._content["settings"]["grid"], self._content["settings"]["span"]
         along = np.linspace(-span, span, grid).tolist()
-        for alpha, row in zip(along, found.get("surface", [])):
+        for alpha, row in zip(along, measured.get("surface", [])):
             yield from ({"alpha": alpha, "beta": b, "loss": loss} for b, loss in zip(along, row))
 
 
@@ -140,21 +156,21 @@ def _check(settings: dict, checkpoints: dict, results: dict) -> None:
     grid = settings["grid"] if results else 0
     for name, by_severity in results.items():
         checkpoints[name].keys()
-        for severity, found in by_severity.items():
+        for severity, measured in by_severity.items():
             int(severity)
-            _check_found(found, grid)
+            _check_measured(measured, grid)
 
 
-def _check_found(found: dict, grid: int) -> None:
-    if "slope" in found:
-        _require_numbers(found["slope"], "loss", "sharpness", "gradient_norm")
-    if "eigenvalue" in found:
-        _require_numbers(found["eigenvalue"], "value", "residual")
-        if type(found["eigenvalue"]["converged"]) is not bool:
+def _check_measured(measured: dict, grid: int) -> None:
+    if "slope" in measured:
+        _require_numbers(measured["slope"], "loss", "sharpness", "gradient_norm")
+    if "eigenvalue" in measured:
+        _require_numbers(measured["eigenvalue"], "value", "residual")
+        if type(measured["eigenvalue"]["converged"]) is not bool:
             raise ValueError("converged is neither true nor false")
-        for step in found["eigenvalue"]["steps"]:
+        for step in measured["eigenvalue"]["steps"]:
             _require_numbers(step, "value")
-    surface = found.get("surface", [])
+    surface = measured.get("surface", [])
     for row in surface:
         _require_numbers(row, *range(grid))
     if any(len(part) > grid for part in (surface, *surface)):
@@ -167,9 +183,9 @@ def _require_numbers(values: dict | list, *places) -> None:
             raise ValueError(f"{place} is {values[place]!r:.80}, no number")
 
 
-def eigenvalue_rows(found: dict) -> list[dict]:
+def eigenvalue_rows(measured: dict) -> list[dict]:
     """The steps of power iteration, numbered; a second run, with a shift, goes on counting."""
-    steps = found.get("eigenvalue", {}).get("steps", [])
+    steps = measured.get("eigenvalue", {}).get("steps", [])
     return [
         {**step, "iteration": number, "eigenvalue": step["value"]}
         for number, step in enumerate(steps, 1)

@@ -41,14 +41,11 @@ def doubtful_of(
     record: Record, titles: dict[str, str], severities: dict[str, Iterable[int]]
 ) -> dict[str, set[int]]:
     """The severities whose eigenvalue has not converged, by title; arguments as `curves_of`."""
-    found = {
-        title: {s: record.get(name, s, "eigenvalue") for s in severities[name]}
-        for name, title in titles.items()
-    }
-    return {
-        title: {s for s, top in tops.items() if top is not None and not top["converged"]}
-        for title, tops in found.items()
-    }
+    doubtful = {}
+    for name, title in titles.items():
+        tops = {s: record.get(name, s, "eigenvalue") for s in severities[name]}
+        doubtful[title] = {s for s, top in tops.items() if top and not top["converged"]}
+    return doubtful
 
 
 def curves_of(
@@ -65,8 +62,8 @@ def curves_of(
     for quantity, (filed, key, _, _) in _CURVES.items():
         lines = {}
         for name, title in titles.items():
-            found = {s: record.get(name, s, filed) for s in severities[name]}
-            lines[title] = {s: value[key] for s, value in found.items() if value is not None}
+            measured = {s: record.get(name, s, filed) for s in severities[name]}
+            lines[title] = {s: value[key] for s, value in measured.items() if value is not None}
         lines = {title: values for title, values in lines.items() if values}
         if lines:
             curves[quantity] = lines
@@ -79,8 +76,8 @@ def surfaces_of(
     """The complete loss surfaces: {title: {severity: losses (grid, grid)}}; arguments as above."""
     surfaces = {}
     for name, title in titles.items():
-        found = {s: record.get(name, s, "surface") or [] for s in severities[name]}
-        whole = {s: np.array(rows) for s, rows in found.items() if len(rows) == grid}
+        begun = {s: record.get(name, s, "surface") or [] for s in severities[name]}
+        whole = {s: np.array(rows) for s, rows in begun.items() if len(rows) == grid}
         if whole:
             surfaces[title] = whole
     return surfaces
@@ -103,9 +100,9 @@ def flatness_tables(
         for name, line in titles.items():
             cells = ""
             for severity in columns:
-                found = values.get(line, {}).get(severity)
+                value = values.get(line, {}).get(severity)
                 is_open = (record.get(name, severity, filed) or {}).get("converged") is False
-                cell = "-" if found is None else form.format(found) + "*" * is_open
+                cell = "-" if value is None else form.format(value) + "*" * is_open
                 cells += f"{cell:>10}"
             lines.append(f"{line:<{width}}{cells}")
     text = "\n".join(lines)

@@ -95,12 +95,12 @@ def read_training(path: Path) -> tuple[int, dict[str, Curve]]:
 
 def mean_curves(runs: list[dict[str, Curve]]) -> dict[str, tuple[list[float], list[float]]]:
     """Times and means over the runs that have a value there, by the runs' keys."""
-    points = {}
+    values = {}  # by key and time
     for curves in runs:
         for key, curve in curves.items():
             for time, value in curve.items():
-                points.setdefault(key, {}).setdefault(time, []).append(value)
+                values.setdefault(key, {}).setdefault(time, []).append(value)
     return {
-        key: (sorted(found), [float(np.mean(found[time])) for time in sorted(found)])
-        for key, found in points.items()
+        key: (sorted(by_time), [float(np.mean(by_time[time])) for time in sorted(by_time)])
+        for key, by_time in values.items()
     }

@@ -28,7 +28,7 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
     Raises:
         RunError: no table has a finished row of that label.
     """
-    found = []
+    overviews = []
     for table in tables:
         rows = {row.label: row for row in table.rows if not row.state}
         if label in rows:
@@ -38,11 +38,11 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
                 if row.label != label
             ]
             title = f"{table.title}: difference to {label}"
-            found.append(Overview(title, table.shared, table.heads, lines, _REMARK))
-    if not found:
+            overviews.append(Overview(title, table.shared, table.heads, lines, _REMARK))
+    if not overviews:
         labels = sorted({row.label for table in tables for row in table.rows if not row.state})
         raise RunError(f"--compare_to {label}: no such row, choose one of: {'; '.join(labels)}")
-    return found
+    return overviews
 
 
 def _cells(row: Row, baseline: Row, columns: list[str], epoch: str) -> list[str]:

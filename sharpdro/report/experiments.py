@@ -45,15 +45,15 @@ class Experiment:
 
 def compared(run: Run, all_names: set[str]) -> dict:
     """What must be equal for runs to be averaged; what a run does not name has its default."""
-    own = METHODS[run.method].settings
-    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | own.keys()
+    method_settings = METHODS[run.method].settings
+    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | method_settings.keys()
     return {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
 
 
 def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
     """Sort runs into experiments, baselines first; also remarks on runs that are left out."""
     all_names = set(TABLE_SETTINGS).union(*(run.settings for run in runs))
-    found, remarks = {}, []
+    experiments, remarks = {}, []
     known = _known_images(runs, all_names)
     for run in sorted(runs, key=lambda run: (METHOD_ORDER.index(run.method), run.seed)):
         settings = compared(run, all_names)
@@ -64,13 +64,13 @@ def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
         # Runs on their way are at different epochs: each stands for itself.
         alone = None if run.is_finished else str(run.folder)
         key = (run.method, json.dumps(settings, sort_keys=True), alone)
-        experiment = found.setdefault(key, Experiment(run.method, settings))
+        experiment = experiments.setdefault(key, Experiment(run.method, settings))
         if run.seed in experiment.seeds:
             twin = experiment.runs[experiment.seeds.index(run.seed)].folder
             remarks.append(f"left out, the same settings and seed as {twin}: {run.folder}")
             continue
         experiment.runs.append(run)
-    return list(found.values()), remarks
+    return list(experiments.values()), remarks
 
 
 def _known_images(runs: list[Run], all_names: set[str]) -> dict[str, set[str]]:
@@ -84,9 +84,9 @@ def _known_images(runs: list[Run], all_names: set[str]) -> dict[str, set[str]]:
 
 def _images_of(run, all_names, known) -> str | None:
     """The checksum; of a run that has none the only one that its experiment can have."""
-    own = run.settings.get(TEST_IMAGES)
+    recorded = run.settings.get(TEST_IMAGES)
     others = known.get(_but_images(run, all_names), ())
-    return next(iter(others)) if own is None and len(others) == 1 else own
+    return next(iter(others)) if recorded is None and len(others) == 1 else recorded
 
 
 def _but_images(run, all_names) -> str:

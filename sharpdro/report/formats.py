@@ -9,10 +9,8 @@ from sharpdro.report.experiments import TABLE_SETTINGS
 from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Table
 
-CSV_COLUMNS = [
-    *TABLE_SETTINGS,
-    *("method", "label", "state", "seeds", "num_seeds", "severity", "mean", "std", "is_best"),
-]
+CSV_COLUMNS = [*TABLE_SETTINGS, "method", "label", "state", "seeds", "num_seeds", "severity"]
+CSV_COLUMNS += ["mean", "std", "is_best"]
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",

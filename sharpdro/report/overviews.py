@@ -40,14 +40,14 @@ def make_overviews(tables: list[Table]) -> list[Overview]:
     for table in tables:
         dataset, _, num_severity = table.key
         groups.setdefault((dataset, num_severity), []).append(table)
-    found = []
+    overviews = []
     for (dataset, num_severity), members in groups.items():
         joined = _join(members)
         if len(members) > 1 and joined:
             for column, name in COLUMNS.items():
                 title = f"{dataset}, {name} severities 0 to {num_severity}"
-                found.append(_make_overview(title, column, members, joined))
-    return found
+                overviews.append(_make_overview(title, column, members, joined))
+    return overviews
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def _join(tables: list[Table]) -> list[_Column]:
 
 
 def _without_corruption(experiment, table) -> Experiment:
-    own = (*TABLE_SETTINGS, TEST_IMAGES)  # of the corruption
-    settings = {n: v for n, v in experiment.settings.items() if n not in own}
+    of_corruption = {*TABLE_SETTINGS, TEST_IMAGES}
+    settings = {n: v for n, v in experiment.settings.items() if n not in of_corruption}
     if _frost_dir_of(table):
         settings[_FROST_DIR] = None
     return replace(experiment, settings=settings)
@@ -79,23 +79,28 @@ def _without_corruption(experiment, table) -> Experiment:
 
 def _frost_dir_of(table) -> str | None:
     """That of all rows, if they have the same."""
-    found = {row.experiment.settings.get(_FROST_DIR) for row in table.rows}
-    return found.pop() if len(found) == 1 else None
+    folders = {row.experiment.settings.get(_FROST_DIR) for row in table.rows}
+    return folders.pop() if len(folders) == 1 else None
 
 
 def _make_overview(title, column, tables, joined) -> Overview:
-    experiments = [one.experiment for one in joined]
-    named = sorted(
+    experiments = [each.experiment for each in joined]
+    labelled = sorted(
         zip(labels_of(experiments), joined),
         key=lambda pair: (METHOD_ORDER.index(pair[1].experiment.method), pair[0]),
     )
-    rows = [one.rows for _, one in named]
-    lines = [[x, *(_cell(found.get(x), column) for found in rows)] for x in map(_name, tables)]
-    lines.append(["average", *(_average(found, column, len(tables)) for found in rows)])
-    lines.append(["seeds", *map(_num_seeds, rows)])
+    rows_of_each = [each.rows for _, each in labelled]  # by corruption
+    lines = [
+        [name, *(_cell(rows.get(name), column) for rows in rows_of_each)]
+        for name in map(_name, tables)
+    ]
+    lines.append(["average", *(_average(rows, column, len(tables)) for rows in rows_of_each)])
+    lines.append(["seeds", *map(_num_seeds, rows_of_each)])
     frost_dirs = {_name(table): _frost_dir_of(table) for table in tables}
-    remark = ", ".join(f"{name}: {_FROST_DIR}={x}" for name, x in frost_dirs.items() if x)
-    heads = ["", *(label for label, _ in named)]
+    remark = ", ".join(
+        f"{name}: {_FROST_DIR}={folder}" for name, folder in frost_dirs.items() if folder
+    )
+    heads = ["", *(label for label, _ in labelled)]
     return Overview(title, shared_line(experiments), heads, lines, remark)
 
 

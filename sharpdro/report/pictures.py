@@ -22,8 +22,8 @@ def pictures_of(table: Table, epoch: str) -> dict[str, Callable]:
         table: of `tables.make_tables`.
         epoch: best or last, as the table.
     """
-    curves = _found(table, lambda run: run.validation)
-    weights = _found(table, lambda run: run.weights)
+    curves = _rows_with_curves(table, lambda run: run.validation)
+    weights = _rows_with_curves(table, lambda run: run.weights)
     pictures = {"accuracy": lambda: draw_accuracy(table, epoch)}
     if curves:
         pictures["curves"] = lambda: draw_curves(curves)
@@ -32,10 +32,13 @@ def pictures_of(table: Table, epoch: str) -> dict[str, Callable]:
     return pictures
 
 
-def _found(table, of_run) -> list[tuple[Row, dict]]:
+def _rows_with_curves(table, curves_of_run) -> list[tuple[Row, dict]]:
     """Rows that have such curves, and their means over the runs."""
-    found = [(row, mean_curves([of_run(run) for run in row.experiment.runs])) for row in table.rows]
-    return [(row, curves) for row, curves in found if curves]
+    pairs = [
+        (row, mean_curves([curves_of_run(run) for run in row.experiment.runs]))
+        for row in table.rows
+    ]
+    return [(row, curves) for row, curves in pairs if curves]
 
 
 def _wrapped(row: Row) -> str:
@@ -73,7 +76,7 @@ def draw_accuracy(table: Table, epoch: str):
             np.arange(len(severities)) + 0.03 * (number - (len(table.rows) - 1) / 2),
             [row.means[s] for s in severities],
             [row.stds[s] for s in severities] if row.stds else None,
-            **{**style(number), **({"linestyle": ":"} if row.state else {})},
+            **_look(row, number),
             capsize=3,
             markersize=5,
         )
@@ -86,20 +89,25 @@ def draw_accuracy(table: Table, epoch: str):
     return figure
 
 
+def _look(row: Row, number: int) -> dict:
+    """How the line of a row is drawn, dotted where it is not finished."""
+    return {**style(number), "linestyle": ":"} if row.state else style(number)
+
+
 def _severity_colours(count: int):
     from matplotlib import colormaps
 
     return [colormaps["cividis"](x) for x in np.linspace(0, 0.95, count)]
 
 
-def _panels(found: list[tuple[Row, dict]], ylabel: str, what: str):
-    """A panel per row: a line for each key of the curves, {key: (x, y)}."""
-    titles = [_wrapped(row) for row, _ in found]
+def _panels(rows: list[tuple[Row, dict]], ylabel: str, legend_title: str):
+    """A panel per row: a line for each key of its curves, {key: (x, y)}."""
+    titles = [_wrapped(row) for row, _ in rows]
     height = _HEIGHT + max(map(_height, titles))
-    figure, panels = _figure(len(found), height, sharex=True, sharey=True)
-    keys = max((list(curves) for _, curves in found), key=len)
+    figure, panels = _figure(len(rows), height, sharex=True, sharey=True)
+    keys = max((list(curves) for _, curves in rows), key=len)
     colours = dict(zip(keys, _severity_colours(len(keys))))
-    for panel, title, (_, curves) in zip(panels, titles, found):
+    for panel, title, (_, curves) in zip(panels, titles, rows):
         for number, (key, (x, y)) in enumerate(curves.items()):
             marker = MARKERS[number % len(MARKERS)] if len(x) < 30 else None
             panel.plot(x, y, color=colours.get(key), label=key, marker=marker, markersize=3)
@@ -111,15 +119,16 @@ def _panels(found: list[tuple[Row, dict]], ylabel: str, what: str):
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
     lines, labels = max((p.get_legend_handles_labels() for p in panels), key=lambda x: len(x[1]))
-    add_legend(figure, lines, labels, title=what, loc="outside right center", fontsize="small")
+    look = {"title": legend_title, "loc": "outside right center", "fontsize": "small"}
+    add_legend(figure, lines, labels, **look)
     return figure
 
 
-def draw_curves(found):
+def draw_curves(rows: list[tuple[Row, dict]]):
     """Validation accuracy over epochs, a panel per row, a line per severity."""
-    return _panels(found, "validation accuracy in %", "severity")
+    return _panels(rows, "validation accuracy in %", "severity")
 
 
-def draw_weights(found):
+def draw_weights(rows: list[tuple[Row, dict]]):
     """Group weights over epochs, a panel per row that has them, a line per group."""
-    return _panels(found, "group weight", "group")
+    return _panels(rows, "group weight", "group")

@@ -107,11 +107,11 @@ def read_run(folder: Path) -> Run | None:
         summary = _read_json(folder / SUMMARY, lambda c: _check_summary(c, num_severity))
     commit = str((content.get("environment") or {}).get("git_commit") or "")
     curves = _read_curves(folder, method, summary, num_severity)
-    return Run(folder, method, settings, commit, summary, *curves)
+    return Run(folder, method, settings, commit, summary, **curves)
 
 
-def _read_curves(folder, method, summary, num_severity):
-    """The last fields of a Run. What cannot be read is no reason to leave out its results."""
+def _read_curves(folder, method, summary, num_severity) -> dict:
+    """The fields of a Run from `epoch` on. What cannot be read costs nothing but itself."""
     # Tables go further than the summary, which is written when an epoch has been evaluated.
     epoch, validation, weights, remarks = 0, {}, {}, []
     if summary:
@@ -129,7 +129,7 @@ def _read_curves(folder, method, summary, num_severity):
                 raise ValueError(f"{path}: there are no group weights")
         except (OSError, ValueError) as error:
             remarks.append(f"no curves from {error}")
-    return epoch, validation, weights, remarks
+    return {"epoch": epoch, "validation": validation, "weights": weights, "remarks": remarks}
 
 
 def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
@@ -163,9 +163,9 @@ def _circumstances(content: dict) -> dict:
     processes = [environment.get("processes", 1) for environment in environments]
     data = content.get("data") or {}
     foreign = data.get("foreign_arrays", 0)
-    for name, value in (*(("processes", n) for n in processes), ("foreign_arrays", foreign)):
-        if type(value) is not int:
-            raise ValueError(f"{name} is {value!r:.80}")
+    for number in processes:
+        _require_int("processes", number)
+    _require_int("foreign_arrays", foreign)
     sums = " ".join(map(str, (data.get("images_crc32") or {}).get("test") or ()))
     changes = [n for n, before in zip(processes, [None, *processes]) if n != before]
     return {
@@ -175,6 +175,11 @@ def _circumstances(content: dict) -> dict:
     }
 
 
+def _require_int(name: str, value) -> None:
+    if type(value) is not int:
+        raise ValueError(f"{name} is {value!r:.80}")
+
+
 def _check_settings(content: dict) -> None:
     settings = content["settings"]
     (content.get("environment") or {}).get("git_commit")
@@ -182,10 +187,12 @@ def _check_settings(content: dict) -> None:
         return
     if _method_of(settings) not in METHODS:
         raise ValueError(f"unknown method {_method_of(settings)}")
-    for name, known in (
-        *(("dataset", DATASETS), ("corruption", CORRUPTIONS)),
-        ("num_severity", range(1, MAX_SEVERITY + 1)),
-    ):
+    known_values = {
+        "dataset": DATASETS,
+        "corruption": CORRUPTIONS,
+        "num_severity": range(1, MAX_SEVERITY + 1),
+    }
+    for name, known in known_values.items():
         value = settings.get(name, default_of(name))
         if value not in known or isinstance(value, float):
             raise ValueError(f"unknown {name} {value!r}")

@@ -80,7 +80,7 @@ class Table:
                 labels.setdefault(run.commit[:7] or "unknown", {})[row.label] = None
         if len(labels) < 2:
             return []
-        parts = (f"{commit} ({', '.join(found)})" for commit, found in sorted(labels.items()))
+        parts = (f"{commit} ({', '.join(rows)})" for commit, rows in sorted(labels.items()))
         return [f"runs of different commits: {', '.join(parts)}"]
 
     def _unrecorded(self) -> list[str]:
@@ -113,7 +113,7 @@ def make_tables(experiments: list[Experiment], epoch: str) -> list[Table]:
 
 def _make_table(key, experiments, epoch) -> Table:
     labels = labels_of(experiments)
-    rows = [_make_row(*named, epoch) for named in zip(experiments, labels)]
+    rows = [_make_row(experiment, label, epoch) for experiment, label in zip(experiments, labels)]
     rows.sort(key=_order)
     columns = list(rows[0].means)
     _mark_best([row for row in rows if not (row.state or row.experiment.is_reference)], columns)

@@ -209,7 +209,10 @@ def test_bad_files(capsys, own, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "code", "text"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
+    ],
 )
 def test_interruption_is_one_line_and_the_command_goes_on(tmp_path, number, code, text):
     images = np.random.default_rng(0).integers(0, 256, (12000, 32, 32, 3), dtype=np.uint8)

@@ -7,7 +7,7 @@ import pickle
 import fake_cifar
 import numpy as np
 import pytest
-from mutations import Bomb
+from hostile_files import Bomb
 from reference import shared_file
 
 from corruptions.errors import DataError

@@ -265,6 +265,7 @@ def test_sharpness_of_a_network(small):
     assert found.gradient_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_top_eigenvalue_of_a_network(small):
     _, function, (expected, _) = small
     function.severity, theta = 0, expected.theta()

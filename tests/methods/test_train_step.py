@@ -57,17 +57,17 @@ def slow(*case):
 CASES = [
     ("erm", {}),
     slow("jtt", {}),
-    ("sam", PERTURBATION),
+    slow("sam", PERTURBATION),
     ("sam", {**PERTURBATION, "is_adaptive": True}),
     ("sharpdro", {**PERTURBATION, "step_size": 0.5}),
     slow("sharpdro", {**PERTURBATION, "is_adaptive": True, "step_size": 0.5}),
-    *(("sharpdro", {**PERTURBATION, **ADJUSTED, "absent_groups": a}) for a in ABSENT_GROUPS),
-    *(slow("groupdro", {**ADJUSTED, "absent_groups": a}) for a in ABSENT_GROUPS),
-    ("groupdro", {"step_size": 0.5}),
+    *(slow("sharpdro", {**PERTURBATION, **ADJUSTED, "absent_groups": a}) for a in ABSENT_GROUPS),
+    *(slow("groupdro", {**ADJUSTED, "absent_groups": a}) for a in ("zero", "ema")),
+    ("groupdro", {**ADJUSTED, "absent_groups": "keep"}),
+    slow("groupdro", {"step_size": 0.5}),
     slow("eiil", {"step_size": 0.5, "absent_groups": "keep"}),
     ("sharpdro_agnostic", {**PERTURBATION, "ood_score": OOD_SCORES[0]}),
-    ("sharpdro_agnostic", {**PERTURBATION, "ood_score": "kurtosis"}),
-    *(slow("sharpdro_agnostic", {**PERTURBATION, "ood_score": s}) for s in OOD_SCORES[1:-1]),
+    *(slow("sharpdro_agnostic", {**PERTURBATION, "ood_score": s}) for s in OOD_SCORES[1:]),
     slow("sharpdro_agnostic", {"rho": 0.4, "is_adaptive": True, "ood_score": "confidence_drop"}),
     ("irm", {"irm_lambda": 20.0, "irm_warmup": 1}),
     slow("irm", {"irm_lambda": 0.5, "irm_warmup": 0}),
@@ -114,7 +114,7 @@ def test_irm_penalty_is_unbiased():
     membership = np.repeat(np.eye(3), sizes, axis=0)[rng.permutation(sum(sizes))]
     estimate = ms.jit(irm_penalty)
     found, plain = [], []
-    for _ in range(4000):
+    for _ in range(800):
         slopes = sum(membership[:, s] * rng.choice(whole[s], len(membership)) for s in range(3))
         found.append(estimate(*(Tensor(a, ms.float32) for a in (slopes, membership))).asnumpy())
         plain.append((slopes @ membership / sizes) ** 2)
@@ -151,7 +151,7 @@ def test_ascent_stays_finite(weights, exponents, takes_part, expected):
 
 
 STATEFUL = [
-    ("irm", {"irm_lambda": 20.0, "irm_warmup": 2}),
+    slow("irm", {"irm_lambda": 20.0, "irm_warmup": 2}),
     ("groupdro", {"step_size": 0.5, "absent_groups": "ema"}),
 ]
 
@@ -203,7 +203,7 @@ def test_weight_decay_reaches_every_parameter():
         np.testing.assert_allclose(parameter.asnumpy(), 0.9 * before[parameter.name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["erm", "sharpdro"])
+@pytest.mark.parametrize("method", ["sharpdro", slow("erm")])
 def test_toy_problem_is_learnt_without_error(method):
     """Three patterns in noise, two groups: every image right within 60 steps."""
     rng = np.random.default_rng(0)
@@ -279,14 +279,15 @@ def plain_step(network, batch, velocity, q, rho, step_size, lr):
 
 @pytest.mark.parametrize("depth", [10, pytest.param(28, marks=pytest.mark.slow)])
 def test_wide_resnet_follows_a_plain_version(depth):
-    """Two steps on WideResNet-28-2, and a shallower one, agree to the noise of float32."""
+    """Two steps on WideResNet-28-2, and on WideResNet-10-1, agree to the noise of float32."""
     rng = np.random.default_rng(0)
     batches = [
         (rng.normal(0, 1, (12, 3, 32, 32)), rng.integers(0, 10, 12), rng.integers(0, 3, 12))
         for _ in range(2)
     ]
     rho, step_size, lr = 0.05, 0.01, 0.1
-    compiled, plain = (create_model("wideresnet", 10, depth=depth) for _ in range(2))
+    shape = {"depth": depth, "widen_factor": 1 if depth == 10 else 2}
+    compiled, plain = (create_model("wideresnet", 10, **shape) for _ in range(2))
     plain.set_train()
     start = {}
     for a, b in zip(compiled.get_parameters(), plain.get_parameters()):

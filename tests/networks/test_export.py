@@ -69,7 +69,12 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("name", "side"), [("wideresnet", 32), ("resnet18", 64)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [pytest.param("wideresnet", 32, marks=SLOW), ("resnet18", 64)]
+)
 def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
     path, file = checkpoints / f"{name}.ckpt", tmp_path / "network.onnx"
     assert export.main([str(path), "-o", str(file), "--batch_size", "3"]) == 0
@@ -90,7 +95,7 @@ def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [("wideresnet", 32), pytest.param("resnet18", 64, marks=pytest.mark.slow)],
+    [("wideresnet", 32), pytest.param("resnet18", 64, marks=SLOW)],
 )
 def test_mindir_takes_any_number_of_images(checkpoints, tmp_path, capsys, name, side):
     path, file = checkpoints / f"{name}.ckpt", tmp_path / "ein Nètz.mindir"
@@ -104,6 +109,7 @@ def test_mindir_takes_any_number_of_images(checkpoints, tmp_path, capsys, name, 
     assert f"input images: uint8 (N, {side}, {side}, 3)" in said and "checked: run by Mind" in said
 
 
+@SLOW
 def test_a_number_of_images_can_be_named_for_mindir(checkpoints, tmp_path, monkeypatch):
     asked, real = [], ms.export
     monkeypatch.setattr(
@@ -144,6 +150,7 @@ def test_default_names_and_overwriting(checkpoints, tmp_path, capsys):
     assert names == ["best.ckpt", "best.mindir", "best.onnx"]
 
 
+@SLOW
 def test_without_onnxruntime_the_file_is_not_checked(checkpoints, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     file = tmp_path / "a.onnx"
@@ -153,7 +160,13 @@ def test_without_onnxruntime_the_file_is_not_checked(checkpoints, tmp_path, caps
     assert "checked: run" not in said and file.exists()
 
 
-@pytest.mark.parametrize("wrong", [lambda logits: logits * 1.01, lambda logits: logits * np.nan])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda logits: logits * 1.01,
+        pytest.param(lambda logits: logits * np.nan, marks=SLOW),
+    ],
+)
 def test_a_file_with_other_logits_does_not_appear(
     checkpoints, tmp_path, capsys, monkeypatch, wrong
 ):
@@ -169,6 +182,7 @@ def test_a_file_with_other_logits_does_not_appear(
     assert "nothing was written" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@SLOW
 def test_what_mindspore_refuses_is_told_in_one_line(checkpoints, tmp_path, capsys, monkeypatch):
     """As for ResNet to ONNX without the pool's replacement."""
     monkeypatch.setattr(ResNet, "make_exportable", lambda self: None)

@@ -20,8 +20,18 @@ def values(network):
     return {p.name: p.asnumpy().copy() for p in network.get_parameters()}
 
 
-@pytest.mark.parametrize(("name", "side"), [("resnet18", 64), ("resnet50", 64), ("resnet18", 33)])
-@pytest.mark.parametrize("training", [False, True])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "training"),
+    [
+        ("resnet18", 33, True),
+        ("resnet50", 33, False),
+        *(pytest.param("resnet18", side, False, marks=SLOW) for side in (33, 64)),
+        *(pytest.param(name, 64, True, marks=SLOW) for name in ("resnet18", "resnet50")),
+    ],
+)
 def test_resnets_equal_a_numpy_forward_pass(tmp_path, name, side, training):
     """The reference knows torchvision's names alone, so this checks the mapping, too."""
     path = tmp_path / "model.safetensors"
@@ -37,6 +47,12 @@ def test_resnets_equal_a_numpy_forward_pass(tmp_path, name, side, training):
     expected = resnet_reference.forward(state, images, training)
     assert expected.std() > 0.1
     np.testing.assert_allclose(logits, expected, atol=2e-3 * expected.std())
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    """One for all the files that must not change it."""
+    return create_model("resnet18", 5)
 
 
 @pytest.mark.parametrize("num_classes", [5, 3])
@@ -122,10 +138,10 @@ def _incomplete(path):
         (lambda p: None, "is not a file: name a .ckpt or .safetensors file"),
     ],
 )
-def test_files_that_will_not_do(tmp_path, write, message):
+def test_files_that_will_not_do(resnet, tmp_path, write, message):
     path = tmp_path / "model.safetensors"
     write(path)
-    network = create_model("resnet18", 5)
+    network = resnet
     before = values(network)
     with pytest.raises(RunError) as refused:
         load_pretrained(network, path)

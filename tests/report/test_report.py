@@ -346,9 +346,8 @@ def test_settings_of_a_method_are_always_told(capsys, tmp_path):
     assert list(rows_of(lines)) == ["sam rho=0.5"] and lines[3].startswith("method")
 
 
-def test_long_labels_leave_room_for_the_picture(tmp_path):
+def test_long_labels_leave_room_for_the_picture(pictures, tmp_path):
     """matplotlib warns, and draws nothing, where a legend takes the whole width."""
-    pytest.importorskip("matplotlib")
     for number in range(8):
         desc = f"{number}" + "a long description " * 3 + "x" * 90
         write_run(tmp_path, 0.5, desc=desc, method="groupdro", step_size=0.5, lr=1 / (3 + number))
@@ -556,8 +555,7 @@ def test_broken_curves_cost_nothing_but_themselves(tmp_path, name, change, text)
         assert report.pictures.pictures_of(table, "best").keys() == drawn
 
 
-def test_broken_curves_are_told(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
+def test_broken_curves_are_told(pictures, capsys, tmp_path):
     path = write_run(tmp_path, 0.5) / "val.csv"
     path.write_text("epoch,sev,loss,accuracy,count\n1,0,1,1,9\n")
     _, error = run_report(capsys, tmp_path)
@@ -575,13 +573,12 @@ def test_a_broken_train_csv_of_a_run_on_its_way(capsys, tmp_path):
     assert error == f"no curves from {folder}/train.csv, line 3: 1 cells instead of 2\n"
 
 
-def test_a_picture_that_fails_costs_nothing_else(capsys, monkeypatch, tmp_path):
+def test_a_picture_that_fails_costs_nothing_else(pictures, capsys, monkeypatch, tmp_path):
     """Tables are on disk before the first picture; a picture of an earlier report goes."""
-    pytest.importorskip("matplotlib")
     write_run(tmp_path, 0.5)
     run_report(capsys, tmp_path)
 
-    def fail(found):
+    def fail(rows):
         assert (tmp_path / "report" / "tables.tex").exists()
         raise ValueError("no & picture")
 
@@ -606,8 +603,7 @@ def texts_of(figure):
     return {text.get_text(): text.get_parse_math() for text in figure.findobj(Text)}
 
 
-def test_labels_are_drawn_as_they_are(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
+def test_labels_are_drawn_as_they_are(pictures, capsys, tmp_path):
     write_run(tmp_path, 0.5)
     write_run(tmp_path, 0.6, model=r"a_$\foo$")
     _, error = run_report(capsys, tmp_path)
@@ -662,8 +658,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
-    pytest.importorskip("matplotlib")
+def test_page_needs_nothing_else_and_escapes(pictures, capsys, tmp_path):
     write_run(tmp_path, 0.5, model="<b>&|x")
     write_run(tmp_path, 0.6, method="sharpdro")
     run_report(capsys, tmp_path)
@@ -672,8 +667,8 @@ def test_page_needs_nothing_else_and_escapes(capsys, tmp_path):
     assert not page.open and not page.references and page.images == 3
     assert "erm model=&lt;b&gt;&amp;|x" in text and "<b>&|x" not in text
     assert "erm model=\\<b>&\\|x |" in (tmp_path / "report" / "tables.md").read_text()
-    pictures = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
-    assert pictures == [
+    names = sorted(path.name for path in (tmp_path / "report").glob("*.png"))
+    assert names == [
         f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")
     ]
 
@@ -703,35 +698,6 @@ def test_without_matplotlib(tmp_path):
     text = (tmp_path / "logs" / "report" / "report.html").read_text()
     assert "pip install -r requirements-plots.txt" in text and not Page(text).images
     assert not list((tmp_path / "logs" / "report").glob("*.png"))
-
-
-def test_page_in_a_browser(capsys, tmp_path):
-    """Headless Chromium loads it from disk, draws the pictures and has nothing to complain of."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("no Chromium here")
-    pytest.importorskip("matplotlib")
-    write_run(tmp_path, 0.5)
-    write_run(tmp_path, 0.6, method="sharpdro")
-    run_report(capsys, tmp_path)
-    page = tmp_path / "report" / "report.html"
-    # What the page looks like to a script in it, written where --dump-dom shows it.
-    probe = (
-        "<script>addEventListener('load', () => { document.title = JSON.stringify([...document."
-        "images].map(i => [i.complete, i.naturalWidth])) + ' ' + (document.documentElement."
-        "scrollWidth <= innerWidth) })</script></body>"
-    )
-    probed = tmp_path / "probed.html"
-    probed.write_text(page.read_text().replace("</body>", probe))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,800", "--dump-dom"]
-    done = subprocess.run([*command, probed.as_uri()], capture_output=True, text=True, timeout=120)
-    images, fits = re.search("<title>(.*) (true|false)</title>", done.stdout).groups()
-    images = json.loads(images)
-    assert len(images) == 3 and all(complete and width > 300 for complete, width in images)
-    assert fits == "true"  # at a phone's width nothing but tables and pictures scrolls sideways
-    assert "CONSOLE" not in done.stderr
 
 
 def test_differences_are_paired_by_seed(capsys, tmp_path):

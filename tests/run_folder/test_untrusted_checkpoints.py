@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 import pytest
+from hostile_files import Bomb
 from mindspore.train.checkpoint_pb2 import Checkpoint as Message
-from mutations import Bomb
 from running import ROOT
 
 import main

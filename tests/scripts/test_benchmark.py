@@ -1,6 +1,5 @@
-"""scripts/benchmark.py: its arithmetic on made-up times, and its quickest part as users call it."""
+"""scripts/benchmark.py: its arithmetic on made-up times, and its parts in the smallest form."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,9 +11,10 @@ from running import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import benchmark
+from benchmarks import corruptions as corruptions_part
 from benchmarks.floor import spent_by_kind
 from benchmarks.made_up import made_up_batch, write_cifar10
-from benchmarks.measuring import Peer, Row, environment, in_turns, ratio
+from benchmarks.measuring import Options, Peer, Row, environment, in_turns, ratio
 from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 from models import create_model
@@ -73,6 +73,7 @@ def test_peer_is_a_process_with_an_environment_of_its_own():
     assert "ADDED" not in os.environ
 
 
+@pytest.mark.slow
 def test_made_up_cifar_is_read_as_the_real_one(tmp_path):
     write_cifar10(tmp_path)
     for split, count in (("train", 50_000), ("test", 10_000)):
@@ -92,27 +93,51 @@ def test_network_in_pytorch_is_the_same():
     assert sorted(p.shape for p in ours) == sorted(tuple(p.shape) for p in theirs)
 
 
-def test_one_part_from_command_to_json(tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "split", "--rounds", "2"]
-    done = subprocess.run(
-        [*command, "--json", str(tmp_path / "a.json")], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "split of 50,000 labels" in done.stdout
+def test_table_and_json(tmp_path, capsys, monkeypatch):
+    row = Row("a batch", "ms", (1.0, 3.0, 2.0), "a step", (0.5, 0.75, 1.0), at_most=0.8)
+    monkeypatch.setattr(benchmark, "measure_part", lambda name, options: [row])
+    assert benchmark.main(["step", "evaluation", "--json", str(tmp_path / "a.json")]) == 0
+    assert "evaluation: evaluation against the forward pass alone" in capsys.readouterr().out
     content = json.loads((tmp_path / "a.json").read_text())
-    (row,) = content["parts"]["split"]
-    assert row["judged"] == np.median(row["values"]) and row["unit"] == "ms"
+    assert content["parts"].keys() == {"step", "evaluation"}
+    (written,) = content["parts"]["step"]
+    assert (written["values"], written["judged"], written["is_met"]) == ([1, 3, 2], 0.75, True)
     assert content["environment"]["cores"] and "mindspore" in content["environment"]
+    cells = "a batch", "2 ms", "1.5–2.5", "3", "0.750 of a step", "0.625–0.875", "≤ 0.8 met"
+    assert tuple(benchmark.cells(row)) == cells
+
+
+def test_corruptions_on_eight_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(corruptions_part, "SIZES", {"cifar": (32, 8)})
+    monkeypatch.setattr(corruptions_part, "CORRUPTIONS", ("fog", "contrast"))
+    rows = list(corruptions_part.measure(Options(10, 1, 10, 2, tmp_path)))
+    assert [row.what for row in rows[::3]] == ["fog 32×32", "contrast 32×32"]
+    assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)
+    assert rows[2].against == "one core" and len(rows[2].ratios) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", benchmark.PARTS)
+def test_every_part_from_command_to_json(tmp_path, part):
+    """With the smallest network, once."""
+    command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), part, "--rounds", "1"]
+    command += ["--depth", "10", "--widen_factor", "1", "-b", "20", "--json", "a.json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "a.json").read_text())["parts"][part]
+    assert rows or "PyTorch is not installed" in done.stderr
+    for row in rows:
+        assert row["what"] in done.stdout and min(row["values"]) > 0 and len(row["values"]) == 1
 
 
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["splits"], "no part 'splits': choose from step, floor"),
-        (["split", "--rounds", "0"], "--rounds: 0 is not a whole number >= 1"),
-        (["split", "--data_dir", "nowhere"], "--data_dir nowhere is not a folder"),
-        (["split", "--json", "nowhere/a.json"], "there is no folder nowhere"),
-        (["split", "--depth", "17"], "--depth 17 is not 6k + 4"),
+        (["steps"], "no part 'steps': choose from step, floor"),
+        (["step", "--rounds", "0"], "--rounds: 0 is not a whole number >= 1"),
+        (["step", "--data_dir", "nowhere"], "--data_dir nowhere is not a folder"),
+        (["step", "--json", "nowhere/a.json"], "there is no folder nowhere"),
+        (["step", "--depth", "17"], "--depth 17 is not 6k + 4"),
     ],
 )
 def test_bad_usage(flags, text, capsys, monkeypatch, tmp_path):
@@ -124,8 +149,3 @@ def test_bad_usage(flags, text, capsys, monkeypatch, tmp_path):
     captured = capsys.readouterr()
     assert code == 2 and text in captured.err and "Traceback" not in captured.err
     assert not list(tmp_path.iterdir())
-
-
-def test_every_part_is_there():
-    for module, what in benchmark.PARTS.values():
-        assert importlib.util.find_spec(f"benchmarks.{module}") and what

@@ -32,7 +32,11 @@ def bits(cell):
 
 
 @pytest.mark.parametrize(
-    ("method", "is_scaled"), [("sharpdro", False), *((method, True) for method in METHODS)]
+    ("method", "is_scaled"),
+    [
+        *(("sharpdro", False), ("irm", True)),
+        *(pytest.param(m, True, marks=pytest.mark.slow) for m in METHODS if m != "irm"),
+    ],
 )
 def test_guarded_step_is_the_step_or_nothing(method, is_scaled):
     """A power of two changes no bit, were it not taken out again before the perturbation."""
@@ -86,7 +90,9 @@ def test_loss_scale_stays_above_1(monkeypatch):
         assert float(guarded.loss_scale.asnumpy()) == 1 and not guarded.can_scale_less()
 
 
-@pytest.mark.parametrize("level", ["auto", "O2", "O3"])
+@pytest.mark.parametrize(
+    "level", ["O2", *(pytest.param(level, marks=pytest.mark.slow) for level in ("auto", "O3"))]
+)
 def test_networks_in_float16_keep_their_parameters(level):
     images = Tensor(np.random.default_rng(5).normal(0, 1, (8, 3, 32, 32)), ms.float32)
     exact, rough = (create_model("wideresnet", 4, depth=10, widen_factor=1) for _ in range(2))
@@ -101,9 +107,8 @@ def test_networks_in_float16_keep_their_parameters(level):
     np.testing.assert_allclose(found, expected, atol=0.01 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "level", ["O2", *(pytest.param(level, marks=pytest.mark.slow) for level in ("auto", "O3"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["O2", "auto", "O3"])
 def test_steps_in_float16_come_to_about_the_same(level):
     exact = make_step("sharpdro")
     network = SmallNetwork()

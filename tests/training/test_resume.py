@@ -31,30 +31,39 @@ from running import (
     without_speed,
 )
 
+SLOW = pytest.mark.slow
+SAVED = (*ERM, "--save_step", "1")  # the run that most tests look at, copy or take up
+
+
+@pytest.fixture(scope="module")
+def saved(run):
+    return run(*SAVED)
+
 
 def test_existing_run_is_not_touched_without_resume(run, capsys):
-    folder = run()
+    folder = run(*SAVED)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert run.code("--log_dir", str(folder.parent)) == 2
+    assert run.code(*SAVED, "--log_dir", str(folder.parent)) == 2
     assert "exists already: add --resume to continue it" in capsys.readouterr().err
-    assert run.code("--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
+    assert run.code(*SAVED, "--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
     message = capsys.readouterr().err
     assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
 def test_resuming_a_finished_run_changes_nothing(run, capsys):
-    folder = run()
+    folder = run(*SAVED)
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert run.code("--log_dir", str(folder.parent), "--resume") == 0
+    capsys.readouterr()
+    assert run.code(*SAVED, "--log_dir", str(folder.parent), "--resume") == 0
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert capsys.readouterr().out == f"finished already: {folder}\n"
 
 
 def test_finished_run_that_kept_nothing_to_resume_is_finished_all_the_same(run, tmp_path, capsys):
     """So that a sweep skips it."""
-    folder = tmp_path / run(*ERM).name
-    shutil.copytree(run(*ERM), folder)
+    folder = tmp_path / run(*SAVED).name
+    shutil.copytree(run(*SAVED), folder)
     settings = json.loads((folder / "settings.json").read_text())
     settings["settings"]["save_last"] = False
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -67,18 +76,18 @@ def test_finished_run_that_kept_nothing_to_resume_is_finished_all_the_same(run, 
     assert "was run with --no-save_last and cannot be resumed" in capsys.readouterr().err
 
 
-def test_run_killed_before_it_wrote_anything_is_begun(run, tmp_path):
-    folder = tmp_path / run(*ERM).name
+def test_run_killed_before_it_wrote_anything_is_begun(run, tmp_path, asked_steps):
+    folder = tmp_path / NAME.format(method="erm")
     folder.mkdir()
     (folder / ".settings.json.partial").write_text("{")
-    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
-    assert same_weights(weights(folder), weights(run(*ERM)))
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2 and asked_steps
+    assert json.loads((folder / "settings.json").read_text())["settings"]["method"] == "erm"
 
 
 @pytest.mark.parametrize("name", ["last.ckpt", "val.csv", "settings.json"])
 def test_incomplete_run_is_not_resumed_and_not_touched(run, tmp_path, capsys, name):
-    folder = tmp_path / run(*ERM).name
-    shutil.copytree(run(*ERM), folder)
+    folder = tmp_path / run(*SAVED).name
+    shutil.copytree(run(*SAVED), folder)
     (folder / "summary.json").unlink()  # as of a run that is not finished
     (folder / name).unlink()
     (folder / "previous.ckpt").unlink()
@@ -100,11 +109,12 @@ def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     assert re.search("error: the .*loss is no longer finite after epoch 1: lower", last)
 
 
+@SLOW
 def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
     """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""
     own = (*ERM, "--save_step", "1", "--on_nan", "skip")
     guarded = run(*own)
-    assert same_weights(weights(guarded), weights(run(*ERM)))
+    assert same_weights(weights(guarded), weights(run(*SAVED)))
     assert {row["skipped_steps"] for row in rows(guarded / "train.csv")} == {"0"}
     folder = back_to_first_epoch(guarded, tmp_path)
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
@@ -169,32 +179,6 @@ def test_killed_run_resumes_to_the_same_bits(data_dir, tmp_path):
     check_equal(folder, expected)
 
 
-def test_every_thread_of_a_training_run_holds_interrupts_back(data_dir, tmp_path):
-    """One that does not gets the signal, and with it what MindSpore does about it.
-
-    Whatever limits the numerical libraries to one thread would hide such threads.
-    """
-    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
-    command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
-    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    free["OPENBLAS_NUM_THREADS"] = "2"
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=free)
-    try:
-        wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
-        held = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
-        threads = list(Path(f"/proc/{process.pid}/task").iterdir())
-        assert len(threads) > 2
-        for thread in threads:
-            blocked = re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text()).group(1)
-            assert int(blocked, 16) & held == held, thread
-    finally:
-        process.kill()
-        process.wait()
-
-
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     ("calls", "epoch", "step"),
     [pytest.param(2, 0, 2, marks=SLOW), (5, 1, 2), pytest.param(7, 1, 3, marks=SLOW)],
@@ -212,18 +196,19 @@ def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls,
         for module in ("training.trainer", "evaluation.evaluator"):
             patch.setattr(f"sharpdro.{module}.check_interrupts", check)
         assert run.code(*own) == 130
-    folder = tmp_path / run(*ERM).name
+    folder = tmp_path / run(*SAVED).name
     log = (folder / "log.txt").read_text()
     assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
     assert run.code(*own, "--resume") == 0
     log = (folder / "log.txt").read_text()
     assert f"going on after epoch {epoch} and {step} of the 3 steps of the next" in log
-    check_equal(folder, run(*ERM))
+    check_equal(folder, run(*SAVED))
 
 
+@SLOW
 def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
     """And keeps that one until there is a good one again."""
-    finished = run(*ERM)
+    finished = run(*SAVED)
     folder = tmp_path / finished.name
     shutil.copytree(finished, folder)
     (folder / "summary.json").unlink()
@@ -236,15 +221,38 @@ def test_run_goes_on_from_the_checkpoint_before_a_damaged_one(run, tmp_path):
     assert (folder / "previous.ckpt").read_bytes() == before
 
 
+def check_every_thread_holds_interrupts_back(process):
+    """One that does not gets the signal, and with it what MindSpore does about it."""
+    held = 1 << (signal.SIGINT - 1) | 1 << (signal.SIGTERM - 1)
+    threads = list(Path(f"/proc/{process.pid}/task").iterdir())
+    assert len(threads) > 2
+    for thread in threads:
+        blocked = re.search(r"SigBlk:\s*(\w+)", (thread / "status").read_text()).group(1)
+        assert int(blocked, 16) & held == held, thread
+
+
 @pytest.mark.parametrize(
     ("number", "code", "delay"),
-    [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.1234), (signal.SIGHUP, 129, 0.05)],
+    [
+        (signal.SIGINT, 130, 0.0),
+        pytest.param(signal.SIGTERM, 143, 0.1234, marks=SLOW),
+        pytest.param(signal.SIGHUP, 129, 0.05, marks=SLOW),
+    ],
 )
 def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
+    """With as many threads of the numerical libraries as they like to have."""
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
     command += ["--data_dir", str(data_dir), "--log_dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    free["OPENBLAS_NUM_THREADS"] = "2"
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=free, **pipes)
     wait_until(process, lambda: list(tmp_path.glob("*/last.ckpt")))
+    try:
+        check_every_thread_holds_interrupts_back(process)
+    except BaseException:
+        process.kill()
+        raise
     time.sleep(delay)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -264,7 +272,7 @@ def reversed_data(data_dir, folder):
 
 
 def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, capsys):
-    finished = run(*ERM, "--save_step", "1")
+    finished = run(*SAVED)
     others = tmp_path_factory.mktemp("others")
     other_data = reversed_data(run.data_dir, others / "reversed")
     folder = back_to_first_epoch(finished, tmp_path)
@@ -291,20 +299,21 @@ def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, cap
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded
 
 
-def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(run, tmp_path):
-    finished = run(*ERM, "--save_step", "1")
-    folder = back_to_first_epoch(finished, tmp_path)
+def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
+    run, saved, tmp_path, asked_steps
+):
+    folder = back_to_first_epoch(saved, tmp_path)
     content = json.loads((folder / "settings.json").read_text())
     recorded = content.pop("data")
     (folder / "settings.json").write_text(json.dumps(content))
-    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2 and asked_steps
     assert "did not record its images: not compared" in (folder / "log.txt").read_text()
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded
 
 
 def test_checksums_in_settings_are_those_of_the_images(run):
     """Of the rows that count, each by its severity, computed anew here."""
-    data = json.loads((run(*ERM) / "settings.json").read_text())["data"]
+    data = json.loads((run(*SAVED) / "settings.json").read_text())["data"]
     assert data["foreign_arrays"] == 0
     sums = data["images_crc32"]
     assert sums.keys() == {"training", "validation", "test"}
@@ -330,23 +339,24 @@ def with_threads(finished, parent, number):
     return folder
 
 
-def test_resumed_run_keeps_its_threads_or_says_that_it_cannot(run, tmp_path, capsys):
-    finished = run(*ERM, "--save_step", "1")
+def test_resumed_run_keeps_its_threads_or_says_that_it_cannot(
+    run, saved, tmp_path, capsys, asked_steps
+):
     cores = len(os.sched_getaffinity(0))
     own = (*ERM, "--log_dir", str(tmp_path), "--resume")
-    content = json.loads((finished / "settings.json").read_text())
+    content = json.loads((saved / "settings.json").read_text())
     assert content["settings"]["threads"] == cores
-    folder = with_threads(finished, tmp_path, 4096)
+    folder = with_threads(saved, tmp_path, 4096)
     assert run.code(*own, "--threads", str(cores)) == 2
     assert f"--threads is {cores}, but {folder} was started with 4096" in capsys.readouterr().err
-    assert run.code(*own) == 0
+    assert run.code(*own) == 2 and len(asked_steps) == 1
     line = f"4096 threads of the CPU's kernels until now, {cores} from now on"
     assert line in (folder / "log.txt").read_text()
     assert json.loads((folder / "settings.json").read_text())["settings"]["threads"] == 4096
     # A run that was begun before there was such a setting: as many as it had cores.
     shutil.rmtree(folder)
-    folder = with_threads(finished, tmp_path, None)
-    assert run.code(*own) == 0
+    folder = with_threads(saved, tmp_path, None)
+    assert run.code(*own) == 2 and len(asked_steps) == 2
     assert "threads of the CPU" not in (folder / "log.txt").read_text()
 
 

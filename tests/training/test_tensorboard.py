@@ -73,6 +73,7 @@ def test_events_are_the_tables(run):
     assert "group_weight/severity_0" not in events  # empty cells
 
 
+@pytest.mark.slow
 def test_scores_and_weights(run):
     """Columns that not all methods have."""
     scored = run("--distribution_agnostic", "--tensorboard")
@@ -125,6 +126,7 @@ def test_killed_and_resumed(data_dir, tmp_path, from_the_start):
     assert [step for step, _ in events["train/loss"]] == list(range(1, 4 * STEPS + 1))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_has_what_it_wrote(data_dir, tmp_path):
     """SIGINT ends it at once; every row that the tables have is in the event file."""
     command = [sys.executable, str(ROOT / "main.py"), *TINY, *ERM, "--total_epoch", "100000"]
@@ -164,8 +166,8 @@ def test_missing_package_is_one_line_before_anything_else(run, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_not_with_eval_only(run, tmp_path, capsys):
-    own = ["--eval_only", "--checkpoint", str(run(*FLAGS) / "last.ckpt"), "--tensorboard"]
+def test_not_with_eval_only(tmp_path, capsys):
+    own = ["--eval_only", "--checkpoint", "last.ckpt", "--tensorboard"]
     with pytest.raises(SystemExit, match="2"):
         main.main([*own, "--log_dir", str(tmp_path)])
     assert "--tensorboard does not go with --eval_only" in capsys.readouterr().err
