@@ -44,7 +44,13 @@ def create_parser():
         "are there are kept; stopped at any moment, the same command goes on.",
         allow_abbrev=False,
     )
-    add = parser.add_argument_group("what to corrupt").add_argument
+    _add_images(parser.add_argument_group("what to corrupt").add_argument)
+    _add_corruptions(parser.add_argument_group("corruptions").add_argument)
+    _add_how(parser.add_argument_group("how").add_argument)
+    return parser
+
+
+def _add_images(add):
     add("-d", "--dataset", choices=DATASETS, help="a dataset, both splits of it")
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
     text = "instead of -d: an array of your own, uint8 (N, H, W, 3)"
@@ -59,7 +65,8 @@ def create_parser():
     )
     add("--splits", nargs="+", metavar="SPLIT", help=text)
 
-    add = parser.add_argument_group("corruptions").add_argument
+
+def _add_corruptions(add):
     text = (
         f"any of {', '.join(CORRUPTIONS)}; standard: the first {len(STANDARD)}, extra: the other "
         f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; to be given, but for --verify"
@@ -79,7 +86,8 @@ def create_parser():
     add("--raw", action="store_true", help=text)
     add("--frost_dir", type=Path, metavar="DIR", help=FROST_DIR_HELP)
 
-    add = parser.add_argument_group("how").add_argument
+
+def _add_how(add):
     cores = len(os.sched_getaffinity(0))
     text = f"processes; 0 or 1: this one alone (default: all cores, {cores})"
     add("--num_workers", type=count, default=cores, metavar="N", help=text)
@@ -88,7 +96,6 @@ def create_parser():
         "is wrong (then exit code 1)"
     )
     add("--verify", action="store_true", help=text)
-    return parser
 
 
 def parse(parser, argv):

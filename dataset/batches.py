@@ -53,14 +53,14 @@ def training_batches(
     """
     rng = np.random.default_rng([seed, 1, epoch])
     pool = np.repeat(np.arange(len(train.labels)), train.repeats)
-    own = slice(part * batch_size // num_parts, (part + 1) * batch_size // num_parts)
+    own_part = slice(part * batch_size // num_parts, (part + 1) * batch_size // num_parts)
     rows = draw_rows(sampler, pool, train.groups, batch_size, rng)
     for chosen in islice(rows, steps_per_epoch(len(train.labels), batch_size)):
-        images = train.images[chosen[own]]
-        mirror(images, (rng.random(batch_size) < 0.5)[own])
+        images = train.images[chosen[own_part]]
+        mirror(images, (rng.random(batch_size) < 0.5)[own_part])
         if augment_data:
             corners = rng.integers(0, 2 * crop_padding(images) + 1, (2, batch_size))
-            images = crops(images, corners[:, own])
+            images = crops(images, corners[:, own_part])
         yield Batch(images, train.labels[chosen], train.groups[chosen], train.severities[chosen])
 
 

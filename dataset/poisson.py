@@ -85,20 +85,16 @@ def split_by_severity(
     if num_per_class > len(labels):  # before the counts, which could overflow
         raise DataError(f"-n {num_per_class} is too large: there are {len(labels)} images in all")
     counts = severity_counts(num_per_class, num_severity, mean, law)
-    needed = int(counts.sum())
-    per_severity = [[] for _ in counts]
-    validation = []
+    shares = []  # of each class: its images at each severity, and those left over
     by_class = np.argsort(labels, kind="stable")
     classes, starts = np.unique(np.asarray(labels)[by_class], return_index=True)
     for label, members in zip(classes, np.split(by_class, starts[1:])):
-        if num_per_class > len(members) or needed == len(members):
+        if num_per_class > len(members) or counts.sum() == len(members):
             name = class_names[label] if class_names else label
             raise DataError(
                 f"-n {num_per_class} is too large: class {name} has {len(members)} images, of "
                 f"which some must be left for validation"
             )
-        drawn = np.split(rng.permutation(members), np.cumsum(counts))
-        for indices, part in zip(per_severity, drawn):
-            indices.append(part)
-        validation.append(drawn[-1])
-    return [np.sort(np.concatenate(p)) for p in per_severity], np.sort(np.concatenate(validation))
+        shares.append(np.split(rng.permutation(members), np.cumsum(counts)))
+    *per_severity, validation = [np.sort(np.concatenate(parts)) for parts in zip(*shares)]
+    return per_severity, validation

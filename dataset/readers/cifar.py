@@ -48,13 +48,21 @@ class _Object:
 
 
 _ARRAY_MAKERS = {
-    *("numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"),
+    "numpy.core.multiarray _reconstruct",
+    "numpy._core.multiarray _reconstruct",
     "numpy ndarray",
 }
-_NAMES = {*_ARRAY_MAKERS, "numpy dtype"}
+_NAMES = _ARRAY_MAKERS | {"numpy dtype"}
 _VALUES = {
-    *("BININT", "BININT1", "BININT2", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING"),
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINSTRING",
+    "SHORT_BINSTRING",
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
@@ -128,23 +136,23 @@ def _known(*parts) -> str:
     return name
 
 
-def _array(found: _Object) -> np.ndarray:
+def _array(described: _Object) -> np.ndarray:
     """The NumPy array that a pickle describes.
 
     Raises:
         ValueError and about any other: it is none of bytes.
     """
-    _, shape, dtype, is_fortran, data = found.state
+    _, shape, dtype, is_fortran, data = described.state
     is_bytes = dtype.maker == "numpy dtype" and dtype.arguments[0] in (b"u1", "u1")
-    if found.maker not in _ARRAY_MAKERS or not is_bytes or is_fortran:
+    if described.maker not in _ARRAY_MAKERS or not is_bytes or is_fortran:
         raise ValueError("array is not uint8 in row-major order")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _labels(found) -> np.ndarray:
-    if type(found) is not list or not all(type(label) is int for label in found):
+def _labels(content) -> np.ndarray:
+    if type(content) is not list or not all(type(label) is int for label in content):
         raise ValueError("it holds no integer labels")
-    return np.array(found, np.int64)
+    return np.array(content, np.int64)
 
 
 def read_batch(
@@ -178,6 +186,14 @@ def read_batch(
     except Exception as error:  # unpickling foreign bytes can raise about anything
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} is not a file of the CIFAR python archive: {reason}") from error
+    _check(path, data, labels, num_classes)
+    images = np.empty((len(data), _SIDE, _SIDE, 3), np.uint8)
+    for channel in range(3):  # a third of the time of one transposed copy
+        images[..., channel] = data.reshape(-1, 3, _SIDE, _SIDE)[:, channel]
+    return images, labels.astype(np.int32)
+
+
+def _check(path: Path, data: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
     if data.ndim != 2 or data.shape[1] != 3 * _SIDE * _SIDE or labels.shape != data.shape[:1]:
         raise DataError(
             f"{path} does not fit: images {data.shape}, labels {labels.shape}; "
@@ -189,10 +205,6 @@ def read_batch(
         raise DataError(
             f"{path} holds labels {labels.min()} … {labels.max()}, expected 0 … {num_classes - 1}"
         )
-    images = np.empty((len(data), _SIDE, _SIDE, 3), np.uint8)
-    for channel in range(3):  # a third of the time of one transposed copy
-        images[..., channel] = data.reshape(-1, 3, _SIDE, _SIDE)[:, channel]
-    return images, labels.astype(np.int32)
 
 
 def read(
