@@ -181,6 +181,7 @@ def _require_numbers(values: dict | list, *places) -> None:
     for place in places:
         if type(values[place]) not in (int, float):
             raise ValueError(f"{place} is {values[place]!r:.80}, no number")
+        float(values[place])  # fails where an integer is too large to be one
 
 
 def eigenvalue_rows(measured: dict) -> list[dict]:

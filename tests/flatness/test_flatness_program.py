@@ -245,6 +245,14 @@ def test_record_that_is_broken_or_in_use(call, tmp_path, capsys):
         assert f"another process is at work in {tmp_path}" in error
 
 
+def test_record_of_a_number_too_large_is_refused(tmp_path):
+    record = Record(tmp_path)
+    record.start({"grid": 3, "span": 1.0}, {"a": {}})
+    record.put("a", 1, "slope", {"loss": 10**400, "sharpness": 0.25, "gradient_norm": 2.0})
+    with pytest.raises(RunError, match=r"measurements\.json cannot be read .*too large"):
+        Record(tmp_path)
+
+
 def test_record_quotes_names(tmp_path):
     record = Record(tmp_path)
     record.start({"grid": 3, "span": 1.0}, {'a, "b"/best': {"epoch": 2}})
