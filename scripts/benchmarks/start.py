@@ -20,20 +20,14 @@ STAGES = ("imports", "data", "network and log", "compile", "step")
 def timed_start(argv):
     """Run main.py until its second step is done; returns the seconds of each of STAGES."""
     import main
-    from sharpdro.jobs import prepare as beginning
+    from sharpdro.jobs import prepare as preparation
 
     marks = {}
 
     def mark(name):
         marks[name] = time.time()
 
-    select_device, read_data = beginning.select_device, beginning.read_data
-
-    def select_and_import(target):
-        import sharpdro.jobs.shared
-        import sharpdro.training.trainer  # noqa: F401
-
-        return select_device(target)
+    read_data = preparation.read_data
 
     def read(*args):
         mark("imports")
@@ -51,7 +45,7 @@ def timed_start(argv):
         mark("compile")
         return outputs
 
-    beginning.select_device, beginning.read_data = select_and_import, read
+    preparation.read_data = read
     from sharpdro.training.trainer import TrainingGraph
 
     call, TrainingGraph.__call__ = TrainingGraph.__call__, step

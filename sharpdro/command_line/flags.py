@@ -30,7 +30,7 @@ FREE_ON_RESUME = {
         "device_target",
         "save_step",
     ),
-    *("tensorboard", "dry_run", "data_sink"),
+    *("tensorboard", "dry_run"),
     "on_nan",  # so that a run that stopped at a NaN can go on past it
     "filelist_dir",  # what the lists say is compared with what they said
 }
@@ -210,11 +210,6 @@ def add_training_flags(add):
         "with it): O0, none; auto, convolutions and matrices; O2, all but batch norm; O3, all"
     )
     add("--amp_level", choices=("O0", "auto", "O2", "O3"), default="O0", help=text)
-    text = (
-        "let the device fetch batches from a queue that a thread fills, for GPU and Ascend (tried "
-        "on neither, for want of one)"
-    )
-    add("--data_sink", action="store_true", help=text)
     text = (
         "train in several processes that MindSpore's msrun has started, each with a part of every "
         "batch; the same as one process, but that batch norm takes each part's own statistics"

@@ -2,12 +2,21 @@
 
 from functools import partial
 
+import mindspore as ms
 import numpy as np
 
 from corruptions.interrupts import interruptible
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import ALONE
+from sharpdro.jobs.dry_run_report import (
+    Report,
+    describe_data,
+    describe_progress,
+    describe_split,
+    describe_steps,
+    describe_time,
+)
 from sharpdro.jobs.prepare import (
     check_device,
     check_pretrained,
@@ -17,6 +26,7 @@ from sharpdro.jobs.prepare import (
     settle_threads,
 )
 from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
+from sharpdro.jobs.time_estimate import stages_left
 from sharpdro.jobs.train import create_step, first_stage_of, make_plan, step_settings
 from sharpdro.methods.specs import METHODS, variant
 from sharpdro.run_folder.tensorboard import require_tensorboardx
@@ -24,8 +34,6 @@ from sharpdro.run_folder.tensorboard import require_tensorboardx
 
 def dry_run(args):
     """Tell what training would do and what stands in its way; write nothing."""
-    from sharpdro.jobs.dry_run_report import Report, describe_progress
-
     report = Report(partial(print, flush=True))
     log = log_of(args, variant(args.method, args.distribution_agnostic))
     if args.tensorboard:
@@ -59,8 +67,6 @@ def dry_run(args):
 
 def describe_images(args, report, lists):
     """Tell what there is of the data and how they would be shared out; returns their sizes."""
-    from sharpdro.jobs.dry_run_report import describe_data, describe_split
-
     spec = DATASETS[args.dataset]
     if spec.class_names:
         report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
@@ -95,10 +101,6 @@ def describe_network(args, report):
 
 def describe_length(args, report, device, steps, sizes, stage, last, first):
     """Tell what is left to train, and on a device try it out to tell how long it would take."""
-    import mindspore as ms
-
-    from sharpdro.jobs.dry_run_report import describe_steps, describe_time
-    from sharpdro.jobs.time_estimate import stages_left
 
     def create(method, num_groups):
         network, normalize = build_network(args)

@@ -6,10 +6,15 @@ from dataclasses import replace
 
 from corruptions.interrupts import interruptible
 from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.prepare_dataset import prepare_test_sets
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
+from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
+from sharpdro.evaluation.measurements import measure_corruptions
+from sharpdro.evaluation.summary import accuracy_table
+from sharpdro.finiteness import check_loss
 from sharpdro.jobs.shared import (
     check_free,
     check_kernels,
@@ -19,6 +24,8 @@ from sharpdro.jobs.shared import (
     open_log,
     recorded,
 )
+from sharpdro.networks.build import load_trained
+from sharpdro.run_folder.environment import describe_environment
 
 # Of the checkpoint's file, in the settings.
 CHECKSUM = "checkpoint_crc32"
@@ -50,8 +57,6 @@ def begin_evaluation(args):
     """
     log = open_log(args, "eval")
 
-    from sharpdro.networks.build import load_trained
-
     trained = load_trained(args.checkpoint, args.cpu_kernels)
     check_classes(args, trained)
     own = {k: v for k, v in recorded(args).items() if k in FROM_CHECKPOINT | OWN_IN_EVALUATION}
@@ -80,9 +85,6 @@ def evaluate(args):
     check_kernels(args, device)
     log, settings, trained = begin_evaluation(args)
 
-    from dataset.prepare_dataset import prepare_test_sets
-    from sharpdro.run_folder.environment import describe_environment
-
     with interruptible():
         sets = prepare_test_sets(
             DATASETS[args.dataset],
@@ -104,11 +106,6 @@ def evaluate(args):
 
 def measure_all(args, log, trained, sets):
     """Measure a network on several corruptions, but for those that were measured already."""
-    from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
-    from sharpdro.evaluation.measurements import measure_corruptions
-    from sharpdro.evaluation.summary import accuracy_table
-    from sharpdro.finiteness import check_loss
-
     if trained.spec.name != args.dataset:
         log.say(
             f"{args.checkpoint} was trained on {trained.spec.name}: measured on {args.dataset} "

@@ -6,7 +6,10 @@ import os
 from functools import partial
 
 from corruptions.interrupts import interruptible
+from dataset.batches import steps_per_epoch
 from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.poisson import severity_counts
+from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME
 from sharpdro.device import find_device, fix_threads
@@ -22,6 +25,8 @@ from sharpdro.jobs.shared import (
     open_log,
     recorded,
 )
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
 
@@ -77,8 +82,6 @@ def fix_run_threads(args, log, device):
 
 def read_data(args, lists):
     """The data that the settings ask for."""
-    from dataset.prepare_dataset import prepare_dataset
-
     with interruptible():
         return prepare_dataset(
             DATASETS[args.dataset],
@@ -97,8 +100,6 @@ def read_data(args, lists):
 
 def check_pretrained(args):
     """Refuse weights that do not fit before anything long starts."""
-    from sharpdro.networks.pretrained import load_pretrained
-
     load_pretrained(build_network(args)[0], args.pretrained)
 
 
@@ -110,8 +111,6 @@ def check_resumable(args, log):
 
 def count_images(args):
     """The number of training images, before they are read; None where lists say which they are."""
-    from dataset.poisson import severity_counts
-
     if args.num_per_class is None:
         return None
     per_class = severity_counts(args.num_per_class, args.num_severity).sum()
@@ -120,8 +119,6 @@ def count_images(args):
 
 def count_steps(args, num_images):
     """Full batches in the training set."""
-    from dataset.batches import steps_per_epoch
-
     steps = steps_per_epoch(num_images, args.batch_size)
     if steps == 0:
         raise RunError(
@@ -157,8 +154,6 @@ def check_possible(args, log):
 def check_device(args):
     """Refuse a device that is not there, or flags that it does not know; returns the device."""
     device = find_device(args.device_target)
-    if args.data_sink and device == "CPU":
-        raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
     check_kernels(args, device)
     return device
 
@@ -196,8 +191,6 @@ def check_equal(args, team, sums):
 
 def begin(args, log, team, device, data):
     """Open the run's directory; returns what this process writes to."""
-    from sharpdro.run_folder.environment import describe_environment
-
     sums = data.checksums()
     check_equal(args, team, sums)
     environment = {**describe_environment(device), "processes": team.size}

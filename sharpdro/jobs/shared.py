@@ -3,9 +3,14 @@
 from functools import partial
 from pathlib import Path
 
+import mindspore as ms
+
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
+from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
+from sharpdro.networks.build import create_network
+from sharpdro.run_folder.folder import RunLog, run_name
 
 # More corruptions than this are counted in the name of an evaluation's directory.
 MAX_NAMED = 3
@@ -33,10 +38,6 @@ def evaluating(args):
 
 def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
-    import mindspore as ms
-
-    from sharpdro.networks.build import create_network
-
     ms.set_seed(args.seed)
     spec = DATASETS[args.dataset]
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
@@ -51,15 +52,11 @@ def check_kernels(args, device):
             f"--cpu_kernels {args.cpu_kernels} is not for {device}: leave it out, or choose "
             f"--device_target CPU"
         )
-    from sharpdro.cpu_kernels.build import build_library
-
     build_library()
 
 
 def log_of(args, last_part):
     """The run's directory."""
-    from sharpdro.run_folder.folder import RunLog, run_name
-
     names = args.corruption if args.eval_only else [args.corruption]
     called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
     name = run_name(args.desc, args.dataset, called, last_part, args.seed)

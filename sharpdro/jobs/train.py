@@ -5,22 +5,32 @@ import gc
 from dataclasses import replace
 from functools import partial
 
+import mindspore as ms
 import numpy as np
 
+from dataset.batches import every_row, training_batches
 from dataset.filelists import FILELIST_DIR
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_follower, is_scheduler, join, schedule
+from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs.prepare import begin, check_possible, find_run, fix_run_threads, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
+from sharpdro.methods.create import create_train_step
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class, variant
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder.environment import describe_data
+from sharpdro.run_folder.folder import LAST_CHECKPOINT
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
+from sharpdro.training.first_stage import learn_from_first_stage
+from sharpdro.training.nan_guard import create_loss_scaler
+from sharpdro.training.optimizer import create_sgd
+from sharpdro.training.plan import Plan
+from sharpdro.training.schedule import learning_rate_at
+from sharpdro.training.trainer import Trainer
 
 
 def make_plan(args, steps):
     """How long to train and what to keep."""
-    from sharpdro.training.plan import Plan
-    from sharpdro.training.schedule import learning_rate_at
-
     return Plan(
         total_epoch=args.total_epoch,
         steps_per_epoch=steps,
@@ -38,7 +48,6 @@ def make_plan(args, steps):
         save_best=args.save_best,
         show_progress=args.show_progress,
         on_nan=args.on_nan,
-        data_sink=args.data_sink,
     )
 
 
@@ -56,10 +65,6 @@ def step_settings(args, method):
 
 def create_step(args, network, method, settings, groups, num_groups, team):
     """A method's training step, with its optimizer; `groups` are those of the training images."""
-    from sharpdro.methods.create import create_train_step
-    from sharpdro.training.nan_guard import create_loss_scaler
-    from sharpdro.training.optimizer import create_sgd
-
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     if METHODS[method].weights_groups:
         settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
@@ -77,14 +82,6 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
     Returns:
         The network's evaluator.
     """
-    import mindspore as ms
-
-    from dataset.batches import training_batches
-    from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
-    from sharpdro.networks.pretrained import load_pretrained
-    from sharpdro.run_folder.folder import LAST_CHECKPOINT
-    from sharpdro.training.trainer import Trainer
-
     # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
     # step, MindSpore forgets their number and compiles this one again.
     gc.collect()
@@ -133,10 +130,6 @@ def run_first_stage(args, team, plan, log, data):
     Returns:
         The second stage's training set, and the number of groups if they are inferred ones.
     """
-    from dataset.batches import every_row
-    from sharpdro.evaluation.evaluator import for_each_severity
-    from sharpdro.training.first_stage import learn_from_first_stage
-
     stage = first_stage_of(args)
     part = log.stage(FIRST_STAGE_FOLDER)
     only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
@@ -198,8 +191,6 @@ def train(args):
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     team = join(args.distributed)
     data, steps = get_ready(args, log, lists)
-
-    from sharpdro.run_folder.environment import describe_data
 
     log = begin(args, log, team, device, data)
     with contextlib.closing(log), log.noting_errors():

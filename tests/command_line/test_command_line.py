@@ -61,7 +61,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
-    *("--dry_run", "--data_sink", "--distributed", "--local_perturbation"),
+    *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published"),
 }

@@ -169,11 +169,6 @@ NEW_RUNS = {
         "",
         ["add --distributed"],
     ),
-    "a device that knows no data sinking": (
-        lambda state: None,
-        "--device_target CPU --data_sink",
-        ["--data_sink needs a GPU or Ascend device"],
-    ),
     "no photographs": (
         lambda state: (state.data / "ImageNet-30" / "train").mkdir(parents=True),
         "-d imagenet30 -m wideresnet -n 3",

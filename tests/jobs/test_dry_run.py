@@ -271,10 +271,10 @@ def test_steps_are_timed(monkeypatch):
     assert np.array_equal(weight, network.conv.weight.asnumpy())
 
 
-def test_settings_of_a_dry_run_are_free_on_resume(run, tmp_path):
+def test_settings_that_are_free_on_resume(run, tmp_path):
     shutil.copytree(run(*ERM), tmp_path / run(*ERM).name)
     settings = tmp_path / run(*ERM).name / "settings.json"
     content = json.loads(settings.read_text())
-    content["settings"]["dry_run"] = True
+    content["settings"] |= {"dry_run": True, "data_sink": True}  # the latter of earlier versions
     settings.write_text(json.dumps(content))
     assert main.main([*TINY, *ERM, "--log_dir", str(tmp_path), "--resume"]) == 0

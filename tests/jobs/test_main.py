@@ -27,7 +27,6 @@ from dataset.specs import CIFAR10, SYNTHETIC
 from sharpdro.command_line.flags import create_parser
 from sharpdro.errors import RunError
 from sharpdro.evaluation import evaluator
-from sharpdro.methods import create
 from sharpdro.methods.specs import METHOD_SETTINGS, METHODS
 from sharpdro.networks.build import load_trained
 from sharpdro.run_folder import checkpoint
@@ -141,7 +140,7 @@ def test_flag_reaches_the_step(run, tmp_path, monkeypatch, method, flags, settin
         asked.append((method, num_groups, settings))
         raise RunError("enough")
 
-    monkeypatch.setattr(create, "create_train_step", record)
+    monkeypatch.setattr("sharpdro.jobs.train.create_train_step", record)
     assert run.code(*flags.split(), "--log_dir", str(tmp_path)) == 2
     ((asked_method, num_groups, found),) = asked
     if "group_sizes" in found:

@@ -413,7 +413,6 @@ FREE = {
         "device_target",
         "show_progress",
         "tensorboard",
-        "data_sink",
     ),
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
     "threads",
@@ -468,6 +467,13 @@ def test_nor_are_they_over_corruptions(tmp_path, name):
     for overview in (mean, worst):
         assert len(set(overview.heads)) == 3 and f" {name}=" in "".join(overview.heads)
         assert overview.lines[-2] == ["average", "–", "–"]
+
+
+def test_how_earlier_versions_fed_batches_does_not_part_runs(tmp_path):
+    write_run(tmp_path, 0.5, data_sink=True)
+    write_run(tmp_path, 0.7, seed=1)
+    ((row,),) = (table.rows for table in tables_of(tmp_path))
+    assert row.stds
 
 
 def test_settings_that_are_compared():
