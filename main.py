@@ -8,7 +8,7 @@ import sys
 if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
-from sharpdro.command_line.flags import parse
+from sharpdro.command_line.settings import parse
 from sharpdro.program import run_program
 
 CONTINUE = "it goes on after what is finished with the same command and --resume"

@@ -7,8 +7,9 @@ import numpy as np
 
 from corruptions.interrupts import interruptible
 from dataset.specs import DATASETS
+from sharpdro.command_line.settings import find_filelists, method_name, run_folder
 from sharpdro.device import select_device
-from sharpdro.distributed.process_group import ALONE
+from sharpdro.jobs import prepare
 from sharpdro.jobs.dry_run_report import (
     Report,
     describe_data,
@@ -17,48 +18,36 @@ from sharpdro.jobs.dry_run_report import (
     describe_steps,
     describe_time,
 )
-from sharpdro.jobs.prepare import (
-    check_device,
-    check_pretrained,
-    check_resumable,
-    count_steps,
-    settle_lists,
-    settle_threads,
-)
-from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
+from sharpdro.jobs.shared import build_network
 from sharpdro.jobs.time_estimate import stages_left
-from sharpdro.jobs.train import create_step, first_stage_of, make_plan, step_settings
-from sharpdro.methods.specs import METHODS, variant
-from sharpdro.run_folder.tensorboard import require_tensorboardx
+from sharpdro.jobs.train import create_first_stage, create_step, make_plan
+from sharpdro.methods.specs import METHODS
+from sharpdro.run_folder.folder import RunLog
 
 
 def dry_run(args):
     """Tell what training would do and what stands in its way; write nothing."""
     report = Report(partial(print, flush=True))
-    log = log_of(args, variant(args.method, args.distribution_agnostic))
-    if args.tensorboard:
-        report.attempt(require_tensorboardx)
-    report.attempt(check_free, args, log)
+    log = RunLog(run_folder(args))
     report.attempt(log.check_unlocked)
-    lists = report.attempt(settle_lists, args, log)
+    for check in prepare.checks_of_folder(args, log):
+        report.attempt(check)
     is_resumed = args.resume and log.exists()
-    if is_resumed:
-        report.attempt(settle_threads, args, log)
-        report.attempt(check_same, log, recorded(args))
-        if report.attempt(log.is_finished):
-            report.say("run", f"{log.folder}: finished already, nothing would be done")
-            report.close()
-            return
-        report.attempt(check_resumable, args, log)
-    device = report.attempt(check_device, args)
+    if is_resumed and report.attempt(log.is_finished):
+        report.say("run", f"{log.folder}: finished already, nothing would be done")
+        report.close()
+        return
+    for check in prepare.checks_without_data(args, log):
+        report.attempt(check)
+    device = report.attempt(prepare.check_device, args)
     select_device(device or "auto")
     if args.pretrained and not is_resumed:
-        report.attempt(check_pretrained, args)
-    stage = first_stage_of(args)
+        report.attempt(prepare.check_pretrained, args)
+    stage = create_first_stage(args, args.show_progress)
     done = describe_progress(report, log, is_resumed, stage and stage.file)
     report.say("device", device or f"no {args.device_target} here")
-    sizes = describe_images(args, report, lists)
-    steps = sizes and report.attempt(count_steps, args, sum(sizes.per_severity))
+    sizes = describe_images(args, report, find_filelists(args))
+    steps = sizes and report.attempt(prepare.count_steps, args, sum(sizes.per_severity))
     describe_network(args, report)
     if steps:
         describe_length(args, report, device, steps, sizes, stage, *done)
@@ -72,7 +61,7 @@ def describe_images(args, report, lists):
         report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
     with interruptible():
         clean = describe_data(
-            report, spec, args.data_dir, args.corruption, args.num_severity, args.frost_dir
+            report, spec, args.data_dir, *args.corruption, args.num_severity, args.frost_dir
         )
         return describe_split(
             report,
@@ -80,7 +69,7 @@ def describe_images(args, report, lists):
             spec=spec,
             data_dir=args.data_dir,
             filelist_dir=lists,
-            num_per_class=None if lists else args.num_per_class or spec.num_per_class,
+            num_per_class=None if lists else args.num_per_class,
             num_severity=args.num_severity,
             seed=args.seed,
             num_val=args.num_val,
@@ -94,9 +83,9 @@ def describe_network(args, report):
     shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
     number = sum(p.size for p in build_network(args)[0].trainable_params())
     report.say("model", f"{args.model}{shape}: {number:,} parameters")
-    name = variant(args.method, args.distribution_agnostic)
-    passes = METHODS[name].passes
-    report.say("method", f"{name}: {passes} pass{'es' if passes > 1 else ''} per step")
+    passes = METHODS[method_name(args)].passes
+    passes = f"{passes} pass{'es' if passes > 1 else ''} per step"
+    report.say("method", f"{method_name(args)}: {passes}")
 
 
 def describe_length(args, report, device, steps, sizes, stage, last, first):
@@ -105,13 +94,12 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
     def create(method, num_groups):
         network, normalize = build_network(args)
         network = ms.amp.auto_mixed_precision(network, args.amp_level)
-        settings, groups = step_settings(args, method), np.arange(num_groups)
-        step = create_step(args, network, method, settings, groups, num_groups, ALONE)
+        step = create_step(args, network, method, np.arange(num_groups), num_groups)
         return network, normalize, step
 
-    name = variant(args.method, args.distribution_agnostic)
+    name = method_name(args)
     eval_batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
-    plan = make_plan(args, steps)
+    plan = make_plan(args, steps, args.show_progress)
     stages = stages_left(plan, sizes, eval_batch, last, first, name, stage, create)
     describe_steps(report, stages, steps)
     if args.distributed:

@@ -1,7 +1,6 @@
-"""What the jobs share: directories of runs, the network, how images are gone through."""
+"""What the jobs share: their directories, the network, how images are made."""
 
 from functools import partial
-from pathlib import Path
 
 import mindspore as ms
 
@@ -10,15 +9,6 @@ from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
-from sharpdro.run_folder.folder import RunLog, run_name
-
-# More corruptions than this are counted in the name of an evaluation's directory.
-MAX_NAMED = 3
-
-
-def recorded(args):
-    """All settings as JSON can hold them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(args).items())}
 
 
 def making(args):
@@ -29,11 +19,6 @@ def making(args):
         "show_progress": args.show_progress,
         "report": partial(print, flush=True),
     }
-
-
-def evaluating(args):
-    """How sets of images are gone through."""
-    return {"batch_size": args.eval_batch_size, "show_progress": args.show_progress}
 
 
 def build_network(args):
@@ -55,14 +40,6 @@ def check_kernels(args, device):
     build_library()
 
 
-def log_of(args, last_part):
-    """The run's directory."""
-    names = args.corruption if args.eval_only else [args.corruption]
-    called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
-    name = run_name(args.desc, args.dataset, called, last_part, args.seed)
-    return RunLog(args.log_dir / name)
-
-
 def check_free(args, log):
     """Refuse to touch what another run left there."""
     log.check_writable()
@@ -70,13 +47,6 @@ def check_free(args, log):
         raise RunError(
             f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
         )
-
-
-def open_log(args, last_part):
-    """The run's directory, if it may be written."""
-    log = log_of(args, last_part)
-    check_free(args, log)
-    return log
 
 
 def check_same(log, now):
@@ -91,31 +61,3 @@ def check_same(log, now):
                 f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
-
-
-def check_same_images(args, log, sums):
-    """Refuse to go on with a run of other images.
-
-    Args:
-        args: the settings.
-        log: the run's directory.
-        sums: what `PreparedData.checksums` returns.
-    """
-    before = log.read_images()
-    for part, values in sums.items():
-        for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
-            if now != earlier:
-                raise RunError(
-                    f"the {part} images of {_place(args, part, severity)} are others than those "
-                    f"that {log.folder} was begun with: restore them, name the --data_dir that "
-                    f"holds them, or choose another --desc"
-                )
-
-
-def _place(args, part, severity):
-    spec = DATASETS[args.dataset]
-    if severity == 0:
-        return f"severity 0 ({spec.name} in {args.data_dir})"
-    split = "test" if part == "test" else "train"
-    folder = args.data_dir / spec.corrupted_folder / split / str(severity)
-    return folder / f"{args.corruption}.npy"

@@ -23,6 +23,7 @@ class Trained:
         spec: the dataset that it was trained on.
         epoch: number of finished epochs.
         settings: of its run.
+        crc32: of the file, in hex.
     """
 
     network: nn.Cell
@@ -30,6 +31,7 @@ class Trained:
     spec: DatasetSpec
     epoch: int
     settings: dict
+    crc32: str
 
 
 def create_network(
@@ -89,7 +91,8 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     checkpoint.restore(network, stored, path)
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     check_network(f"checkpoint {path}", arrays)
-    return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
+    network.set_train(False)
+    return Trained(network, normalize, spec, stored.epoch, settings, stored.crc32)
 
 
 def _check_size(settings: dict, parameters: dict) -> None:

@@ -7,7 +7,8 @@ import sys
 import pytest
 from running import ROOT, TINY, assert_refused
 
-from sharpdro.command_line.flags import create_parser, parse
+from sharpdro.command_line.flags import create_parser
+from sharpdro.command_line.settings import parse
 
 BAD_VALUES = {
     "--dataset": ["mnist"],

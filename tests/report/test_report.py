@@ -15,7 +15,7 @@ import pytest
 from made_up_runs import report, run_report, write_run
 from running import ROOT
 
-from sharpdro.command_line import flags
+from sharpdro.command_line.settings import parse, recorded
 from sharpdro.methods.specs import METHOD_SETTINGS
 
 
@@ -424,10 +424,10 @@ def all_settings():
     """What main.py records, by name: a method that has the setting, and its value."""
     found = {}
     for method in ("erm", "sam", "groupdro", "irm", "vrex", "jtt", "eiil"):
-        recorded = flags.parse(["--method", method])
-        found = {**{name: (method, value) for name, value in vars(recorded).items()}, **found}
-    recorded = vars(flags.parse(["--method", "sharpdro", "--distribution_agnostic"]))
-    return {"ood_score": ("sharpdro", recorded["ood_score"]), **found}
+        settings = recorded(parse(["--method", method]))
+        found = {**{name: (method, value) for name, value in settings.items()}, **found}
+    settings = recorded(parse(["--method", "sharpdro", "--distribution_agnostic"]))
+    return {"ood_score": ("sharpdro", settings["ood_score"]), **found}
 
 
 SETTINGS = {name: found for name, found in all_settings().items() if name not in FREE}
