@@ -25,8 +25,10 @@ from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.program import run_program
 from corruptions.storage import manifest
-from corruptions.storage.arrays import Source, make_arrays, missing_recipes, num_foreign, open_npy
-from corruptions.storage.manifest import Recipe
+from corruptions.storage.arrays import Source, look_up
+from corruptions.storage.making import make_arrays
+from corruptions.storage.manifest import recipes_of
+from corruptions.storage.npy import open_npy
 
 PROG = "python -m corruptions.generate"
 PUBLISHED_JPEG_QUALITY = 85
@@ -170,20 +172,15 @@ def create_recipes(args, sources):
         )
     published = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
     quality = spec.jpeg_quality if spec else published
-    return [
-        Recipe(
-            name,
-            severity,
-            variant,
-            args.seed,
-            split,
-            jpeg_quality=None if args.raw else quality,
-            frost_dir=args.frost_dir if name == "frost" else None,
-        )
-        for name in expand(args.corruptions)
-        for severity in sorted(set(args.severities or range(1, MAX_SEVERITY + 1)))
-        for split in sources
-    ]
+    return recipes_of(
+        expand(args.corruptions),
+        sources,
+        sorted(set(args.severities or range(1, MAX_SEVERITY + 1))),
+        variant,
+        args.seed,
+        jpeg_quality=None if args.raw else quality,
+        frost_dir=args.frost_dir,
+    )
 
 
 def generate(args):
@@ -191,15 +188,14 @@ def generate(args):
     folder = folder_of(args)
     sources = read_sources(args)
     recipes = create_recipes(args, sources)
-    missing = missing_recipes(folder, sources, recipes)
-    there = [recipe for recipe in recipes if recipe not in missing]
-    foreign = num_foreign(folder, there)
+    stock = look_up(folder, sources, recipes)
+    missing, foreign = stock.missing, stock.num_foreign
     num_bytes = sum(sources[recipe.split].images.nbytes for recipe in missing)
     quality = recipes[0].jpeg_quality
     print(
         f"{folder}: {recipes[0].variant} strengths, seed {args.seed}, "
         + (f"through JPEG of quality {quality}\n" if quality else "no JPEG\n")
-        + f"{len(recipes)} arrays asked for, {len(there)} there"
+        + f"{len(recipes)} arrays asked for, {len(stock.arrays)} there"
         + (f" ({foreign} of them not made by this program)" if foreign else "")
         + f", {len(missing)} to make ({num_bytes / 1e6:,.0f} MB)",
         flush=True,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.prepare_dataset import EvaluationSet, TrainingSet
 from dataset.sampling import draw_rows
+from dataset.sets import EvaluationSet, TrainingSet
 
 
 class Batch(NamedTuple):

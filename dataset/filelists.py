@@ -10,7 +10,7 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.storage.files import check_file
-from dataset.readers.imagenet30 import FOLDERS, read_names
+from dataset.sets import Files
 from dataset.specs import DatasetSpec
 
 FILELIST_DIR = Path(__file__).resolve().parent.parent / "imagenet30_filelist"
@@ -27,16 +27,16 @@ def find_lists(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two are the same but for capitals.
     """
-    found = {}
+    lists = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         part = path.name.lower().removeprefix(_PREFIX).removesuffix(_SUFFIX)
         if path.name.lower() != f"{_PREFIX}{part}{_SUFFIX}":
             continue
-        if part in found:
-            raise DataError(f"{folder} has both {found[part].name} and {path.name}: leave one")
+        if part in lists:
+            raise DataError(f"{folder} has both {lists[part].name} and {path.name}: leave one")
         if part in (VALIDATION, TEST) or part.removeprefix("distribution_").isdecimal():
-            found[part] = path
-    return found
+            lists[part] = path
+    return lists
 
 
 def severity_parts(num_severity: int) -> list[str]:
@@ -45,7 +45,7 @@ def severity_parts(num_severity: int) -> list[str]:
 
 
 def read_training_lists(
-    lists: dict[str, Path], spec: DatasetSpec, data_dir: Path, num_severity: int
+    lists: dict[str, Path], spec: DatasetSpec, files: Files, num_severity: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """The split of the training images that lists say.
 
@@ -55,7 +55,7 @@ def read_training_lists(
     Args:
         lists: see `find_lists`.
         spec: the dataset.
-        data_dir: where it lies; it was read before.
+        files: of its training images.
         num_severity: S.
 
     Returns:
@@ -67,11 +67,11 @@ def read_training_lists(
     """
     parts = _needed_parts(lists, num_severity)
     listed = {}
-    rows = _Rows(spec, data_dir, "train")
-    chosen = [rows.read(lists[part], listed) for part in parts]
-    for part, rows in ((parts[0], np.concatenate(chosen[:-1])), (VALIDATION, chosen[-1])):
-        _require_some(rows, lists[part])
-    return chosen[:-1], chosen[-1]
+    reader = _ListReader(spec, files, "train")
+    *per_severity, validation = [reader.read(lists[part], listed) for part in parts]
+    _require_some(np.concatenate(per_severity), lists[parts[0]])
+    _require_some(validation, lists[VALIDATION])
+    return per_severity, validation
 
 
 def _needed_parts(lists: dict[str, Path], num_severity: int) -> list[str]:
@@ -100,14 +100,14 @@ def count_listed(lists: dict[str, Path], num_severity: int) -> dict[str, int]:
     return {part: sum(bool(line.strip()) for line in _lines(lists[part])) for part in parts}
 
 
-def read_test_list(lists: dict[str, Path], spec: DatasetSpec, data_dir: Path) -> np.ndarray | None:
+def read_test_list(lists: dict[str, Path], spec: DatasetSpec, files: Files) -> np.ndarray | None:
     """The rows of the test images that are listed; None without such a list, which means all.
 
-    Arguments and errors as for `read_training_lists`.
+    Arguments, of the test images, and errors as for `read_training_lists`.
     """
     if TEST not in lists:
         return None
-    rows = _Rows(spec, data_dir, "test").read(lists[TEST], {})
+    rows = _ListReader(spec, files, "test").read(lists[TEST], {})
     _require_some(rows, lists[TEST])
     return rows
 
@@ -117,15 +117,19 @@ def _require_some(rows: np.ndarray, path: Path) -> None:
         raise DataError(f"{path} lists no photograph that there is")
 
 
-class _Rows:
-    """The rows of a split's photographs."""
+class _ListReader:
+    """Turns the lines of lists into rows of a split."""
 
-    def __init__(self, spec: DatasetSpec, data_dir: Path, split: str):
-        names, self._skipped = read_names(spec, data_dir, split)
-        self._rows = {name: row for row, name in enumerate(names)}
+    def __init__(self, spec: DatasetSpec, files: Files, split: str):
+        self._files = files
+        self._rows = {name: row for row, name in enumerate(files.names)}
         self._labels = {name: str(label) for label, name in enumerate(spec.class_names)}
-        self._folder = data_dir / spec.clean_folder / split
-        self._others = {f for name, folders in FOLDERS.items() if name != split for f in folders}
+        self._other_folders = {
+            folder
+            for other, folders in spec.photograph_folders.items()
+            if other != split
+            for folder in folders
+        }
 
     def read(self, path: Path, listed: dict[str, Path]) -> np.ndarray:
         """The rows that a list names, ascending; adds their names to those `listed`."""
@@ -153,11 +157,12 @@ class _Rows:
             raise DataError(
                 f"{where}: {class_name} has label {self._labels[class_name]}, not {label}"
             )
-        if above[-1] in self._others:
-            raise DataError(f"{where}: a photograph from {above[-1]}/ in a list for {self._folder}")
+        folder = self._files.folder
+        if above[-1] in self._other_folders:
+            raise DataError(f"{where}: a photograph from {above[-1]}/ in a list for {folder}")
         is_hidden = file.startswith(".")
-        if not is_hidden and name not in self._rows and name not in self._skipped:
-            raise DataError(f"{where}: {name} is not in {self._folder}")
+        if not is_hidden and name not in self._rows and name not in self._files.skipped:
+            raise DataError(f"{where}: {name} is not in {folder}")
         return name
 
 
@@ -176,22 +181,21 @@ def list_name(part: str) -> str:
 
 def list_texts(
     spec: DatasetSpec,
-    data_dir: Path,
+    files: dict[str, Files],
     per_severity: list[np.ndarray],
     validation: np.ndarray,
     test: np.ndarray,
 ) -> dict[str, str]:
-    """The lists that say a split, by their names."""
+    """The lists that say a split, by their names; `files` of "train" and "test"."""
     labels = {name: label for label, name in enumerate(spec.class_names)}
 
     def text(names, rows):
         chosen = (names[row] for row in rows)
         return "".join(f"{name} {labels[name.split('/')[0]]}\n" for name in chosen)
 
-    names = {split: read_names(spec, data_dir, split)[0] for split in FOLDERS}
     parts = [*severity_parts(len(per_severity) - 1), VALIDATION]
     texts = {
-        list_name(part): text(names["train"], rows)
+        list_name(part): text(files["train"].names, rows)
         for part, rows in zip(parts, [*per_severity, validation])
     }
-    return {**texts, list_name(TEST): text(names["test"], test)}
+    return {**texts, list_name(TEST): text(files["test"].names, test)}

@@ -6,147 +6,25 @@ those made here is drawn from a fixed seed, whatever the seed of the run: runs w
 are then measured on the same images. Arrays that are there are used, also of other seeds.
 """
 
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from corruptions.errors import DataError
-from corruptions.storage.arrays import Source, make_arrays, missing_recipes, num_foreign, open_array
-from corruptions.storage.manifest import Recipe
+from corruptions.storage.arrays import look_up, num_foreign, open_array
+from corruptions.storage.making import make_arrays
+from corruptions.storage.manifest import Recipe, recipes_of
 from dataset import filelists
 from dataset.poisson import split_by_severity
-from dataset.readers.cifar import read_cifar
-from dataset.readers.imagenet30 import read_imagenet30
+from dataset.readers import read_splits, reader_of
 from dataset.readers.published import open_published
-from dataset.readers.synthetic import read_synthetic
+from dataset.sets import CleanSplit, EvaluationSet, Files, PreparedData, Rows, TrainingSet
 from dataset.specs import DatasetSpec
 
 CORRUPTION_SEED = 0
 # How arrays are known for not being of this program's making.
 FOREIGN = "not in manifest.json, or overwritten since"
-_READERS = {"synthetic": read_synthetic, "cifar10": read_cifar, "cifar100": read_cifar}
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What is trained on.
-
-    Args:
-        images: uint8 (N, H, W, 3), an array or something that gives rows as one.
-        labels: int32 (N,).
-        severities: int32 (N,).
-        indices: of each image in the dataset's own order, ints (N,).
-        groups: what the method takes as groups, int32 (N,); the severities unless given.
-        repeats: how often each image counts when batches are drawn, ints (N,); once unless given.
-    """
-
-    images: "np.ndarray | Rows"
-    labels: np.ndarray
-    severities: np.ndarray
-    indices: np.ndarray
-    groups: np.ndarray = None
-    repeats: np.ndarray = None
-
-    def __post_init__(self):
-        if self.groups is None:
-            object.__setattr__(self, "groups", self.severities)
-        if self.repeats is None:
-            object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
-
-    def checksums(self, num_severities: int) -> list[str]:
-        """CRC-32 of the images at each severity, in hex; of labels and places in the dataset, too.
-
-        A checksum is that of the labels (int64), the indices (int64) and the images' bytes.
-        """
-        rows = [np.flatnonzero(self.severities == s) for s in range(num_severities)]
-        return [_checksum(self.images, r, self.labels[r], self.indices[r]) for r in rows]
-
-
-class Rows:
-    """Rows of several arrays as one, read when they are asked for: memory-mapped arrays stay so.
-
-    Args:
-        arrays: uint8 (M, H, W, 3) each.
-        which: which array each row is from, ints (N,).
-        indices: its row there, ints (N,).
-    """
-
-    def __init__(self, arrays: list[np.ndarray], which: np.ndarray, indices: np.ndarray):
-        self._arrays = [np.asarray(array) for array in arrays]
-        self._which, self._indices = which, indices
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        which, indices = self._which[rows], self._indices[rows]
-        images = np.empty((len(indices), *self._arrays[0].shape[1:]), np.uint8)
-        for number, array in enumerate(self._arrays):
-            chosen = np.flatnonzero(which == number)
-            images[chosen] = array[indices[chosen]]
-        return images
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """The same images at every severity.
-
-    `arrays[s]` uint8 (M, H, W, 3) at severity s, of which the rows `indices` (N,) count;
-    `labels` int32 (N,) are theirs.
-    """
-
-    arrays: list[np.ndarray]
-    indices: np.ndarray
-    labels: np.ndarray
-
-    def checksums(self) -> list[str]:
-        """CRC-32 of the images that count, at each severity, as `TrainingSet.checksums`."""
-        return [_checksum(array, self.indices, self.labels, self.indices) for array in self.arrays]
-
-    def checksum(self) -> str:
-        """CRC-32 of the images that count, at all severities, and of their labels, in hex."""
-        value = zlib.crc32(np.ascontiguousarray(self.labels))
-        for array in self.arrays:
-            value = _crc32_of_rows(array, self.indices, value)
-        return f"{value:08x}"
-
-
-def _checksum(images, rows: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> str:
-    value = zlib.crc32(indices.astype("<i8"), zlib.crc32(labels.astype("<i8")))
-    return f"{_crc32_of_rows(images, rows, value):08x}"
-
-
-def _crc32_of_rows(images, rows: np.ndarray, value: int) -> int:
-    for start in range(0, len(rows), 1000):
-        value = zlib.crc32(images[rows[start : start + 1000]], value)
-    return value
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """What a run trains on and is measured on.
-
-    `num_foreign` of the corrupted arrays were there already and not made by this program. For a
-    dataset made of folders, `lists` says which image is where, see `dataset.filelists`: texts by
-    file name.
-    """
-
-    train: TrainingSet
-    validation: EvaluationSet
-    test: EvaluationSet
-    num_foreign: int = 0
-    lists: dict[str, str] = field(default_factory=dict)
-
-    def checksums(self) -> dict[str, list[str]]:
-        """What the images of each set are at each severity, see `TrainingSet.checksums`."""
-        return {
-            "training": self.train.checksums(len(self.test.arrays)),
-            "validation": self.validation.checksums(),
-            "test": self.test.checksums(),
-        }
 
 
 def read_clean(
@@ -157,23 +35,12 @@ def read_clean(
     report: Callable[[str], object] = lambda text: None,
     splits: tuple[str, ...] = ("train", "test"),
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read a dataset's clean images.
+    """The clean images, uint8 (N, H, W, 3), and labels, int32 (N,), of each split.
 
-    Args:
-        spec: the dataset.
-        data_dir: where datasets lie.
-        num_workers: processes that decode photographs.
-        show_progress: draw progress bars.
-        report: called with a line that tells what is done.
-        splits: which to read.
-
-    Returns:
-        For each split: images, uint8 (N, H, W, 3), and labels, int32 (N,).
+    Arguments and errors as for `dataset.readers.read_splits`.
     """
-    if spec.class_names:
-        return read_imagenet30(spec, data_dir, num_workers, show_progress, report, splits)
-    read = _READERS[spec.name](spec, data_dir, show_progress)
-    return {split: read[split] for split in splits}
+    clean = read_splits(spec, data_dir, splits, num_workers, show_progress, report)
+    return {split: (part.images, part.labels) for split, part in clean.items()}
 
 
 def prepare_dataset(
@@ -202,7 +69,7 @@ def prepare_dataset(
         num_severity: S; training images carry severities 0 … S, evaluation runs at each.
         seed: fixes the split and which validation images `num_val` leaves.
         num_val, num_test: images per severity to evaluate on; 0: all.
-        filelist_dir: for a dataset made of folders, where such lists lie.
+        filelist_dir: for a dataset that `has_lists`, where they lie.
         frost_dir: folder with the published photographs of frost; None: frost is drawn.
         severity_law: how the training images are shared out, see `severity_counts`.
         num_workers: processes that make missing arrays.
@@ -214,24 +81,33 @@ def prepare_dataset(
         OSError: a file cannot be read or written.
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
-    splits = read_clean(spec, data_dir, **making)
-    labels = splits["train"][1]
-    test = listed_test(spec, data_dir, filelist_dir, len(splits["test"][1]))
+    clean = read_splits(spec, data_dir, **making)
+    train, test = clean["train"], clean["test"]
+    test_rows = listed_test(spec, data_dir, filelist_dir, len(test.labels), test.files)
     per_severity, validation = share_out(
-        spec, data_dir, labels, filelist_dir, num_per_class, num_severity, seed, severity_law
+        spec,
+        data_dir,
+        train.labels,
+        filelist_dir,
+        num_per_class,
+        num_severity,
+        seed,
+        severity_law,
+        train.files,
     )
     lists = {}
-    if spec.class_names:
-        lists = filelists.list_texts(spec, data_dir, per_severity, validation, test)
+    if spec.has_lists:
+        files = {split: part.files for split, part in clean.items()}
+        lists = filelists.list_texts(spec, files, per_severity, validation, test_rows)
     if num_val:
         validation = _subset(validation, num_val, np.random.default_rng([seed, 2]))
     arrays, foreign = _corrupted_arrays(
-        spec, data_dir, splits, [corruption], num_severity, frost_dir, **making
+        spec, data_dir, clean, [corruption], num_severity, frost_dir, **making
     )
     return PreparedData(
-        _training_set(arrays["train", corruption], labels, per_severity),
-        EvaluationSet(arrays["train", corruption], validation, labels[validation]),
-        _test_set(arrays["test", corruption], splits["test"][1], test, num_test),
+        _training_set(arrays["train", corruption], train.labels, per_severity),
+        EvaluationSet(arrays["train", corruption], validation, train.labels[validation]),
+        _test_set(arrays["test", corruption], test.labels, test_rows, num_test),
         foreign,
         lists,
     )
@@ -257,22 +133,22 @@ def prepare_test_sets(
             in `data_dir`, made where they are missing.
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
-    splits = read_clean(spec, data_dir, **making, splits=("test",))
-    images, labels = splits["test"]
-    test = listed_test(spec, data_dir, filelist_dir, len(labels))
+    clean = read_splits(spec, data_dir, ("test",), **making)
+    test = clean["test"]
+    rows = listed_test(spec, data_dir, filelist_dir, len(test.labels), test.files)
     if published_dir is None:
-        found, foreign = _corrupted_arrays(
-            spec, data_dir, splits, corruptions, num_severity, frost_dir, **making
+        made, foreign = _corrupted_arrays(
+            spec, data_dir, clean, corruptions, num_severity, frost_dir, **making
         )
         if foreign:
             report(describe_foreign(foreign))
-        arrays = {name: found["test", name] for name in corruptions}
+        arrays = {name: made["test", name] for name in corruptions}
     else:
-        arrays = {
-            name: [images, *open_published(published_dir, name, images, labels)[:num_severity]]
-            for name in corruptions
-        }
-    return {name: _test_set(arrays[name], labels, test, num_test) for name in corruptions}
+        arrays = {}
+        for name in corruptions:
+            published = open_published(published_dir, name, test.images, test.labels)
+            arrays[name] = [test.images, *published[:num_severity]]
+    return {name: _test_set(arrays[name], test.labels, rows, num_test) for name in corruptions}
 
 
 def describe_foreign(number: int) -> str:
@@ -292,35 +168,41 @@ def share_out(
     num_severity: int,
     seed: int,
     severity_law: str = "poisson",
+    files: Files | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Which training image gets which severity, and which are for validation.
 
     Args:
         labels: of the training images, (N,).
+        files: theirs, where lists may be read; None: looked up.
         others: as for `prepare_dataset`, whose errors it raises.
 
     Returns:
         What `dataset.poisson.split_by_severity` returns.
     """
     if num_per_class is None:
-        found = filelists.find_lists(filelist_dir)
-        return filelists.read_training_lists(found, spec, data_dir, num_severity)
+        lists = filelists.find_lists(filelist_dir)
+        files = files or reader_of(spec).read_files(spec, data_dir, "train")
+        return filelists.read_training_lists(lists, spec, files, num_severity)
     rng = np.random.default_rng([seed, 0])
     return split_by_severity(
-        *(labels, num_per_class, num_severity, rng),
-        class_names=spec.class_names,
-        law=severity_law,
+        labels, num_per_class, num_severity, rng, class_names=spec.class_names, law=severity_law
     )
 
 
 def listed_test(
-    spec: DatasetSpec, data_dir: Path, filelist_dir: Path | None, num_test: int
+    spec: DatasetSpec,
+    data_dir: Path,
+    filelist_dir: Path | None,
+    num_test: int,
+    files: Files | None = None,
 ) -> np.ndarray:
     """The test images that count: those of a list, if there is one, or else all `num_test`."""
-    listed = None
-    if spec.class_names and filelist_dir is not None:
-        listed = filelists.read_test_list(filelists.find_lists(filelist_dir), spec, data_dir)
-    return np.arange(num_test) if listed is None else listed
+    lists = filelists.find_lists(filelist_dir) if spec.has_lists and filelist_dir else {}
+    if filelists.TEST not in lists:
+        return np.arange(num_test)
+    files = files or reader_of(spec).read_files(spec, data_dir, "test")
+    return filelists.read_test_list(lists, spec, files)
 
 
 def _test_set(arrays, labels, chosen, num_test) -> EvaluationSet:
@@ -343,25 +225,33 @@ def _training_set(arrays, labels, per_severity) -> TrainingSet:
     return TrainingSet(Rows(arrays, severities, indices), labels[indices], severities, indices)
 
 
-def _corrupted_arrays(spec, data_dir, splits, corruptions, num_severity, frost_dir, **making):
+def _corrupted_arrays(
+    spec: DatasetSpec,
+    data_dir: Path,
+    clean: dict[str, CleanSplit],
+    corruptions: list[str],
+    num_severity: int,
+    frost_dir: Path | None,
+    **making,
+) -> tuple[dict[tuple[str, str], list[np.ndarray]], int]:
     """Per split and corruption the clean array and the corrupted ones, memory-mapped, 0 … S.
 
     Also returns how many of them were not made by this program.
     """
     folder = data_dir / spec.corrupted_folder
-    sources = {split: Source(images, labels) for split, (images, labels) in splits.items()}
-    recipes = create_recipes(spec, splits, corruptions, num_severity, frost_dir)
+    recipes = create_recipes(spec, clean, corruptions, num_severity, frost_dir)
     # All that is there is checked before anything is made.
-    missing = missing_recipes(folder, sources, recipes, any_seed=True)
-    if missing:
-        make_arrays(folder, sources, missing, **making)
-    arrays = {
-        (split, name): [source.images]
-        + [open_array(folder, r, source) for r in recipes if (r.split, r.name) == (split, name)]
-        for split, source in sources.items()
-        for name in corruptions
-    }
-    return arrays, count_foreign(spec, folder, recipes)
+    stock = look_up(folder, clean, recipes, any_seed=True)
+    _refuse_foreign(spec, folder, stock.num_foreign)
+    if stock.missing:
+        make_arrays(folder, clean, stock.missing, **making)
+    arrays = {(split, name): [clean[split].images] for split in clean for name in corruptions}
+    for recipe in recipes:  # in the order of severities
+        array = stock.arrays.get(recipe)
+        if array is None:
+            array = open_array(folder, recipe, clean[recipe.split])
+        arrays[recipe.split, recipe.name].append(array)
+    return arrays, stock.num_foreign
 
 
 def create_recipes(
@@ -372,20 +262,16 @@ def create_recipes(
     frost_dir: Path | None,
 ) -> list[Recipe]:
     """How the corrupted arrays are made; arguments as for `prepare_dataset`."""
-    return [
-        Recipe(
-            name,
-            severity,
-            spec.variant,
-            CORRUPTION_SEED,
-            split,
-            jpeg_quality=spec.jpeg_quality,
-            frost_dir=frost_dir if name == "frost" else None,
-        )
-        for split in splits
-        for name in corruptions
-        for severity in range(1, num_severity + 1)
-    ]
+    severities = range(1, num_severity + 1)
+    return recipes_of(
+        corruptions,
+        splits,
+        severities,
+        spec.variant,
+        CORRUPTION_SEED,
+        jpeg_quality=spec.jpeg_quality,
+        frost_dir=frost_dir,
+    )
 
 
 def count_foreign(
@@ -396,10 +282,14 @@ def count_foreign(
     Raises:
         DataError: there are some, of a dataset whose order nothing tells.
     """
-    foreign = num_foreign(folder, recipes, may_write)
-    if foreign and spec.class_names:
+    number = num_foreign(folder, recipes, may_write)
+    _refuse_foreign(spec, folder, number)
+    return number
+
+
+def _refuse_foreign(spec: DatasetSpec, folder: Path, number: int) -> None:
+    if number and not spec.labels_tell_order:
         raise DataError(
-            f"{foreign} arrays in {folder} were not made by this program ({FOREIGN}), "
+            f"{number} arrays in {folder} were not made by this program ({FOREIGN}), "
             f"so nothing tells in which order of the photographs they are: move them away"
         )
-    return foreign

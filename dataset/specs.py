@@ -1,6 +1,6 @@
 """What there is to know about each dataset, in one table."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class DatasetSpec:
 
     Args:
         name: as on the command line.
+        reader: the module of `dataset.readers` that reads it.
         side: height and width of the images in pixels.
         num_classes: number of classes; labels are 0 … num_classes−1.
         mean, std: per channel (red, green, blue), of pixels in [0, 1].
@@ -30,10 +31,16 @@ class DatasetSpec:
         num_per_class: default number of training images per class.
         model, depth, widen_factor: default network; the latter two are a wideresnet's.
         num_train, num_test: number of images that it is said to have.
-        class_names: folders of the classes, in label order, where a dataset is made of folders.
+        labels_tell_order: whether labels that fit say that images are in the order of the clean
+            ones; where they do not, corrupted arrays that nobody vouches for are refused.
+        class_names: the classes' names in label order; empty: they have none here.
+        photograph_folders: for a dataset of photographs, `FOLDER/<class>/*`, the names that each
+            split's folder may have; they are decoded once, into `clean_folder`-`side`.
+        has_lists: whether lists may say which image gets which severity, see `dataset.filelists`.
     """
 
     name: str
+    reader: str
     side: int
     num_classes: int
     mean: tuple[float, float, float]
@@ -49,11 +56,15 @@ class DatasetSpec:
     widen_factor: int
     num_train: int
     num_test: int
+    labels_tell_order: bool
     class_names: tuple[str, ...] = ()
+    photograph_folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    has_lists: bool = False
 
 
 SYNTHETIC = DatasetSpec(
     name="synthetic",
+    reader="synthetic",
     side=32,
     num_classes=10,
     mean=(0.4553, 0.4552, 0.4508),
@@ -71,10 +82,12 @@ SYNTHETIC = DatasetSpec(
     widen_factor=1,
     num_train=5_000,
     num_test=1_000,
+    labels_tell_order=True,
 )
 
 CIFAR10 = DatasetSpec(
     name="cifar10",
+    reader="cifar",
     side=32,
     num_classes=10,
     mean=(0.4914, 0.4822, 0.4465),
@@ -95,10 +108,12 @@ CIFAR10 = DatasetSpec(
     widen_factor=2,
     num_train=50_000,
     num_test=10_000,
+    labels_tell_order=True,
 )
 
 CIFAR100 = DatasetSpec(
     name="cifar100",
+    reader="cifar",
     side=32,
     num_classes=100,
     mean=(0.5071, 0.4867, 0.4408),
@@ -119,10 +134,19 @@ CIFAR100 = DatasetSpec(
     widen_factor=2,
     num_train=50_000,
     num_test=10_000,
+    labels_tell_order=True,
 )
+
+_IMAGENET30_CLASSES = """
+    acorn airliner ambulance american_alligator banjo barn bikini digital_clock dragonfly dumbbell
+    forklift goblet grand_piano hotdog hourglass manhole_cover mosque nail parking_meter pillow
+    revolver rotary_dial_telephone schooner snowmobile soccer_ball stingray strawberry tank toaster
+    volcano
+"""
 
 IMAGENET30 = DatasetSpec(
     name="imagenet30",
+    reader="imagenet30",
     side=64,
     num_classes=30,
     mean=(0.485, 0.456, 0.406),
@@ -138,14 +162,11 @@ IMAGENET30 = DatasetSpec(
     widen_factor=2,
     num_train=39_000,
     num_test=3_000,
-    class_names=(
-        *("acorn", "airliner", "ambulance", "american_alligator", "banjo"),
-        *("barn", "bikini", "digital_clock", "dragonfly", "dumbbell"),
-        *("forklift", "goblet", "grand_piano", "hotdog", "hourglass"),
-        *("manhole_cover", "mosque", "nail", "parking_meter", "pillow"),
-        *("revolver", "rotary_dial_telephone", "schooner", "snowmobile", "soccer_ball"),
-        *("stingray", "strawberry", "tank", "toaster", "volcano"),
-    ),
+    labels_tell_order=False,  # they are sorted by class
+    class_names=tuple(_IMAGENET30_CLASSES.split()),
+    # As the data directory of most projects has them, and as the published archives unpack.
+    photograph_folders={"train": ("train", "one_class_train"), "test": ("test", "one_class_test")},
+    has_lists=True,
 )
 
 DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10, CIFAR100, IMAGENET30)}

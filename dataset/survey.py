@@ -18,7 +18,7 @@ from dataset.prepare_dataset import (
     share_out,
 )
 from dataset.readers.download import has_archive
-from dataset.readers.imagenet30 import FOLDERS, decoded_array, find_split, labels_of, open_split
+from dataset.readers.imagenet30 import decoded_array, find_split, labels_of, open_split
 from dataset.specs import DatasetSpec
 
 SPLITS = ("train", "test")
@@ -87,8 +87,8 @@ def survey_clean(spec: DatasetSpec, data_dir: Path) -> CleanImages:
 
 
 def _surveys(spec):
-    if spec.class_names:
-        return [_photographs_of(split) for split in FOLDERS]
+    if spec.photograph_folders:
+        return [_photographs_of(split) for split in SPLITS]
     return [_survey_archive if spec.archive else _survey_drawn]
 
 
@@ -121,9 +121,9 @@ def _photographs_of(split):
         array = decoded_array(spec, data_dir, split)
         photographs = find_split(spec, data_dir, split)
         if array.exists():
-            images, labels = open_split(spec, data_dir, split, photographs)
-            clean.add(split, labels, images)
-            clean.lines.append(f"{len(labels):,} {split} images found in {array}")
+            decoded = open_split(spec, data_dir, split, photographs)
+            clean.add(split, decoded.labels, decoded.images)
+            clean.lines.append(f"{len(decoded.labels):,} {split} images found in {array}")
             return
         clean.add(split, labels_of(list(photographs), spec, array))
         num_bytes = image_bytes(spec, len(photographs))

@@ -20,10 +20,10 @@ from corruptions.command_line import Parser, count
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.program import run_program
-from corruptions.storage.files import check_file, complete, exclusive_partial
+from corruptions.storage.files import check_file, write_atomically
 from dataset.filelists import list_texts
 from dataset.poisson import SEVERITY_LAWS, split_by_severity
-from dataset.prepare_dataset import read_clean
+from dataset.readers import read_splits
 from dataset.specs import IMAGENET30
 
 PROG = "split_imagenet30.py"
@@ -57,17 +57,19 @@ def create_parser():
 
 def split(args):
     """The lists' texts by file name, drawn as `prepare_dataset` does."""
-    splits = read_clean(IMAGENET30, args.data_dir, args.num_workers, True, print)
+    making = {"num_workers": args.num_workers, "show_progress": True, "report": print}
+    clean = read_splits(IMAGENET30, args.data_dir, **making)
     per_severity, validation = split_by_severity(
-        splits["train"][1],
+        clean["train"].labels,
         args.num_per_class,
         args.num_severity,
         np.random.default_rng([args.seed, 0]),
         class_names=IMAGENET30.class_names,
         law=args.severity_law,
     )
-    test = np.arange(len(splits["test"][1]))
-    return list_texts(IMAGENET30, args.data_dir, per_severity, validation, test)
+    test = np.arange(len(clean["test"].labels))
+    files = {name: part.files for name, part in clean.items()}
+    return list_texts(IMAGENET30, files, per_severity, validation, test)
 
 
 def write(folder, texts):
@@ -79,9 +81,7 @@ def write(folder, texts):
             raise DataError(f"{path} is another list: delete it, or choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():
-        with exclusive_partial(path) as partial:
-            partial.write(content)
-            complete(partial, path)
+        write_atomically(path, content)
         print(f"{path}: {content.count(10):,} photographs")
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from corruptions.storage.files import write_atomically
+
 # Okabe & Ito's colours (jfly.uni-koeln.de/color), which the colour-blind can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*<>"
@@ -63,9 +65,6 @@ def save_png(figure, path: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     picture = Image.open(stream).convert("RGB")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        picture.quantize(_NUM_COLOURS, dither=Image.Dither.NONE).save(partial, "png", optimize=True)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    stream = io.BytesIO()
+    picture.quantize(_NUM_COLOURS, dither=Image.Dither.NONE).save(stream, "png", optimize=True)
+    write_atomically(path, stream.getvalue())

@@ -16,12 +16,13 @@ from mutations import spoiled, spoiled_json
 
 from corruptions.errors import DataError
 from corruptions.storage import manifest
-from corruptions.storage.arrays import open_npy, same_labels
 from corruptions.storage.manifest import Recipe
+from corruptions.storage.npy import open_npy, same_labels
 from dataset import filelists
 from dataset.readers.cifar import read_batch
+from dataset.readers.decoding import decode
 from dataset.readers.download import _unpack
-from dataset.readers.imagenet30 import decode, labels_of, read_names
+from dataset.readers.imagenet30 import labels_of, read_files
 from dataset.specs import IMAGENET30
 from sharpdro.errors import RunError
 
@@ -82,11 +83,12 @@ def lists(folder):
         records, listed = content
         (place / "train_files.tsv").write_bytes(records)
         (folder / "imagenet30_distribution_0.txt").write_bytes(listed)
-        kept, _ = read_names(IMAGENET30, folder, "train")
-        assert len(labels_of(kept, IMAGENET30, place / "train.npy")) == len(kept)
+        files = read_files(IMAGENET30, folder, "train")
+        labels = labels_of(files.names, IMAGENET30, place / "train.npy")
+        assert len(labels) == len(files.names)
         found = filelists.find_lists(folder)
         filelists.count_listed(found, 1)
-        filelists.read_training_lists(found, IMAGENET30, folder, 1)
+        filelists.read_training_lists(found, IMAGENET30, files, 1)
 
     whole = st.just(table.encode()), st.just(text.encode())
     return (
@@ -98,13 +100,15 @@ def manifests(folder):
     recipe = Recipe("fog", 1, "cifar", 0, "test")
     sums = {"sha256": "a", "clean_sha256": "b", "labels_sha256": "c"}
     state = {"num_bytes": 1, "mtime_ns": 2}
-    content = {"arrays": {"test/1/fog.npy": manifest.entry(recipe, (4, 32, 32, 3), sums, state)}}
+    content = {"arrays": {recipe.file: manifest.entry(recipe, (4, 32, 32, 3), sums, state)}}
+    (folder / recipe.file).parent.mkdir(parents=True)
+    (folder / recipe.file).write_bytes(b"x")
 
     def read(content):
         (folder / manifest.NAME).write_bytes(content)
         for found in manifest.read(folder).values():
             assert all(type(text) is str for text in manifest.differences(found, recipe, "b"))
-            assert not manifest.is_recorded(folder, manifest.NAME, found, may_write=False)
+        assert manifest.recorded(folder, [recipe.file])[0] == {}
         assert all(type(line) is str for line in manifest.verify(folder))
 
     return spoiled_json(content) | spoiled(json.dumps(content).encode()), read

@@ -19,10 +19,10 @@ from corruptions.command_line import readable
 from corruptions.errors import DataError
 from corruptions.frost_photographs import PUBLISHED, read_photographs
 from corruptions.storage import manifest
-from corruptions.storage.arrays import open_npy, same_labels
 from corruptions.storage.files import exclusive_partial
+from corruptions.storage.npy import open_npy, same_labels
 from dataset.readers.cifar import read_batch
-from dataset.readers.imagenet30 import decode
+from dataset.readers.decoding import decode
 from sharpdro.evaluation.measurements import read_measurements
 from sharpdro.evaluation.summary import read_evaluations
 from sharpdro.run_folder.csv_table import Table

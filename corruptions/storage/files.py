@@ -78,21 +78,76 @@ def _existing(folder: Path) -> Path:
     return next(path for path in parents if path.exists())
 
 
-def complete(partial: BinaryIO, path: Path, before: Callable[[], object] | None = None) -> None:
-    """Let a file of `exclusive_partial` appear under its name, once it is on disk.
+def lock(file: IO | int, wait: bool = True, on_wait: Callable[[], object] = lambda: None) -> None:
+    """Keep other processes from locking a file or folder until it is closed.
 
-    `before` is called in between.
+    Args:
+        file: it, open.
+        wait: for another process that has it.
+        on_wait: called before that.
+
+    Raises:
+        BlockingIOError: another process has it, and is not to be waited for.
     """
-    partial.flush()
-    os.fsync(partial.fileno())
-    if before is not None:
-        before()
-    os.replace(partial.name, path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise
+        on_wait()
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """A folder that is there, which one process has at a time; see `lock`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        lock(descriptor, wait)
+        yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def publish(written: Path, path: Path, before: Callable[[], object] = lambda: None) -> None:
+    """Let what was written under another name beside it appear as `path`, once it is on disk.
+
+    Args:
+        written: a file or folder.
+        path: what it is to be called; what is there is replaced.
+        before: called in between.
+    """
+    _put_on_disk(written)
+    before()
+    os.replace(written, path)
+    _put_on_disk(path.parent)
+
+
+def _put_on_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def complete(partial: BinaryIO, path: Path, before: Callable[[], object] = lambda: None) -> None:
+    """Let a file of `exclusive_partial` appear under its name, as `publish` does."""
+    partial.flush()
+    publish(Path(partial.name), path, before)
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file that appears only once it is complete and on disk.
+
+    Raises:
+        OSError: it cannot be written; nothing has changed then.
+    """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")
+    with exclusive_partial(path) as partial:
+        partial.write(content)
+        complete(partial, path)
 
 
 @contextlib.contextmanager
@@ -107,11 +162,17 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
+def exclusive_partial(
+    path: Path, report: Callable[[str], object] = lambda text: None
+) -> Iterator[BinaryIO]:
     """An empty file beside `path`, locked; it is gone afterwards unless `complete` was called.
 
     The lock lies on the partial file itself, so that no lock files are left behind. Who gets the
     lock on a file that its last owner has renamed or removed tries again on a new one.
+
+    Args:
+        path: what it is to become.
+        report: called with a line where another process has to be waited for.
 
     Raises:
         OSError: the file cannot be written; the message names it.
@@ -122,7 +183,7 @@ def exclusive_partial(path: Path) -> Iterator[BinaryIO]:
         with naming(path):
             while True:
                 partial = open_in_place(name, "ab")
-                fcntl.flock(partial, fcntl.LOCK_EX)
+                lock(partial, on_wait=lambda: report(f"waiting for another process at {path}"))
                 if _is_at(name, partial):
                     break
                 partial.close()
@@ -148,6 +209,6 @@ def _remove_abandoned(name: Path) -> None:
     By its name: an interruption can come when the file exists, but before its opener knows of it.
     """
     with contextlib.suppress(OSError), open_in_place(name, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file, wait=False)
         if _is_at(name, file):
             os.remove(name)

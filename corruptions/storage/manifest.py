@@ -7,9 +7,10 @@ import contextlib
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,35 @@ class Recipe:
     split: str
     jpeg_quality: int | None = None
     frost_dir: Path | None = None
+
+    @property
+    def file(self) -> str:
+        """Its array's path inside the folder, by which the manifest knows it."""
+        return f"{self.split}/{self.severity}/{self.name}.npy"
+
+
+def recipes_of(
+    names: Iterable[str],
+    splits: Iterable[str],
+    severities: Iterable[int],
+    variant: str,
+    seed: int,
+    jpeg_quality: int | None = None,
+    frost_dir: Path | None = None,
+) -> list[Recipe]:
+    """The recipes of all corruptions at all severities; see `Recipe`."""
+    return [
+        Recipe(
+            name,
+            severity,
+            variant,
+            seed,
+            split,
+            jpeg_quality,
+            frost_dir if name == "frost" else None,
+        )
+        for name, split, severity in itertools.product(names, splits, severities)
+    ]
 
 
 def entry(recipe: Recipe, shape: tuple, sums: dict[str, str], state: dict[str, int]) -> dict:
@@ -132,39 +162,53 @@ def read(folder: Path) -> dict[str, dict]:
     )
 
 
-def record(folder: Path, name: str, entry: dict) -> None:
-    """Enter one array, whatever other processes enter at the same time."""
+def record(folder: Path, entries: dict[str, dict]) -> None:
+    """Enter arrays, by name, whatever other processes enter at the same time."""
     path = folder / NAME
     with exclusive_partial(path) as partial:
-        entries = {**read(folder), name: entry}
-        text = json.dumps({"arrays": dict(sorted(entries.items()))}, indent=1)
+        together = {**read(folder), **entries}
+        text = json.dumps({"arrays": dict(sorted(together.items()))}, indent=1)
         partial.write(f"{text}\n".encode())
         complete(partial, path)
 
 
-def is_recorded(folder: Path, name: str, entry: dict, may_write: bool = True) -> bool:
-    """Whether the file of an entry is still the one that was entered.
+def recorded(folder: Path, names: list[str]) -> tuple[dict[str, dict], dict[str, dict]]:
+    """The entries of those files that are there and still what was entered.
 
-    Its size and time of change are enough where they are those of when it was last looked at; else
-    the whole file is read, and what it was is noted in the entry.
+    Size and time of change are enough where they are those of when a file was last looked at; else
+    the whole file is read.
 
     Args:
         folder: of the manifest.
-        name: of the file, which is there.
-        entry: its entry.
-        may_write: whether this may be noted; nothing else is written.
+        names: of the files, which need not be there.
+
+    Returns:
+        The entries by name; and, for `note_seen`, those of all files that were read.
 
     Raises:
-        OSError: the file cannot be read.
+        DataError: see `read`.
+        OSError: a file cannot be read.
     """
-    path = folder / name
-    state, seen = file_state(path.stat()), entry.get("last_seen")
-    if not isinstance(seen, dict) or any(seen.get(key) != state[key] for key in state):
-        seen = {**state, "sha256": _sha256_of(path, *state.values())}
-        if may_write:
-            with contextlib.suppress(OSError):  # a folder that is shared for reading alone
-                record(folder, name, {**entry, "last_seen": seen})
-    return seen.get("sha256") == entry.get("sha256")
+    entries, unchanged, seen = read(folder), {}, {}
+    for name in names:
+        path = folder / name
+        if name not in entries or not path.exists():
+            continue
+        entry = entries[name]
+        state, last_seen = file_state(path.stat()), entry.get("last_seen")
+        if not isinstance(last_seen, dict) or any(last_seen.get(k) != state[k] for k in state):
+            last_seen = {**state, "sha256": _sha256_of(path, *state.values())}
+            seen[name] = {**entry, "last_seen": last_seen}
+        if last_seen.get("sha256") == entry.get("sha256"):
+            unchanged[name] = entry
+    return unchanged, seen
+
+
+def note_seen(folder: Path, entries: dict[str, dict]) -> None:
+    """Note what files were when they were read, so that they need not be read again."""
+    if entries:
+        with contextlib.suppress(OSError):  # a folder that is shared for reading alone
+            record(folder, entries)
 
 
 def file_state(status: os.stat_result) -> dict[str, int]:

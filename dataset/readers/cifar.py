@@ -6,6 +6,7 @@ consist of is read from the pickle's opcodes, and every other one is refused.
 """
 
 import pickletools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from corruptions.errors import DataError
 from corruptions.storage.files import check_file
 from dataset.readers.download import ensure_unpacked
+from dataset.sets import CleanSplit
 from dataset.specs import DatasetSpec
 
 _SIDE = 32
@@ -193,23 +195,24 @@ def read_batch(
     return images, labels.astype(np.int32)
 
 
-def read_cifar(
-    spec: DatasetSpec, data_dir: Path, show_progress: bool
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read(
+    spec: DatasetSpec, data_dir: Path, splits: Iterable[str], *, show_progress: bool, **_
+) -> dict[str, CleanSplit]:
     """CIFAR-10, or CIFAR-100 with its fine labels, from `data_dir`; downloaded if not there.
 
-    Returns:
-        For "train" and "test": images, uint8 (N, 32, 32, 3), and labels, int32 (N,).
+    Arguments as for `dataset.readers.read_splits`; images are 32×32.
 
     Raises:
         DataError: see `ensure_unpacked` and `read_batch`.
     """
     folder = data_dir / spec.clean_folder
     layout = _LAYOUTS[spec.name]
+    files = {"train": layout.train, "test": layout.test}
     ensure_unpacked(spec.archive, folder, [*layout.train, *layout.test], show_progress)
-    splits = {}
-    for split, names in (("train", layout.train), ("test", layout.test)):
-        batches = (read_batch(folder / name, spec.num_classes, layout.labels) for name in names)
+    clean = {}
+    for split in splits:
+        paths = [folder / name for name in files[split]]
+        batches = (read_batch(path, spec.num_classes, layout.labels) for path in paths)
         images, labels = zip(*batches)
-        splits[split] = np.concatenate(images), np.concatenate(labels)
-    return splits
+        clean[split] = CleanSplit(np.concatenate(images), np.concatenate(labels))
+    return clean

@@ -2,10 +2,8 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
-import os
 import shutil
 import tarfile
 import urllib.error
@@ -16,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from corruptions.errors import DataError
-from corruptions.storage.files import check_file, open_in_place
+from corruptions.storage.files import check_file, locked, open_in_place, partial_path, publish
 from dataset.specs import Archive
 
 _BLOCK = 1 << 20
@@ -41,7 +39,7 @@ def ensure_unpacked(archive: Archive, folder: Path, files: list[str], show_progr
     """
     if folder.is_dir():
         return
-    with _made(folder.parent), _locked(folder.parent):
+    with _made(folder.parent), locked(folder.parent):
         if folder.is_dir():  # another process was at it
             return
         path = folder.parent / archive.file_name
@@ -64,18 +62,6 @@ def _made(folder: Path):
         raise
 
 
-@contextlib.contextmanager
-def _locked(folder: Path):
-    """Let one process at a time into the block."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # there are file systems without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def has_archive(archive: Archive, folder: Path) -> bool:
     """Whether the archive lies beside the `folder` that is to be unpacked from it.
 
@@ -89,7 +75,7 @@ def has_archive(archive: Archive, folder: Path) -> bool:
 
 
 def _download(archive: Archive, path: Path, show_progress: bool) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     done = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(archive.url)
     if 0 < done < archive.num_bytes:
@@ -130,7 +116,7 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
     except DataError:
         partial.unlink()
         raise
-    os.replace(partial, path)
+    publish(partial, path)
 
 
 def _check(path: Path, archive: Archive) -> None:
@@ -152,7 +138,7 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 def _unpack(path: Path, folder: Path, files: list[str]) -> None:
     """Copy the named regular files out of the archive; no path of the archive is followed."""
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = partial_path(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     wanted = {f"{folder.name}/{name}": name for name in files}
@@ -173,4 +159,4 @@ def _unpack(path: Path, folder: Path, files: list[str]) -> None:
         raise _broken(path, error) from error
     if wanted:
         raise DataError(f"{path} lacks {', '.join(sorted(wanted))}: delete it and start again")
-    os.replace(partial, folder)
+    publish(partial, folder)

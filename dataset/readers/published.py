@@ -10,7 +10,7 @@ import numpy as np
 
 from corruptions import MAX_SEVERITY
 from corruptions.errors import DataError
-from corruptions.storage.arrays import open_npy, same_labels
+from corruptions.storage.npy import open_npy, same_labels
 
 SIDE = 32
 LABELS = "labels.npy"
@@ -65,8 +65,8 @@ def open_published(
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
-    found = open_npy(path, _REMEDY)
-    if not same_labels(found, np.tile(labels, MAX_SEVERITY)):
+    published = open_npy(path, _REMEDY)
+    if not same_labels(published, np.tile(labels, MAX_SEVERITY)):
         raise DataError(
             f"{path} does not hold the labels of the dataset's {len(labels):,} test images "
             f"{MAX_SEVERITY} times over: {_REMEDY}"

@@ -5,31 +5,32 @@ striped. The hue hints at the shape; positions, sizes, angles, shades, backgroun
 clutter and lighting vary and say nothing. The stripes are fine and faint, so that noise hides them.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from dataset.sets import CleanSplit
 from dataset.specs import DatasetSpec
 
 _SEED = 20230324
-_TRAIN_PER_CLASS, _TEST_PER_CLASS = 500, 100
+# Of each split: its number in the seed, and its images per class.
+_SEEDS_AND_SIZES = {"train": (0, 500), "test": (1, 100)}
 _NUM_CLUTTER = 4
 _PIXELS = 32
 
 
-def read_synthetic(
-    spec: DatasetSpec, data_dir: Path, show_progress: bool
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read(spec: DatasetSpec, data_dir: Path, splits: Iterable[str], **_) -> dict[str, CleanSplit]:
     """Draw the dataset; always the same images, and nothing is read or written.
 
-    Returns:
-        For "train" and "test": images, uint8 (N, 32, 32, 3), and labels, int32 (N,).
+    Arguments as for `dataset.readers.read_splits`; images are 32×32.
     """
-    sizes = {"train": _TRAIN_PER_CLASS, "test": _TEST_PER_CLASS}
-    return {
-        split: draw(spec.num_classes * size, np.random.default_rng([_SEED, i]))
-        for i, (split, size) in enumerate(sizes.items())
-    }
+    clean = {}
+    for split in splits:
+        number, per_class = _SEEDS_AND_SIZES[split]
+        rng = np.random.default_rng([_SEED, number])
+        clean[split] = CleanSplit(*draw(spec.num_classes * per_class, rng))
+    return clean
 
 
 def draw(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.made_up import NUM_GROUPS, clouds
 from benchmarks.measuring import Options, Row, in_turns, ratio, seconds
-from dataset.prepare_dataset import EvaluationSet
+from dataset.sets import EvaluationSet
 from dataset.specs import CIFAR10
 from sharpdro.device import select_device
 

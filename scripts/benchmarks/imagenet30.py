@@ -14,7 +14,8 @@ from benchmarks.watching import Watch
 from corruptions.storage.workers import worker_pool
 from dataset.batches import training_batches
 from dataset.prepare_dataset import prepare_dataset, read_clean
-from dataset.readers.imagenet30 import decode, find_photographs
+from dataset.readers.decoding import decode
+from dataset.readers.imagenet30 import find_photographs
 from dataset.specs import IMAGENET30
 
 SIZES = {"train": 1300, "test": 100}

@@ -104,7 +104,7 @@ def check_filelists(filelist_dir: Path | None, spec: DatasetSpec) -> None:
     """Refuse a folder without lists, and lists that would not be read."""
     if filelist_dir is None:
         return
-    if not spec.class_names:
+    if not spec.has_lists:
         raise RunError(f"--filelist_dir does not apply to -d {spec.name}: leave it out")
     if not filelist_dir.is_dir():
         raise RunError(f"--filelist_dir {filelist_dir} is not a folder: name one")
@@ -112,9 +112,12 @@ def check_filelists(filelist_dir: Path | None, spec: DatasetSpec) -> None:
         raise RunError(f"--filelist_dir {filelist_dir} holds no lists, see --help: name another")
 
 
-def check_shares(settings, given: dict, lists: Path) -> None:
+def check_shares(settings, lists: Path) -> None:
     """Refuse to share out images otherwise than the lists of a new run say."""
-    flags = {"-n": "num_per_class" in given, "--severity_law": settings.severity_law != "poisson"}
+    flags = {
+        "-n": settings.num_per_class is not None,
+        "--severity_law": settings.severity_law != "poisson",
+    }
     for flag in (flag for flag, is_given in flags.items() if is_given):
         raise RunError(
             f"{flag} does not go with the lists in {lists}: leave it out, or move them away"

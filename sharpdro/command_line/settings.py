@@ -54,10 +54,10 @@ def training_settings(given: dict) -> TrainingSettings:
     checks.check_training(settings, given)
     checks.check_frost(settings)
     checks.check_filelists(settings.filelist_dir, spec)
-    return _kept_or_default(settings, given)
+    return _kept_or_default(settings)
 
 
-def _kept_or_default(settings, given) -> TrainingSettings:
+def _kept_or_default(settings) -> TrainingSettings:
     """With the run's own -n and --threads where it is resumed; else with their defaults."""
     log = RunLog(run_folder(settings))
     is_resumed = settings.resume and log.exists()
@@ -67,9 +67,7 @@ def _kept_or_default(settings, given) -> TrainingSettings:
         threads = log.read_threads() if is_resumed else len(os.sched_getaffinity(0))
     if lists is None:
         per_class = per_class or spec.num_per_class
-    elif lists.parent != log.folder:
-        checks.check_shares(settings, given, lists)
-    elif per_class is None:
+    elif lists.parent == log.folder and per_class is None:
         per_class = log.read_settings().get("num_per_class")
     return replace(settings, threads=threads, num_per_class=per_class)
 
@@ -138,7 +136,7 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
 
     A run that is resumed goes by the lists that it has kept.
     """
-    if not DATASETS[settings.dataset].class_names:
+    if not DATASETS[settings.dataset].has_lists:
         return None
     kept, folder = (
         run_folder(settings) / FILELIST_DIR.name,
@@ -151,7 +149,7 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
 
 def lists_of_checkpoint(dataset: str, checkpoint: Path) -> Path | None:
     """Where the list of test images lies: with the checkpoint's run, or in the project's folder."""
-    if not DATASETS[dataset].class_names:
+    if not DATASETS[dataset].has_lists:
         return None
     run = checkpoint.resolve().parent
     kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]

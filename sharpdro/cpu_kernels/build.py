@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from corruptions.storage.files import publish
 from sharpdro.errors import RunError
 
 # Whose interfaces kernels.cc was written for and tried with.
@@ -124,6 +125,4 @@ def _compile(compiler: str, onednn: Path, library: Path) -> None:
                 f"({(lines or [f'exit code {done.returncode}'])[0]}): set CXX to another compiler, "
                 f"or leave the flag out"
             )
-        with open(written, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(written, library)
+        publish(written, library)

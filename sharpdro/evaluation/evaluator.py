@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
-from dataset.prepare_dataset import EvaluationSet
+from dataset.sets import EvaluationSet
 from sharpdro.distributed.process_group import ALONE, Alone
 from sharpdro.evaluation.scores import Score
 from sharpdro.methods.losses import cross_entropy

@@ -9,7 +9,7 @@ from mindspore import ParameterTuple, Tensor, nn
 
 from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
-from dataset.prepare_dataset import EvaluationSet
+from dataset.sets import EvaluationSet
 from sharpdro.methods.losses import cross_entropy
 
 

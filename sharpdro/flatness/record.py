@@ -2,15 +2,14 @@
 
 import contextlib
 import csv
-import fcntl
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from corruptions.storage import files
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import format_value
 from sharpdro.run_folder.folder import write_atomically
@@ -185,14 +184,11 @@ def locked(folder: Path) -> Iterator[None]:
         RunError: one is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(files.locked(folder, wait=False))
         except BlockingIOError:
             raise RunError(
                 f"another process is at work in {folder}: wait for it, or choose another --output"
             ) from None
         yield
-    finally:
-        os.close(handle)

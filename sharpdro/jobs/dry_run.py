@@ -57,7 +57,7 @@ def dry_run(args):
 def describe_images(args, report, lists):
     """Tell what there is of the data and how they would be shared out; returns their sizes."""
     spec = DATASETS[args.dataset]
-    if spec.class_names:
+    if spec.has_lists:
         report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
     with interruptible():
         clean = describe_data(

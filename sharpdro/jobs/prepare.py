@@ -9,8 +9,9 @@ from dataset.batches import steps_per_epoch
 from dataset.poisson import severity_counts
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import DATASETS
+from sharpdro.command_line.checks import check_shares
 from sharpdro.command_line.flags import FREE_ON_RESUME
-from sharpdro.command_line.settings import recorded
+from sharpdro.command_line.settings import find_filelists, recorded
 from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
@@ -26,6 +27,9 @@ def checks_of_folder(args, log):
     if args.tensorboard:
         yield require_tensorboardx
     yield partial(check_free, args, log)
+    lists = find_filelists(args)
+    if lists is not None and lists.parent != log.folder:
+        yield partial(check_shares, args, lists)
     if args.resume and log.exists():
         yield partial(check_same, log, recorded(args))
 

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn
 
 from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, training_batches
-from dataset.prepare_dataset import EvaluationSet, TrainingSet
+from dataset.sets import EvaluationSet, TrainingSet
 from dataset.specs import DatasetSpec
 from dataset.survey import Sizes
 from sharpdro.evaluation.evaluator import Evaluator

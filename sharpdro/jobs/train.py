@@ -10,7 +10,7 @@ import numpy as np
 
 from dataset.batches import every_row, training_batches
 from dataset.filelists import FILELIST_DIR
-from dataset.prepare_dataset import PreparedData
+from dataset.sets import PreparedData
 from sharpdro.command_line.settings import find_filelists, method_name, recorded, run_folder
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import (

@@ -23,7 +23,7 @@ from google.protobuf.message import DecodeError
 from mindspore import Parameter, Tensor, nn
 from mindspore.train.checkpoint_pb2 import Checkpoint as CheckpointFile
 
-from corruptions.storage.files import naming
+from corruptions.storage.files import naming, publish
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import epochs_of
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
@@ -89,13 +89,11 @@ def save(
     parameters += [{"name": name, "data": Tensor(a)} for name, a in (arrays or {}).items()]
     with naming(path), _partial(path) as partial:
         ms.save_checkpoint(parameters, str(partial), append_dict=extra, crc_check=True)
-        # MindSpore makes its files read-only, which would forbid opening them to flush.
+        # MindSpore makes its files read-only.
         partial.chmod(0o666 & ~_umask())
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
         if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(partial, path)
+            publish(path, previous)
+        publish(partial, path)
 
 
 def _umask() -> int:

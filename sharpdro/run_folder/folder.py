@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import sys
@@ -16,9 +15,10 @@ from corruptions.output import take_losses
 from corruptions.storage.files import (
     check_file,
     check_writable,
+    locked,
     naming,
     open_in_place,
-    partial_path,
+    write_atomically,
 )
 from sharpdro.errors import RunError
 from sharpdro.run_folder.reading import RESTORE, read_json, refusing
@@ -33,27 +33,6 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
     return f"{desc}_dset{dataset}_corr{corruption}_{method}_seed{seed}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that appears only once it is complete and on disk.
-
-    Raises:
-        OSError: it cannot be written; nothing has changed then.
-    """
-    partial = partial_path(path)
-    try:
-        with (
-            naming(path),
-            open_in_place(partial, "w", encoding="utf-8", errors="surrogateescape") as file,
-        ):
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 class RunLog:
     """The run's directory and its text log.
 
@@ -65,7 +44,7 @@ class RunLog:
         self.folder = folder
         self.events = folder / "tensorboard"
         self._text = folder / "log.txt"
-        self._lock = None
+        self._held = contextlib.ExitStack()  # the lock, while this process has it
 
     def stage(self, name: str) -> "RunLog":
         """A folder for one stage of the run; its texts and events go to the run's own places."""
@@ -138,9 +117,8 @@ class RunLog:
                 self.close()
 
     def _take_lock(self) -> None:
-        self._lock = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held.enter_context(locked(self.folder, wait=False))
         except BlockingIOError:
             raise RunError(
                 f"another process is at work in {self.folder}: wait for it, or choose another "
@@ -149,9 +127,7 @@ class RunLog:
 
     def close(self) -> None:
         """Let other processes work in the directory."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._held.close()
 
     def read_settings(self) -> dict:
         """The settings of the run that is there.

@@ -24,12 +24,11 @@ from corruptions.storage import arrays, manifest
 from corruptions.storage.arrays import (
     Source,
     array_path,
-    make_arrays,
     missing_recipes,
     num_foreign,
-    write_array,
 )
 from corruptions.storage.files import _remove_abandoned, complete, exclusive_partial
+from corruptions.storage.making import make_arrays, write_array
 from corruptions.storage.manifest import Recipe
 from corruptions.storage.workers import in_order, worker_pool
 
@@ -151,7 +150,8 @@ def test_killed_at_any_moment(tmp_path, path, source, expected, delay):
     np.save(tmp_path / "images.npy", np.tile(source.images, (8, 1, 1, 1)))
     code = (
         "import sys, numpy as np\n"
-        "from corruptions.storage.arrays import Source, write_array\n"
+        "from corruptions.storage.arrays import Source\n"
+        "from corruptions.storage.making import write_array\n"
         "from corruptions.storage.manifest import Recipe\n"
         "source = Source(np.load(sys.argv[1]))\n"
         "recipe = Recipe('gaussian_noise', 2, 'cifar', 0, 'train')\n"

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from corruptions import CORRUPTIONS, contact_sheet, corrupt
-from dataset.readers.cifar import read_cifar
+from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 
 
@@ -25,7 +25,7 @@ def test_image_of_a_dataset(tmp_path, capsys):
     flags = ["-d", "cifar10", "--data_dir", str(tmp_path), "--index", "7", "-o", str(output)]
     assert contact_sheet.main([*flags, "--seed", "4"]) == 0
     assert "19 corruptions of cifar strength" in capsys.readouterr().out
-    image = read_cifar(CIFAR10, tmp_path, False)["test"][0][7:8]
+    image = read_clean(CIFAR10, tmp_path)["test"][0][7:8]
     shown = tiles(output, 19, 32, 4)
     for row, name in enumerate(CORRUPTIONS):
         for severity in range(6):

@@ -16,7 +16,7 @@ from corruptions import CORRUPTIONS, EXTRA, STANDARD, corrupt, generate
 from corruptions.frost_photographs import PUBLISHED
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.storage import manifest
-from dataset.readers.cifar import read_cifar
+from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ def test_dataset(data_dir, capsys):
     names = ("contrast", "shot_noise")
     expected = [f"{s}/{n}/{c}.npy" for s in ("test", "train") for n in (2, 5) for c in names]
     assert arrays_in(folder) == expected
-    for split, (images, labels) in read_cifar(CIFAR10, data_dir, False).items():
+    for split, (images, labels) in read_clean(CIFAR10, data_dir).items():
         found = np.load(folder / split / "5" / "shot_noise.npy")
         assert np.array_equal(found, corrupt(images, "shot_noise", 5, split=split))
         assert np.array_equal(np.load(folder / split / "5" / "labels.npy"), labels)

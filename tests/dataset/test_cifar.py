@@ -11,7 +11,8 @@ from mutations import Bomb
 from reference import shared_file
 
 from corruptions.errors import DataError
-from dataset.readers.cifar import read_batch, read_cifar
+from dataset.prepare_dataset import read_clean
+from dataset.readers.cifar import read_batch
 from dataset.specs import CIFAR10, CIFAR100
 
 
@@ -30,7 +31,7 @@ def test_pixels_land_where_they_belong(tmp_path):
 
 def test_whole_folder(tmp_path):
     fake_cifar.write_cifar10(tmp_path, per_class=2)
-    splits = read_cifar(CIFAR10, tmp_path, False)
+    splits = read_clean(CIFAR10, tmp_path)
     assert splits["train"][0].shape == (100, 32, 32, 3)
     assert np.bincount(splits["test"][1]).tolist() == [2] * 10
 
@@ -50,7 +51,7 @@ def test_cifar100_has_fine_labels(tmp_path):
         path = tmp_path / CIFAR100.clean_folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pickle.dumps(content, protocol=4))
-    splits = read_cifar(CIFAR100, tmp_path, False)
+    splits = read_clean(CIFAR100, tmp_path)
     assert splits["train"][1].tolist() == list(range(99, 69, -1))
     images, labels = splits["test"]
     assert labels.tolist() == list(range(99, 92, -1)) and images.shape == (7, 32, 32, 3)
@@ -61,7 +62,7 @@ def test_cifar100_sample_as_its_archive_is_written(tmp_path):
     """Real photographs, laid out by the unpacking tool beside the project."""
     box = np.load(shared_file("data/cifar100_sample.npz"))
     unpacking_tool().cifar100(tmp_path)
-    for split, (images, labels) in read_cifar(CIFAR100, tmp_path, False).items():
+    for split, (images, labels) in read_clean(CIFAR100, tmp_path).items():
         assert np.array_equal(images, box[f"{split}_image"])
         assert np.array_equal(labels, box[f"{split}_fine_label"])
 
@@ -119,7 +120,7 @@ def test_missing_file_is_named(tmp_path):
     fake_cifar.write_cifar10(tmp_path)
     (tmp_path / "cifar-10-batches-py" / "data_batch_4").unlink()
     with pytest.raises(DataError, match="data_batch_4 is missing"):
-        read_cifar(CIFAR10, tmp_path, False)
+        read_clean(CIFAR10, tmp_path)
 
 
 def unpacking_tool():

@@ -16,16 +16,17 @@ from running import ROOT
 
 from corruptions.errors import DataError
 from corruptions.storage import files
-from dataset.prepare_dataset import read_clean
-from dataset.readers import imagenet30
-from dataset.readers.imagenet30 import decode, read_imagenet30, read_names
+from dataset.prepare_dataset import prepare_dataset, read_clean
+from dataset.readers import decoding, read_splits
+from dataset.readers.decoding import decode
 from dataset.specs import IMAGENET30
 
 
 def read(data_dir, num_workers=0):
     """The splits, and what was reported."""
     lines = []
-    return read_imagenet30(IMAGENET30, data_dir, num_workers, False, lines.append), lines
+    clean = read_splits(IMAGENET30, data_dir, num_workers=num_workers, report=lines.append)
+    return clean, lines
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def test_rows_are_the_photographs_by_class_and_name(data_dir):
         for split, count in (("train", 120), ("test", 60))
     ]
     for split, count in (("train", 4), ("test", 2)):
-        images, labels = splits[split]
-        names, skipped = read_names(IMAGENET30, data_dir, split)
+        images, labels = splits[split].images, splits[split].labels
+        names, skipped = splits[split].files.names, splits[split].files.skipped
         assert isinstance(images, np.memmap) and images.dtype == np.uint8
         assert labels.dtype == np.int32 and labels.tolist() == np.repeat(range(30), count).tolist()
         assert names[:2] == ["acorn/n00000000_0.JPEG", "acorn/n00000000_1.JPEG"] and not skipped
@@ -143,8 +144,8 @@ def test_what_cannot_be_decoded_is_named_and_left_out(data_dir):
     assert "image file is truncated" in reasons[0] and "exceeds limit" in reasons[3]
     for number in (1, 2, 4):
         assert reasons[number].endswith(": not one of JPEG, PNG, GIF, BMP")
-    assert splits["train"][0].shape == (120, 64, 64, 3)
-    names, skipped = read_names(IMAGENET30, data_dir, "train")
+    assert splits["train"].images.shape == (120, 64, 64, 3)
+    names, skipped = splits["train"].files.names, splits["train"].files.skipped
     assert len(names) == 120 and len(skipped) == 5 and not any("hidden" in n for n in names)
     # A better copy of a file that was skipped is noticed.
     (acorns / "a_cut.JPEG").write_bytes(whole)
@@ -165,7 +166,7 @@ def test_a_file_that_cannot_be_read_is_no_bad_photograph(data_dir, monkeypatch):
     def fails(path, **kwargs):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(imagenet30.Image, "open", fails)
+    monkeypatch.setattr(decoding.Image, "open", fails)
     with pytest.raises(OSError, match=r"Input/output error: .*acorn/n00000000_0.JPEG"):
         read(data_dir)
 
@@ -178,70 +179,67 @@ def test_folders_of_the_published_archives(written, tmp_path):
         shutil.copytree(source / "test" / name, target / "one_class_test" / name / name)
     expected, found = read(written)[0], read(tmp_path)[0]
     for split in ("train", "test"):
-        assert np.array_equal(found[split][0], expected[split][0])
-        assert np.array_equal(found[split][1], expected[split][1])
+        assert np.array_equal(found[split].images, expected[split].images)
+        assert np.array_equal(found[split].labels, expected[split].labels)
     shutil.copytree(source / "train", target / "train")
     with pytest.raises(DataError, match="both .*train and .*one_class_train are there"):
         read(tmp_path)
     shutil.rmtree(written / "ImageNet-30-64")
 
 
-def test_interrupted_decoding_goes_on(data_dir, monkeypatch):
-    expected = read(data_dir)[0]
-    bytes_of = {split: expected[split][0].tobytes() for split in expected}
+def test_interrupted_decoding_begins_anew(data_dir, monkeypatch):
+    expected = {split: part.images.tobytes() for split, part in read(data_dir)[0].items()}
     shutil.rmtree(data_dir / "ImageNet-30-64")
-    # Torn at its end: a row without its line, a line without its end.
-    monkeypatch.setattr(imagenet30, "_CHUNK", 8)
-    real, calls = imagenet30.decode, []
+    monkeypatch.setattr(decoding, "_CHUNK", 8)
+    real, calls = decoding.decode, []
 
-    def counting(path, side):
+    def interrupting(path, side):
+        calls.append(path.name)
         if len(calls) == 50:
             raise KeyboardInterrupt
-        calls.append(path.name)
         return real(path, side)
 
-    monkeypatch.setattr(imagenet30, "decode", counting)
+    monkeypatch.setattr(decoding, "decode", interrupting)
     with pytest.raises(KeyboardInterrupt):
         read(data_dir)
     folder = data_dir / "ImageNet-30-64"
-    assert sorted(p.name for p in folder.iterdir()) == ["train.journal", "train.rows"]
-    with open(folder / "train.journal", "a") as journal, open(folder / "train.rows", "ab") as rows:
-        journal.write("volcano/n000")
-        rows.write(b"\x01" * 20_000)
-    calls.clear()
-    monkeypatch.setattr(imagenet30, "decode", lambda *a: (calls.append(a), real(*a))[1])
+    assert list(folder.iterdir()) == []
+    # As a killed process leaves it.
+    (folder / ".train.npy.partial").write_bytes(b"\x01" * 20_000)
     splits, lines = read(data_dir)
-    assert "once, going on after 48" in lines[0] and len(calls) == 120 - 48 + 60
-    assert {split: splits[split][0].tobytes() for split in splits} == bytes_of
+    assert lines[0].endswith("once") and len(calls) == 50 + 120 + 60
+    assert {split: part.images.tobytes() for split, part in splits.items()} == expected
     assert sorted(p.suffix for p in folder.iterdir()) == [".npy"] * 2 + [".tsv"] * 2
 
 
-@pytest.mark.parametrize("loss", ["rows", "another folder"])
-def test_remains_that_do_not_fit_are_not_used(data_dir, monkeypatch, loss):
-    names = [f"acorn/n00000000_{i}.JPEG\t999\n" for i in range(3)]
-    folder = data_dir / "ImageNet-30-64"
-    folder.mkdir()
-    if loss == "another folder":
-        names[0] = "acorn/0.JPEG\t999\n"
-    (folder / "train.journal").write_text("".join(names))
-    (folder / "train.rows").write_bytes(b"\x01" * (128 + 12288 * 3 - (loss == "rows")))
-    splits, lines = read(data_dir)
-    assert lines[0].endswith("once") and not (splits["train"][0][:3] == 1).all()
+def test_the_table_of_files_is_parsed_once_per_split(data_dir, tmp_path, monkeypatch):
+    """By a whole preparation, with the lists that the one before has written."""
+    prepared = prepare_dataset(IMAGENET30, data_dir, "contrast", 3, 1, 0)
+    for name, text in prepared.lists.items():
+        (tmp_path / name).write_text(text)
+    read_bytes, calls = type(tmp_path).read_bytes, []
+    monkeypatch.setattr(
+        type(tmp_path), "read_bytes", lambda path: calls.append(path.name) or read_bytes(path)
+    )
+    again = prepare_dataset(IMAGENET30, data_dir, "contrast", None, 1, 0, filelist_dir=tmp_path)
+    assert again.lists == prepared.lists
+    tables = [name for name in calls if name.endswith("_files.tsv")]
+    assert sorted(tables) == ["test_files.tsv", "train_files.tsv"]
 
 
 def test_workers_make_the_same(data_dir, monkeypatch):
-    alone = {split: images.tobytes() for split, (images, _) in read(data_dir)[0].items()}
+    alone = {split: part.images.tobytes() for split, part in read(data_dir)[0].items()}
     shutil.rmtree(data_dir / "ImageNet-30-64")
-    monkeypatch.setattr(imagenet30, "_WORTH_WORKERS", 0)
-    monkeypatch.setattr(imagenet30, "_CHUNK", 16)
+    monkeypatch.setattr(decoding, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(decoding, "_CHUNK", 16)
     together = read(data_dir, num_workers=2)[0]
-    assert {split: images.tobytes() for split, (images, _) in together.items()} == alone
+    assert {split: part.images.tobytes() for split, part in together.items()} == alone
 
 
 def test_without_the_photographs_what_was_decoded_is_used(data_dir):
-    before = read(data_dir)[0]["train"][1]
+    before = read(data_dir)[0]["train"].labels
     shutil.rmtree(data_dir / "ImageNet-30")
-    assert np.array_equal(read(data_dir)[0]["train"][1], before)
+    assert np.array_equal(read(data_dir)[0]["train"].labels, before)
     shutil.rmtree(data_dir / "ImageNet-30-64")
     with pytest.raises(DataError, match=r"ImageNet-30/train is missing: .* put its photographs"):
         read(data_dir)
@@ -260,8 +258,7 @@ def test_a_folder_that_has_changed_is_noticed(data_dir):
     with pytest.raises(DataError, match=r"\(0 gone, 0 new, 1 replaced, such as barn/new.JPEG"):
         read(data_dir)
     (data_dir / "ImageNet-30-64" / "train.npy").unlink()
-    read(data_dir)
-    assert "barn/new.JPEG" in read_names(IMAGENET30, data_dir, "train")[0]
+    assert "barn/new.JPEG" in read(data_dir)[0]["train"].files.names
 
 
 @pytest.mark.parametrize(
@@ -340,7 +337,7 @@ def test_too_little_memory_is_no_bad_photograph(data_dir, monkeypatch):
     def fails(path, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(imagenet30.Image, "open", fails)
+    monkeypatch.setattr(decoding.Image, "open", fails)
     with pytest.raises(OSError, match=r"too little memory to decode .*_0.JPEG: lower --num_w"):
         read(data_dir)
 
@@ -351,25 +348,20 @@ def test_too_little_room(data_dir, monkeypatch):
         read(data_dir)
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_killed_at_the_very_end(data_dir, monkeypatch, number):
+@pytest.mark.parametrize("moment", ["write_atomically", "complete"])
+def test_killed_at_the_very_end(data_dir, monkeypatch, moment):
     """Before the list of files, or before the array, gets its name."""
-    expected = read(data_dir)[0]["train"][0].tobytes()
+    expected = read(data_dir)[0]["train"].images.tobytes()
     shutil.rmtree(data_dir / "ImageNet-30-64")
-    real, calls = imagenet30.complete, []
 
     def dying(*arguments):
-        calls.append(arguments)
-        if len(calls) == number:
-            raise KeyboardInterrupt
-        real(*arguments)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(imagenet30, "complete", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(decoding, moment, dying)
         read(data_dir)
     assert not (data_dir / "ImageNet-30-64" / "train.npy").exists()
-    monkeypatch.setattr(imagenet30, "complete", real)
-    assert read(data_dir)[0]["train"][0].tobytes() == expected
+    assert read(data_dir)[0]["train"].images.tobytes() == expected
     assert len(list((data_dir / "ImageNet-30-64").iterdir())) == 4
 
 
@@ -377,10 +369,11 @@ def test_two_processes_decode_once(data_dir):
     """The second waits for the first, then takes what that made."""
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path;"
-        "from dataset.readers import imagenet30; from dataset.specs import IMAGENET30; import time;"
-        "real = imagenet30.decode;"
-        "imagenet30.decode = lambda *a: (time.sleep(0.01), real(*a))[1];"
-        "imagenet30.read_imagenet30(IMAGENET30, Path(sys.argv[1]), 0, False, print)"
+        "from dataset.readers import decoding, read_splits; import time;"
+        "from dataset.specs import IMAGENET30;"
+        "real = decoding.decode;"
+        "decoding.decode = lambda *a: (time.sleep(0.01), real(*a))[1];"
+        "read_splits(IMAGENET30, Path(sys.argv[1]), report=print)"
     )
     command = [sys.executable, "-c", code, str(data_dir), str(ROOT)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -389,20 +382,3 @@ def test_two_processes_decode_once(data_dir):
     assert [process.returncode for process in both] == [0, 0], said
     assert sum(text.count("decoding") for text in said) == 2  # train and test, once each
     assert read(data_dir)[1] == []
-
-
-def test_rows_that_two_processes_have_mixed_are_noticed(data_dir, monkeypatch):
-    """Where locks do not hold between machines."""
-    monkeypatch.setattr(imagenet30.fcntl, "flock", lambda *a: None)
-    real = imagenet30._decode_some
-
-    def another_writes_too(paths, side):
-        with open(data_dir / "ImageNet-30-64" / "train.rows", "ab") as rows:
-            rows.write(bytes(12288))
-        return real(paths, side)
-
-    monkeypatch.setattr(imagenet30, "_decode_some", another_writes_too)
-    with pytest.raises(DataError, match="written by several processes at once: start one"):
-        read(data_dir)
-    monkeypatch.undo()
-    assert read(data_dir)[0]["train"][0].shape == (120, 64, 64, 3)

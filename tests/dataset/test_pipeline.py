@@ -11,7 +11,7 @@ from dataset.batches import (
     steps_per_epoch,
     training_batches,
 )
-from dataset.prepare_dataset import EvaluationSet, TrainingSet
+from dataset.sets import EvaluationSet, TrainingSet
 
 
 def make_set(count=23, side=8):

@@ -8,11 +8,11 @@ from PIL import Image
 from corruptions import corrupt
 from corruptions.errors import DataError
 from corruptions.frost_photographs import PUBLISHED
-from corruptions.storage.arrays import Source, make_arrays
+from corruptions.storage.arrays import Source
+from corruptions.storage.making import make_arrays
 from corruptions.storage.manifest import Recipe
 from dataset.poisson import severity_counts
-from dataset.prepare_dataset import prepare_dataset, prepare_test_sets
-from dataset.readers.cifar import read_cifar
+from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
 from dataset.specs import CIFAR10
 
 
@@ -32,7 +32,7 @@ def array_path(data_dir, split="train", severity=1):
 
 def test_every_image_is_corrupted_at_its_severity(data_dir):
     data = prepare(data_dir)
-    images, labels = read_cifar(CIFAR10, data_dir, False)["train"]
+    images, labels = read_clean(CIFAR10, data_dir)["train"]
     counts = severity_counts(15, 2) * 10
     assert np.bincount(data.train.severities).tolist() == counts.tolist()
     versions = [images] + [corrupt(images, "gaussian_noise", s, split="train") for s in (1, 2)]
@@ -57,7 +57,7 @@ def test_every_image_is_corrupted_at_its_severity(data_dir):
 
 def test_other_severity_laws_train_on_the_same_photographs(data_dir):
     law, worst = prepare(data_dir), prepare(data_dir, severity_law="worst")
-    images, labels = read_cifar(CIFAR10, data_dir, False)["train"]
+    images, labels = read_clean(CIFAR10, data_dir)["train"]
     assert np.array_equal(np.sort(law.train.indices), worst.train.indices)
     assert np.array_equal(law.validation.indices, worst.validation.indices)
     assert (worst.train.severities == 2).all()
@@ -69,7 +69,7 @@ def test_other_severity_laws_train_on_the_same_photographs(data_dir):
 
 def test_test_images_carry_other_noise_than_training_images(data_dir):
     data = prepare(data_dir)
-    images, labels = read_cifar(CIFAR10, data_dir, False)["test"]
+    images, labels = read_clean(CIFAR10, data_dir)["test"]
     for severity in (1, 2):
         expected = corrupt(images, "gaussian_noise", severity, split="test")
         assert np.array_equal(data.test.arrays[severity], expected)
@@ -114,12 +114,12 @@ def test_arrays_of_other_origin_are_used_and_counted(data_dir):
         path.rename(path.with_name("fog.npy"))
     data = prepare(data_dir, "fog")
     assert data.num_foreign == 4
-    images, _ = read_cifar(CIFAR10, data_dir, False)["test"]
+    images, _ = read_clean(CIFAR10, data_dir)["test"]
     assert np.array_equal(data.test.arrays[1], corrupt(images, "gaussian_noise", 1, split="test"))
 
 
 def test_arrays_of_another_seed_are_used(data_dir):
-    images, labels = read_cifar(CIFAR10, data_dir, False)["test"]
+    images, labels = read_clean(CIFAR10, data_dir)["test"]
     recipe = Recipe("gaussian_noise", 1, "cifar", 5, "test")
     make_arrays(data_dir / "CIFAR-10-C", {"test": Source(images, labels)}, [recipe])
     expected = corrupt(images, "gaussian_noise", 1, split="test", seed=5)

@@ -11,9 +11,8 @@ from fake_imagenet30 import write_imagenet30
 from running import ROOT, tree
 
 from corruptions.errors import DataError
-from dataset.prepare_dataset import prepare_dataset
+from dataset.prepare_dataset import prepare_dataset, read_clean
 from dataset.readers import download
-from dataset.readers.synthetic import read_synthetic
 from dataset.specs import CIFAR10, CIFAR100, IMAGENET30, SYNTHETIC
 from dataset.survey import Sizes, survey_arrays, survey_clean, survey_split
 
@@ -114,7 +113,7 @@ def test_an_archive_that_waits_to_be_unpacked(tmp_path):
 
 
 def test_nominal_sizes_are_real(tmp_path):
-    drawn = read_synthetic(SYNTHETIC, tmp_path, False)
+    drawn = read_clean(SYNTHETIC, tmp_path)
     assert len(drawn["train"][1]) == SYNTHETIC.num_train
     assert len(drawn["test"][1]) == SYNTHETIC.num_test
     clean = survey_clean(SYNTHETIC, tmp_path)

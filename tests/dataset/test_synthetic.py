@@ -8,8 +8,9 @@ from mindspore import Tensor
 
 from corruptions import corrupt
 from dataset.batches import evaluation_batches
-from dataset.prepare_dataset import EvaluationSet
-from dataset.readers.synthetic import draw, read_synthetic
+from dataset.prepare_dataset import read_clean
+from dataset.readers.synthetic import draw
+from dataset.sets import EvaluationSet
 from dataset.specs import SYNTHETIC
 from models import create_model
 from models.layers import Normalize
@@ -29,7 +30,7 @@ def test_drawing_is_seeded():
 
 def test_dataset_is_the_one_that_its_folder_name_stands_for():
     """A change of the drawing needs a new `corrupted_folder`, or old arrays would be mixed in."""
-    images, labels = read_synthetic(SYNTHETIC, None, False)["train"]
+    images, labels = read_clean(SYNTHETIC, None)["train"]
     digest = hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()[:8]
     # Pixels may differ in the last bit between machines' sines; their means may not.
     assert (SYNTHETIC.corrupted_folder, digest) == ("synthetic-1-C", LABELS_DIGEST)
@@ -37,7 +38,7 @@ def test_dataset_is_the_one_that_its_folder_name_stands_for():
 
 
 def test_sizes_and_balance():
-    splits = read_synthetic(SYNTHETIC, None, False)
+    splits = read_clean(SYNTHETIC, None)
     for split, per_class in (("train", 500), ("test", 100)):
         images, labels = splits[split]
         assert images.shape == (10 * per_class, 32, 32, 3) and images.dtype == np.uint8
@@ -47,14 +48,14 @@ def test_sizes_and_balance():
 
 
 def test_normalisation_is_that_of_the_images():
-    images = read_synthetic(SYNTHETIC, None, False)["train"][0] / 255
+    images = read_clean(SYNTHETIC, None)["train"][0] / 255
     np.testing.assert_allclose(images.mean((0, 1, 2)), SYNTHETIC.mean, atol=0.001)
     np.testing.assert_allclose(images.std((0, 1, 2)), SYNTHETIC.std, atol=0.001)
 
 
 def test_linear_classifier_stays_weak():
     """Ridge regression on pixels, above chance and far from solving it."""
-    splits = read_synthetic(SYNTHETIC, None, False)
+    splits = read_clean(SYNTHETIC, None)
     train, test = (
         np.hstack([images.reshape(len(images), -1) / 255, np.ones((len(images), 1))])
         for images, _ in splits.values()
@@ -68,7 +69,7 @@ def test_linear_classifier_stays_weak():
 @pytest.mark.slow
 def test_small_network_beats_the_linear_one_and_noise_hurts_it():
     """Trained without noise: well above the linear classifier, and far lower at severity 5."""
-    splits = read_synthetic(SYNTHETIC, None, False)
+    splits = read_clean(SYNTHETIC, None)
     (images, labels), (test_images, test_labels) = splits["train"], splits["test"]
     network = create_model("wideresnet", 10, depth=10, widen_factor=1)
     optimizer = create_sgd(network.trainable_params(), 0.1, 0.9, 5e-4)

@@ -24,7 +24,7 @@ from running import (
     wait_until,
 )
 
-from dataset.prepare_dataset import EvaluationSet, PreparedData, TrainingSet
+from dataset.sets import EvaluationSet, PreparedData, TrainingSet
 from sharpdro.command_line.settings import parse
 from sharpdro.jobs import prepare
 

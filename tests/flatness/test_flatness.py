@@ -6,7 +6,7 @@ from mindspore import Tensor
 from oracle import NAMES, SLOPE, losses, windows
 from small_network import ORACLE_NAMES, SmallNetwork, load, random_parameters
 
-from dataset.prepare_dataset import EvaluationSet
+from dataset.sets import EvaluationSet
 from models.layers import Normalize
 from sharpdro.flatness.geometry import (
     filter_normalized,

@@ -132,8 +132,8 @@ def test_lists_and_photographs(look, tmp_path):
     )
     assert any(text.startswith("-n does not go with the lists in") for text in problems)
     assert sum("ImageNet-30 cannot be fetched" in text for text in problems) == 2
-    assert lines["lists"] == ["none: shared out by -n and --seed"]
-    assert lines["steps"]  # by -n
+    assert lines["lists"] == [f"those in {tmp_path / 'lists'}"]
+    assert any("lists lacks imagenet30_distribution_0.txt" in text for text in problems)
 
 
 def test_places_that_cannot_be_written(look, tmp_path, monkeypatch, stopwatch):

@@ -20,9 +20,7 @@ from running import (
 
 import main
 from corruptions.frost_photographs import PUBLISHED
-from dataset.prepare_dataset import prepare_test_sets
-from dataset.readers.cifar import read_cifar
-from dataset.readers.synthetic import read_synthetic
+from dataset.prepare_dataset import prepare_test_sets, read_clean
 from dataset.specs import CIFAR10, SYNTHETIC
 from sharpdro.command_line.flags import create_parser
 from sharpdro.errors import RunError
@@ -215,7 +213,7 @@ def test_frost_dir(run, tmp_path):
     own = (*ERM, "-c", "frost", "--data_dir", str(tmp_path / "data"))
     assert run.code(*own, "--frost_dir", str(tmp_path), "--log_dir", str(tmp_path / "logs")) == 0
     frosted = np.load(tmp_path / "data" / "CIFAR-10-C" / "test" / "2" / "frost.npy")
-    clean = read_cifar(CIFAR10, tmp_path / "data", False)["test"][0]
+    clean = read_clean(CIFAR10, tmp_path / "data")["test"][0]
     # Severity 2 adds 0.3 of the photograph, to the red channel alone.
     red = np.clip(clean[..., 0] + 0.3 * 200, 0, 255)
     assert np.abs(frosted[..., 0] - red).max() <= 2
@@ -338,7 +336,7 @@ def test_eval_only_on_another_dataset(run, tmp_path, capsys):
     own += ["--data_dir", str(tmp_path / "data"), "--num_severity", "1", "--num_test", "20"]
     assert main.main([*own, "-d", "synthetic"]) == 0
     (folder,) = (path for path in tmp_path.iterdir() if "dsetsynthetic" in path.name)
-    images, labels = read_synthetic(SYNTHETIC, None, False)["test"]
+    images, labels = read_clean(SYNTHETIC, None)["test"]
     chosen = np.sort(np.random.default_rng(0).permutation(len(labels))[:20])
     pixels = images[chosen].astype(np.float32) / 255
     normal = ((pixels - CIFAR10.mean) / CIFAR10.std).transpose(0, 3, 1, 2).astype(np.float32)

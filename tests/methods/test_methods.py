@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from dataset.prepare_dataset import TrainingSet
 from dataset.sampling import draw_rows
+from dataset.sets import TrainingSet
 from sharpdro.methods.create import create_train_step
 from sharpdro.methods.specs import METHODS, load_class
 from sharpdro.training.optimizer import create_sgd

@@ -19,7 +19,7 @@ from running import (
     without_speed,
 )
 
-from dataset.readers.cifar import read_cifar
+from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 from models import create_model
 
@@ -57,7 +57,7 @@ def test_error_set_is_what_the_first_stage_gets_wrong(run):
     network = create_model("wideresnet", 10, depth=10, widen_factor=1).set_train(False)
     stored = ms.load_checkpoint(str(folder / "stage1" / "last.ckpt"))
     ms.load_param_into_net(network, stored)
-    clean = read_cifar(CIFAR10, run.data_dir, False)["train"][0]
+    clean = read_clean(CIFAR10, run.data_dir)["train"][0]
     arrays = run.data_dir / "CIFAR-10-C" / "train"
     images = [clean, *(np.load(arrays / str(s) / "gaussian_noise.npy") for s in (1, 2))]
     table = rows(folder / "stage1" / "error_set.csv")

@@ -15,7 +15,7 @@ import benchmark
 from benchmarks.floor import spent_by_kind
 from benchmarks.made_up import made_up_batch, write_cifar10
 from benchmarks.measuring import Peer, Row, environment, in_turns, ratio
-from dataset.readers.cifar import read_cifar
+from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 from models import create_model
 
@@ -76,7 +76,7 @@ def test_peer_is_a_process_with_an_environment_of_its_own():
 def test_made_up_cifar_is_read_as_the_real_one(tmp_path):
     write_cifar10(tmp_path)
     for split, count in (("train", 50_000), ("test", 10_000)):
-        images, labels = read_cifar(CIFAR10, tmp_path, False)[split]
+        images, labels = read_clean(CIFAR10, tmp_path)[split]
         assert images.shape == (count, 32, 32, 3) and (np.bincount(labels) == count // 10).all()
     images, labels, groups = made_up_batch(1000)
     assert images.dtype == np.uint8 and images.std() > 30 and labels.max() == 9

@@ -4,7 +4,7 @@ import numpy as np
 from mindspore import nn
 
 from dataset.batches import training_batches
-from dataset.prepare_dataset import TrainingSet
+from dataset.sets import TrainingSet
 from sharpdro.training.batch_feed import BatchFeed
 
 

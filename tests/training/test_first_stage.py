@@ -4,8 +4,8 @@ import numpy as np
 import oracle
 import pytest
 
-from dataset.prepare_dataset import TrainingSet
 from dataset.sampling import draw_rows
+from dataset.sets import TrainingSet
 from sharpdro.errors import RunError
 from sharpdro.training.first_stage import EIIL, JTT, learn_from_first_stage
 
