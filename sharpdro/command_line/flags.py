@@ -415,8 +415,8 @@ def _method_groups() -> list[tuple[str, str | None, tuple[Flag, ...]]]:
     groups = [("method", None, _METHOD_FLAGS), ("settings of several methods", None, several)]
     for name, method in METHODS.items():
         flags = f"{_AGNOSTIC[name]} --distribution_agnostic" if name in _AGNOSTIC else name
-        own = tuple(_setting_flag(setting) for setting in method.flags if setting not in shared)
-        groups.append((f"--method {flags}", f"{method.source}: {method.summary}", own))
+        single = tuple(_setting_flag(s) for s in method.flags if s not in shared)
+        groups.append((f"--method {flags}", f"{method.source}: {method.summary}", single))
     return groups
 
 

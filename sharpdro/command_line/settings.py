@@ -58,7 +58,10 @@ def training_settings(given: dict) -> TrainingSettings:
 
 
 def _kept_or_default(settings) -> TrainingSettings:
-    """With the run's own -n and --threads where it is resumed; else with their defaults."""
+    """With -n and --threads, if not given, of the run that is resumed, or with their defaults.
+
+    -n stays None where the lists of a new run say which images there are.
+    """
     log = RunLog(run_folder(settings))
     is_resumed = settings.resume and log.exists()
     spec, lists = DATASETS[settings.dataset], find_filelists(settings)
@@ -138,12 +141,10 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
     """
     if not DATASETS[settings.dataset].has_lists:
         return None
-    kept, folder = (
-        run_folder(settings) / FILELIST_DIR.name,
-        settings.filelist_dir or FILELIST_DIR,
-    )
+    kept = run_folder(settings) / FILELIST_DIR.name
     if settings.resume and find_lists(kept):
         return kept
+    folder = settings.filelist_dir or FILELIST_DIR
     return folder if find_lists(folder) else None
 
 

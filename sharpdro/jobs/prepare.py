@@ -88,8 +88,8 @@ def fix_run_threads(args, log, device):
     )
 
 
-def read_data(args, lists):
-    """The data that the settings ask for."""
+def read_data(args, lists, may_write=True):
+    """The data that the settings ask for; see `prepare_dataset`."""
     with interruptible():
         return prepare_dataset(
             DATASETS[args.dataset],
@@ -102,6 +102,7 @@ def read_data(args, lists):
             num_test=args.num_test,
             filelist_dir=lists,
             severity_law=args.severity_law,
+            may_write=may_write,
             **making(args),
         )
 

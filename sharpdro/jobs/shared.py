@@ -1,4 +1,4 @@
-"""What the jobs share: their directories, the network, how images are made."""
+"""What the jobs share: the network, how images are made, what is refused."""
 
 from functools import partial
 

@@ -105,6 +105,14 @@ def _events(args, team, stage):
     return event_file(stage.log.events, stage.plan.steps_per_epoch)
 
 
+def _initial_network(args, log):
+    """The network as training begins with it, unless its folder has a checkpoint."""
+    network, normalize = build_network(args)
+    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
+        log.say(load_pretrained(network, args.pretrained))
+    return ms.amp.auto_mixed_precision(network, args.amp_level), normalize
+
+
 def train_network(args, team, stage):
     """Train a network, or go on with what the stage's folder has of it.
 
@@ -114,11 +122,8 @@ def train_network(args, team, stage):
     # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
     # step, MindSpore forgets their number and compiles this one again.
     gc.collect()
-    network, normalize = build_network(args)
     plan, log, data = stage.plan, stage.log, stage.data
-    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
-        log.say(load_pretrained(network, args.pretrained))
-    network = ms.amp.auto_mixed_precision(network, args.amp_level)
+    network, normalize = _initial_network(args, log)
     evaluator = Evaluator(network, normalize, team)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = stage.num_inferred or args.num_severity + 1

@@ -8,6 +8,7 @@ from mindspore import nn
 from dataset.specs import DATASETS, DatasetSpec
 from models import create_model
 from models.layers import Normalize
+from sharpdro.cpu_kernels.layers import Layers
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
 from sharpdro.run_folder import checkpoint
@@ -54,8 +55,6 @@ def create_network(
     """
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
     if cpu_kernels == "onednn":
-        from sharpdro.cpu_kernels.layers import Layers
-
         settings["layers"] = Layers()
     return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import zlib
+from pathlib import Path
 
 import fake_cifar
 import numpy as np
@@ -243,6 +245,19 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
     assert main.main([*own, "--desc", "all"]) == 2
     assert "exists already: add --resume to continue it, or choose" in capsys.readouterr().err
+
+
+def test_eval_only_reads_its_checkpoint_once(run, tmp_path, monkeypatch):
+    path, read = run() / "best.ckpt", []
+    load, read_bytes = checkpoint.ms.load_checkpoint, Path.read_bytes
+    monkeypatch.setattr(checkpoint.ms, "load_checkpoint", lambda p: read.append(p) or load(p))
+    monkeypatch.setattr(Path, "read_bytes", lambda p: read.append(f"{p}") or read_bytes(p))
+    own = ["--eval_only", "--checkpoint", str(path), "--data_dir", str(run.data_dir)]
+    assert main.main([*own, "--log_dir", str(tmp_path)]) == 0
+    assert [name for name in read if name == str(path)] == [str(path)] * 2  # checked, and parsed
+    (folder,) = tmp_path.iterdir()
+    settings = json.loads((folder / "settings.json").read_text())["settings"]
+    assert settings["checkpoint_crc32"] == f"{zlib.crc32(read_bytes(path)):08x}"
 
 
 def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
