@@ -24,8 +24,6 @@ from sharpdro.evaluation.summary import BEST_METRICS
 from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
 from sharpdro.methods.specs import METHODS, variant
 
-_SWITCH = argparse.BooleanOptionalAction
-
 
 class Use(enum.Flag):
     """What becomes of a flag on --resume, and with --eval_only."""
@@ -37,39 +35,51 @@ START, KEPT, CHECKPOINT, TAKEN = Use
 NONE = Use(0)
 
 
+# Kinds of flags besides types and choices: --x turns something on; --x and --no-x.
+SWITCH, ON_OFF = "switch", "on or off"
+
+
 @dataclass(frozen=True)
 class Flag:
-    """A flag, see `_flag`."""
+    """A flag: its name, and the arguments of `argparse`'s add_argument."""
 
+    name: str
     spellings: list[str]
-    help: str
-    use: Use
-    default: object
     options: dict
+    use: Use
 
     @property
-    def name(self) -> str:
-        return self.spellings[-1].removeprefix("--")
+    def default(self):
+        return self.options["default"]
 
     def add_to(self, group, **changes) -> None:
         """Let a parser, or a group of one, know the flag."""
-        settings = {"help": self.help, "default": self.default, **self.options, **changes}
-        group.add_argument(*self.spellings, **settings)
+        group.add_argument(*self.spellings, **{**self.options, **changes})
 
 
-def _flag(spellings: str, help: str, use=NONE, default=None, **options) -> Flag:
+def _flag(usage: str, help: str, kind, default=None, use=NONE, **options) -> Flag:
     """A flag.
 
     Args:
-        spellings: as on the command line, the long one last.
+        usage: its spellings, the long one last, and in capitals what its value is.
         help: for --help.
-        use: what other modes do with it, see above.
+        kind: what makes the value of the text, the values that there are, SWITCH or ON_OFF.
         default: unless given; None where that depends on others.
+        use: what other modes do with it, see above.
         options: further arguments of `argparse`'s add_argument.
     """
-    if options.get("action") == "store_true":
-        default = False
-    return Flag(spellings.split(), help, use, default, options)
+    *spellings, last = usage.split()
+    if last.isupper():
+        options["metavar"] = last
+    else:
+        spellings.append(last)
+    if kind in (SWITCH, ON_OFF):
+        default = default or False
+        options["action"] = "store_true" if kind == SWITCH else argparse.BooleanOptionalAction
+    else:
+        options["type" if callable(kind) else "choices"] = kind
+    name = spellings[-1].removeprefix("--")
+    return Flag(name, spellings, {"help": help, "default": default, **options}, use)
 
 
 def _per_dataset(field):
@@ -79,231 +89,190 @@ def _per_dataset(field):
 
 
 _RUN_FLAGS = (
-    _flag(
-        "-d --dataset",
-        "what to train or measure on",
-        CHECKPOINT,
-        choices=DATASETS,
-        default="synthetic",
-    ),
+    _flag("-d --dataset", "what to train or measure on", DATASETS, "synthetic", use=CHECKPOINT),
     _flag(
         "--desc",
         "first part of the run directory's name; for --eval_only the default names the checkpoint",
-        TAKEN,
-        type=description,
-        default="run",
+        description,
+        "run",
+        use=TAKEN,
     ),
-    _flag(
-        "--log_dir",
-        "where run directories are made",
-        START | TAKEN,
-        type=Path,
-        default=Path("logs"),
-    ),
+    _flag("--log_dir", "where run directories are made", Path, Path("logs"), use=START | TAKEN),
     _flag(
         "--resume",
         "continue the run of this name after what is saved of it; start it if there is none",
-        START | TAKEN,
-        action="store_true",
+        SWITCH,
+        use=START | TAKEN,
     ),
     _flag(
         "--seed",
         "fixes split, initial weights, batches, augmentation; corrupted images are always the same",
-        CHECKPOINT,
-        type=number(int, 0, 2**32 - 1),
-        default=0,
+        number(int, 0, 2**32 - 1),
+        0,
+        use=CHECKPOINT,
     ),
     _flag(
         "--device_target",
         "where to compute; auto takes Ascend or GPU where there is one",
-        START | TAKEN,
-        choices=DEVICE_TARGETS,
-        default="auto",
+        DEVICE_TARGETS,
+        "auto",
+        use=START | TAKEN,
     ),
     _flag(
         "--cpu_kernels",
         "what computes convolutions and batch norms on a CPU: MindSpore's own kernels, or "
         "faster ones with oneDNN's direct convolutions, which round differently and need a C++ "
         "compiler",
-        TAKEN,
-        choices=("stock", "onednn"),
-        default="stock",
+        ("stock", "onednn"),
+        "stock",
+        use=TAKEN,
     ),
     _flag(
-        "--threads",
+        "--threads N",
         "threads of the CPU's kernels, on which the last bits depend (default: as many as "
         "there are cores; a resumed run keeps its own)",
-        KEPT,
-        type=POSITIVE,
-        metavar="N",
+        POSITIVE,
+        use=KEPT,
     ),
     _flag(
         "--eval_only",
         "measure --checkpoint on the test set instead of training; data and model settings "
         "default to those of the run that wrote it",
-        TAKEN,
-        action="store_true",
+        SWITCH,
+        use=TAKEN,
     ),
-    _flag("--checkpoint", "the .ckpt file for --eval_only", TAKEN, type=Path, metavar="FILE"),
+    _flag("--checkpoint FILE", "the .ckpt file for --eval_only", Path, use=TAKEN),
     _flag(
         "--dry_run",
         "instead of training tell what there is, what would be made and how long it would "
         "take, and name all that is wrong; nothing is written",
-        START,
-        action="store_true",
+        SWITCH,
+        use=START,
     ),
 )
 
 _DATA_FLAGS = (
-    _flag("--data_dir", "where datasets lie", START | TAKEN, type=Path, default=Path("data")),
+    _flag("--data_dir", "where datasets lie", Path, Path("data"), use=START | TAKEN),
     _flag(
-        "-c --corruption",
+        "-c --corruption NAME",
         f"one of {', '.join(CORRUPTIONS)}; with --eval_only any number of them, or "
         f"{', '.join(SETS)}; images that are missing are made",
-        CHECKPOINT,
-        choices=(*CORRUPTIONS, *SETS),
+        (*CORRUPTIONS, *SETS),
+        ("gaussian_noise",),
+        use=CHECKPOINT,
         nargs="+",
-        metavar="NAME",
-        default=("gaussian_noise",),
     ),
     _flag(
-        "-n --num_per_class",
+        "-n --num_per_class N",
         f"training images per class, shared out by --severity_law; not with the lists of "
         f"--filelist_dir {_per_dataset('num_per_class')}",
-        type=POSITIVE,
-        metavar="N",
+        POSITIVE,
     ),
     _flag(
         "--severity_law",
         "how the training images are shared out among the severities: poisson, as the paper "
         "does; the same images for reference: uniform, as many at each; worst, all at "
         "--num_severity; clean, all at 0",
-        choices=SEVERITY_LAWS,
-        default="poisson",
+        SEVERITY_LAWS,
+        "poisson",
     ),
     _flag(
-        "--num_severity",
+        "--num_severity S",
         f"highest severity, 1 to {MAX_SEVERITY}; groups are severities 0 (clean) to this one",
-        CHECKPOINT,
-        type=number(int, 1, MAX_SEVERITY),
-        default=5,
-        metavar="S",
+        number(int, 1, MAX_SEVERITY),
+        5,
+        use=CHECKPOINT,
     ),
-    _flag(
-        "--num_val", "validation images per severity; 0: all", type=COUNT, default=0, metavar="N"
-    ),
-    _flag(
-        "--num_test",
-        "test images per severity; 0: all",
-        CHECKPOINT,
-        type=COUNT,
-        default=0,
-        metavar="N",
-    ),
+    _flag("--num_val N", "validation images per severity; 0: all", COUNT, 0),
+    _flag("--num_test N", "test images per severity; 0: all", COUNT, 0, use=CHECKPOINT),
     _flag(
         "--augment_data",
         "also crop training images at random, after padding them by side/8 pixels",
-        action="store_true",
+        SWITCH,
     ),
     _flag(
-        "--filelist_dir",
+        "--filelist_dir DIR",
         f"for -d imagenet30: folder with lists that say which photograph belongs where, as "
         f"imagenet30_filelist/split_imagenet30.py writes them; without lists the photographs are "
         f"shared out anew (default: {FILELIST_DIR.name}/ of this program)",
-        START | TAKEN,
-        type=Path,
-        metavar="DIR",
+        Path,
+        use=START | TAKEN,
     ),
-    _flag("--frost_dir", f"for -c frost: {FROST_DIR_HELP}", TAKEN, type=Path, metavar="DIR"),
+    _flag("--frost_dir DIR", f"for -c frost: {FROST_DIR_HELP}", Path, use=TAKEN),
     _flag(
-        "--published",
+        "--published DIR",
         "with --eval_only: folder with {corruption}.npy and labels.npy of the published "
         "CIFAR-10-C or CIFAR-100-C, to be measured instead of images of this program's making",
-        TAKEN,
-        type=Path,
-        metavar="DIR",
+        Path,
+        use=TAKEN,
     ),
     _flag(
-        "--num_workers",
+        "--num_workers N",
         "processes that make missing corrupted images; 0 or 1: this one alone",
-        START | TAKEN,
-        type=COUNT,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
+        COUNT,
+        len(os.sched_getaffinity(0)),
+        use=START | TAKEN,
     ),
 )
 
 _MODEL_FLAGS = (
-    _flag("-m --model", f"the network {_per_dataset('model')}", choices=MODELS),
+    _flag("-m --model", f"the network {_per_dataset('model')}", MODELS),
     _flag(
-        "--depth",
+        "--depth D",
         f"layers of the wideresnet: 10, 16, 22, 28, … {_per_dataset('depth')}",
-        type=wideresnet_depth,
-        metavar="D",
+        wideresnet_depth,
     ),
+    _flag("--widen_factor K", f"width of the wideresnet {_per_dataset('widen_factor')}", POSITIVE),
     _flag(
-        "--widen_factor",
-        f"width of the wideresnet {_per_dataset('widen_factor')}",
-        type=POSITIVE,
-        metavar="K",
-    ),
-    _flag(
-        "--pretrained",
+        "--pretrained FILE",
         "weights to start from: a MindSpore checkpoint of the same network, such as a run's "
         "best.ckpt, or a .safetensors file with torchvision's names; the classifier starts anew "
         "where the number of classes differs (default: none, random weights)",
-        type=Path,
-        metavar="FILE",
+        Path,
     ),
 )
 
 _TRAINING_FLAGS = (
-    _flag("--total_epoch", "number of epochs", type=POSITIVE, default=200, metavar="N"),
-    _flag("-b --batch_size", "images per step", type=POSITIVE, default=100, metavar="B"),
-    _flag(
-        "--lr",
-        "initial learning rate",
-        type=number(float, 0, above=True),
-        default=0.1,
-        metavar="RATE",
-    ),
+    _flag("--total_epoch N", "number of epochs", POSITIVE, 200),
+    _flag("-b --batch_size B", "images per step", POSITIVE, 100),
+    _flag("--lr RATE", "initial learning rate", number(float, 0, above=True), 0.1),
     _flag(
         "--scheduler",
         "divide the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs",
-        action=_SWITCH,
-        default=True,
+        ON_OFF,
+        True,
     ),
     _flag(
         "--sampler",
         "how batches are drawn: replacement, from all images; shuffle, from all that were not "
         "drawn yet in the epoch; balanced, every severity as likely, which needs severity labels "
         "for erm and sam, too (for eiil every inferred group, in the second stage)",
-        choices=SAMPLERS,
-        default="replacement",
+        SAMPLERS,
+        "replacement",
     ),
-    _flag("--momentum", "of SGD", type=number(float, 0, 1, below=True), default=0.9),
+    _flag("--momentum", "of SGD", number(float, 0, 1, below=True), 0.9),
     _flag(
         "--on_nan",
         "a loss or gradient that is not finite: stop at it, or skip each such step as a "
         "whole, up to 100 in a row; train.csv counts them",
-        START,
-        choices=("stop", "skip"),
-        default="stop",
+        ("stop", "skip"),
+        "stop",
+        use=START,
     ),
     _flag(
         "--amp_level",
         "mixed precision in float16 with a dynamic loss scale, for GPU and Ascend (a CPU is "
         "slower with it): O0, none; auto, convolutions and matrices; O2, all but batch norm; O3, "
         "all",
-        choices=("O0", "auto", "O2", "O3"),
-        default="O0",
+        ("O0", "auto", "O2", "O3"),
+        "O0",
     ),
     _flag(
         "--distributed",
         "train in several processes that MindSpore's msrun has started, each with a part of "
         "every batch; the same as one process, but that batch norm takes each part's own "
         "statistics",
-        action="store_true",
+        SWITCH,
     ),
     _flag(
         "--local_perturbation",
@@ -311,69 +280,34 @@ _TRAINING_FLAGS = (
         "the whole batch's; one sum of gradients per step for two, and another method "
         "(m-sharpness, Foret et al.); train.csv then has the norm of the first process's share of "
         "the gradient",
-        action="store_true",
+        SWITCH,
     ),
-    _flag(
-        "--weight_decay",
-        "of SGD, on every parameter",
-        type=number(float, 0),
-        default=5e-4,
-        metavar="W",
-    ),
+    _flag("--weight_decay W", "of SGD, on every parameter", number(float, 0), 5e-4),
 )
 
 _EVALUATION_FLAGS = (
+    _flag("--eval_batch_size B", "images per evaluation step", POSITIVE, 128, use=CHECKPOINT),
     _flag(
-        "--eval_batch_size",
-        "images per evaluation step",
-        CHECKPOINT,
-        type=POSITIVE,
-        default=128,
-        metavar="B",
-    ),
-    _flag(
-        "--eval_every",
-        "epochs per evaluation; the last epoch is always evaluated",
-        type=POSITIVE,
-        default=1,
-        metavar="N",
+        "--eval_every N", "epochs per evaluation; the last epoch is always evaluated", POSITIVE, 1
     ),
     _flag(
         "--best_metric",
         "validation accuracy that picks the best epoch: worst severity, mean, or severity 0",
-        choices=BEST_METRICS,
-        default="worst",
+        BEST_METRICS,
+        "worst",
     ),
-    _flag("--log_train", "steps per line of train.csv", type=POSITIVE, default=100, metavar="N"),
+    _flag("--log_train N", "steps per line of train.csv", POSITIVE, 100),
     _flag(
         "--tensorboard",
         "also write the tables as event files for TensorBoard, into the run's tensorboard/ "
         "(pip install -r requirements-tensorboard.txt)",
-        START,
-        action="store_true",
+        SWITCH,
+        use=START,
     ),
-    _flag(
-        "--save_step",
-        "epochs per numbered checkpoint; 0: none",
-        START,
-        type=COUNT,
-        default=0,
-        metavar="N",
-    ),
-    _flag(
-        "--save_last",
-        "keep last.ckpt, without which a run cannot be resumed",
-        action=_SWITCH,
-        default=True,
-    ),
-    _flag("--save_best", "keep best.ckpt, of the best epoch", action=_SWITCH, default=True),
-    _flag(
-        "--show_progress",
-        "draw progress bars on a terminal",
-        START | TAKEN,
-        action=_SWITCH,
-        default=True,
-    ),
+    _flag("--save_step N", "epochs per numbered checkpoint; 0: none", COUNT, 0, use=START),
+    _flag("--save_last", "keep last.ckpt, without which a run cannot be resumed", ON_OFF, True),
+    _flag("--save_best", "keep best.ckpt, of the best epoch", ON_OFF, True),
+    _flag("--show_progress", "draw progress bars on a terminal", ON_OFF, True, use=START | TAKEN),
 )
 
 # The method that --distribution_agnostic makes of another, by its own name.
@@ -382,13 +316,13 @@ _METHOD_FLAGS = (
     _flag(
         "--method",
         "one of those below; a method refuses the settings of others",
-        choices=[name for name in METHODS if name not in _AGNOSTIC],
-        default="sharpdro",
+        [name for name in METHODS if name not in _AGNOSTIC],
+        "sharpdro",
     ),
     _flag(
         "--distribution_agnostic",
         "for sharpdro: without severity labels, samples weighted by an out-of-distribution score",
-        action="store_true",
+        SWITCH,
     ),
 )
 
@@ -396,12 +330,9 @@ _METHOD_FLAGS = (
 def _setting_flag(setting, users=()) -> Flag:
     """The flag of a method's setting; `users` are the methods that share it."""
     text = f"{setting.help}; {', '.join(users)}" if users else setting.help
-    if setting.parse is None:
-        return _flag(f"--{setting.name}", text, action="store_true")
-    options = {"type": setting.parse, "metavar": setting.metavar}
-    if setting.choices:
-        options["choices"] = setting.choices
-    return _flag(f"--{setting.name}", text, default=setting.default, **options)
+    usage = f"--{setting.name} {setting.metavar or ''}"
+    kind = setting.choices or setting.parse or SWITCH
+    return _flag(usage, text, kind, setting.default)
 
 
 def _method_groups() -> list[tuple[str, str | None, tuple[Flag, ...]]]:
