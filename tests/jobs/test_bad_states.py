@@ -38,7 +38,7 @@ def state(finished, run, tmp_path, monkeypatch):
 
     monkeypatch.setattr("sharpdro.jobs.train.train_network", forbidden)
     monkeypatch.setattr("sharpdro.evaluation.evaluator.Evaluator.__call__", forbidden)
-    monkeypatch.setattr("corruptions.storage.arrays.worker_pool", forbidden)
+    monkeypatch.setattr("corruptions.storage.making.worker_pool", forbidden)
     shutil.copytree(run.data_dir, tmp_path / "data")
     folder = tmp_path / "logs" / finished.name
     shutil.copytree(finished, folder)

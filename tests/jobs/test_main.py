@@ -190,14 +190,14 @@ def test_flags_of_looking_and_keeping(run, monkeypatch):
 
 
 def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
-    from corruptions.storage import arrays
+    from corruptions.storage import making
     from sharpdro.training import trainer
 
     fake_cifar.write_cifar10(tmp_path / "data")
     asked, bars = [], []
-    pool, bar = arrays.worker_pool, trainer.tqdm
-    monkeypatch.setattr(arrays, "_WORTH_WORKERS_BYTES", 1)
-    monkeypatch.setattr(arrays, "worker_pool", lambda n: asked.append(n) or pool(0))
+    pool, bar = making.worker_pool, trainer.tqdm
+    monkeypatch.setattr(making, "_WORTH_WORKERS_BYTES", 1)
+    monkeypatch.setattr(making, "worker_pool", lambda n: asked.append(n) or pool(0))
     monkeypatch.setattr(trainer, "tqdm", lambda *a, **k: bars.append(k["disable"]) or bar(*a, **k))
     own = (*ERM, "--data_dir", str(tmp_path / "data"), "--num_workers", "3")
     assert run.code(*own, "--log_dir", str(tmp_path / "a"), "--no-show_progress") == 0
@@ -338,7 +338,7 @@ def test_evaluation_that_another_one_has_overtaken_is_refused(run, tmp_path, cap
         capsys.readouterr()
         return prepare_test_sets(*args, **settings)
 
-    monkeypatch.setattr("dataset.prepare_dataset.prepare_test_sets", overtaken)
+    monkeypatch.setattr("sharpdro.jobs.evaluate.prepare_test_sets", overtaken)
     assert main.main([*own, str(first)]) == 2
     said = capsys.readouterr()
     assert f"--checkpoint is {first}, but" in said.err and said.err.count("\n") == 1
