@@ -58,6 +58,7 @@ def prepare_dataset(
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
+    may_write: bool = True,
 ) -> PreparedData:
     """Read, split and corrupt a dataset.
 
@@ -75,6 +76,7 @@ def prepare_dataset(
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
         report: called with a line that tells what is made.
+        may_write: False: all images are there, and nothing is noted about them.
 
     Raises:
         DataError: something is missing or does not fit, and cannot be made.
@@ -102,7 +104,7 @@ def prepare_dataset(
     if num_val:
         validation = _subset(validation, num_val, np.random.default_rng([seed, 2]))
     arrays, foreign = _corrupted_arrays(
-        spec, data_dir, clean, [corruption], num_severity, frost_dir, **making
+        spec, data_dir, clean, [corruption], num_severity, frost_dir, may_write, **making
     )
     return PreparedData(
         _training_set(arrays["train", corruption], train.labels, per_severity),
@@ -186,6 +188,7 @@ def _corrupted_arrays(
     corruptions: list[str],
     num_severity: int,
     frost_dir: Path | None,
+    may_write: bool = True,
     **making,
 ) -> tuple[dict[tuple[str, str], list[np.ndarray]], int]:
     """Per split and corruption the clean array and the corrupted ones, memory-mapped, 0 … S.
@@ -195,7 +198,7 @@ def _corrupted_arrays(
     folder = data_dir / spec.corrupted_folder
     recipes = create_recipes(spec, clean, corruptions, num_severity, frost_dir)
     # All that is there is checked before anything is made.
-    stock = look_up(folder, clean, recipes, any_seed=True)
+    stock = look_up(folder, clean, recipes, any_seed=True, may_write=may_write)
     _refuse_foreign(spec, folder, stock.num_foreign)
     if stock.missing:
         make_arrays(folder, clean, stock.missing, **making)

@@ -1,4 +1,7 @@
-"""What is there of a dataset, and what a run would make, looked up without writing anything."""
+"""What is there of a dataset and what a run would make: read and checked as a run does it.
+
+Nothing is written. What is not there yet counts by the size that the dataset is said to have.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,17 +11,13 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
-from corruptions.storage.arrays import Source, array_path, missing_recipes
+from corruptions.storage.arrays import array_path, look_up
 from dataset import filelists
-from dataset.prepare_dataset import (
-    count_foreign,
-    create_recipes,
-    listed_test,
-    read_clean,
-    share_out,
-)
+from dataset.prepare_dataset import count_foreign, create_recipes, listed_test, share_out
+from dataset.readers import read_splits
 from dataset.readers.download import has_archive
-from dataset.readers.imagenet30 import decoded_array, find_split, labels_of, open_split
+from dataset.readers.imagenet30 import decoded_array, find_split, labels_of
+from dataset.sets import CleanSplit
 from dataset.specs import DatasetSpec
 
 SPLITS = ("train", "test")
@@ -30,7 +29,7 @@ class CleanImages:
 
     Args:
         labels: of each split, int32 (N,); of what is missing, made up from the dataset's size.
-        found: the splits that can be read.
+        splits: those that can be read.
         lines: what is there and what is not.
         num_bytes: what a run would write before it can read them.
         nominal: splits whose number of images is what the dataset is said to have.
@@ -38,18 +37,16 @@ class CleanImages:
     """
 
     labels: dict[str, np.ndarray]
-    found: dict[str, Source] = field(default_factory=dict)
+    splits: dict[str, CleanSplit] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     num_bytes: int = 0
     nominal: set[str] = field(default_factory=lambda: set(SPLITS))
     problems: list[str] = field(default_factory=list)
 
-    def add(self, split: str, labels: np.ndarray, images: np.ndarray | None = None) -> None:
-        """Real labels of a split, and its images where these can be read."""
+    def add_labels(self, split: str, labels: np.ndarray) -> None:
+        """Real labels of a split."""
         self.labels[split] = labels
         self.nominal.discard(split)
-        if images is not None:
-            self.found[split] = Source(images, labels)
 
 
 @dataclass(frozen=True)
@@ -72,68 +69,58 @@ def survey_clean(spec: DatasetSpec, data_dir: Path) -> CleanImages:
     Raises:
         OSError: a file cannot be read.
     """
-    clean = CleanImages(
-        {
-            split: np.arange(count, dtype=np.int32) % spec.num_classes
-            for split, count in (("train", spec.num_train), ("test", spec.num_test))
-        }
-    )
-    for survey in _surveys(spec):
+    counts = {"train": spec.num_train, "test": spec.num_test}
+    made_up = {s: np.arange(n, dtype=np.int32) % spec.num_classes for s, n in counts.items()}
+    clean = CleanImages(made_up)
+    for splits in [[split] for split in SPLITS] if spec.photograph_folders else [SPLITS]:
         try:
-            survey(spec, data_dir, clean)
+            _survey_splits(spec, data_dir, splits, clean)
         except DataError as error:
             clean.problems.append(str(error))
     return clean
 
 
-def _surveys(spec):
-    if spec.photograph_folders:
-        return [_photographs_of(split) for split in SPLITS]
-    return [_survey_archive if spec.archive else _survey_drawn]
-
-
-def _survey_drawn(spec, data_dir, clean):
-    for split, (images, labels) in read_clean(spec, data_dir).items():
-        clean.add(split, labels, images)
-    clean.lines.append("drawn by this program, nothing to fetch")
-
-
-def _survey_archive(spec, data_dir, clean):
-    folder, archive = data_dir / spec.clean_folder, spec.archive
-    if folder.is_dir():
-        clean.lines.append(f"found in {folder}")
-        for split, (images, labels) in read_clean(spec, data_dir).items():
-            clean.add(split, labels, images)
+def _survey_splits(spec, data_dir, splits, clean):
+    if spec.photograph_folders and not decoded_array(spec, data_dir, splits[0]).exists():
+        _survey_photographs(spec, data_dir, splits[0], clean)
         return
+    folder = data_dir / spec.clean_folder if spec.archive else None
+    if folder is not None and not folder.is_dir():
+        _survey_archive(spec, folder, clean)
+        return
+    if folder is not None:
+        clean.lines.append(f"found in {folder}")
+    for split, images in read_splits(spec, data_dir, splits).items():
+        clean.splits[split] = images
+        clean.add_labels(split, images.labels)
+        if spec.photograph_folders:
+            array = decoded_array(spec, data_dir, split)
+            clean.lines.append(f"{len(images.labels):,} {split} images found in {array}")
+    if not clean.lines:
+        clean.lines.append("drawn by this program, nothing to fetch")
+
+
+def _survey_archive(spec, folder, clean):
+    archive = spec.archive
     clean.lines.append(f"not there: {folder}")
     clean.num_bytes += image_bytes(spec, spec.num_train + spec.num_test)
-    path = data_dir / archive.file_name
     if has_archive(archive, folder):
-        clean.lines.append(f"would be unpacked from {path}")
+        clean.lines.append(f"would be unpacked from {folder.parent / archive.file_name}")
     else:
         size = f"{archive.num_bytes / 1e6:,.0f} MB"
         clean.lines.append(f"would be downloaded from {archive.url} ({size})")
         clean.num_bytes += archive.num_bytes
 
 
-def _photographs_of(split):
-    def survey(spec, data_dir, clean):
-        array = decoded_array(spec, data_dir, split)
-        photographs = find_split(spec, data_dir, split)
-        if array.exists():
-            decoded = open_split(spec, data_dir, split, photographs)
-            clean.add(split, decoded.labels, decoded.images)
-            clean.lines.append(f"{len(decoded.labels):,} {split} images found in {array}")
-            return
-        clean.add(split, labels_of(list(photographs), spec, array))
-        num_bytes = image_bytes(spec, len(photographs))
-        clean.num_bytes += num_bytes
-        clean.lines.append(
-            f"{len(photographs):,} {split} photographs found, which would be decoded into {array} "
-            f"({num_bytes / 1e6:,.0f} MB)"
-        )
-
-    return survey
+def _survey_photographs(spec, data_dir, split, clean):
+    array, photographs = decoded_array(spec, data_dir, split), find_split(spec, data_dir, split)
+    clean.add_labels(split, labels_of(list(photographs), spec, array))
+    num_bytes = image_bytes(spec, len(photographs))
+    clean.num_bytes += num_bytes
+    clean.lines.append(
+        f"{len(photographs):,} {split} photographs found, which would be decoded into {array} "
+        f"({num_bytes / 1e6:,.0f} MB)"
+    )
 
 
 def survey_arrays(
@@ -159,26 +146,20 @@ def survey_arrays(
     if frost_dir is not None:
         read_photographs(frost_dir)
     recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
-    how = {"any_seed": True, "restore_labels": False}
-    missing = []
-    for recipe in recipes:
-        if recipe.split in clean.found:
+    missing = [recipe for recipe in recipes if not array_path(folder, recipe).exists()]
+    there = [recipe for recipe in recipes if recipe not in missing]
+    for recipe in there:
+        if recipe.split in clean.splits:
             try:
-                missing += missing_recipes(folder, clean.found, [recipe], **how)
+                look_up(folder, clean.splits, [recipe], any_seed=True, may_write=False)
             except DataError as error:
                 refuse(str(error))
-    missing += [
-        recipe
-        for recipe in recipes
-        if recipe.split not in clean.found and not array_path(folder, recipe).exists()
-    ]
-    there = [recipe for recipe in recipes if recipe not in missing]
     try:
         count_foreign(spec, folder, there, may_write=False)
     except DataError as error:
         refuse(str(error))
-    images = sum(len(clean.labels[recipe.split]) for recipe in missing)
-    return len(there), len(missing), image_bytes(spec, images)
+    num_images = sum(len(clean.labels[recipe.split]) for recipe in missing)
+    return len(there), len(missing), image_bytes(spec, num_images)
 
 
 def survey_split(
@@ -200,27 +181,14 @@ def survey_split(
     Raises:
         DataError: the images are too few, or the lists do not fit.
     """
-    if filelist_dir is not None and clean.found.keys() != set(SPLITS):
+    if filelist_dir is not None and clean.splits.keys() != set(SPLITS):
         listed = filelists.count_listed(filelists.find_lists(filelist_dir), num_severity)
-        parts = filelists.severity_parts(num_severity)
-        per_severity = [listed[part] for part in parts]
+        per_severity = [listed[part] for part in filelists.severity_parts(num_severity)]
         validation = listed[filelists.VALIDATION]
         test = listed.get(filelists.TEST, len(clean.labels["test"]))
     else:
-        shares, rest = share_out(
-            spec,
-            data_dir,
-            clean.labels["train"],
-            filelist_dir,
-            num_per_class,
-            num_severity,
-            seed,
-            severity_law,
-        )
+        law = (num_per_class, num_severity, seed, severity_law)
+        shares, rest = share_out(spec, data_dir, clean.labels["train"], filelist_dir, *law)
         per_severity, validation = [len(share) for share in shares], len(rest)
         test = len(listed_test(spec, data_dir, filelist_dir, len(clean.labels["test"])))
-    return Sizes(
-        per_severity,
-        min(validation, num_val or validation),
-        min(test, num_test or test),
-    )
+    return Sizes(per_severity, min(validation, num_val or validation), min(test, num_test or test))

@@ -19,8 +19,8 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 
 # isort: split
 from corruptions.command_line import one_line
-from sharpdro.command_line import flags
-from sharpdro.command_line.flags import FROM_CHECKPOINT, OWN_IN_EVALUATION
+from sharpdro.command_line.flags import FLAGS, FROM_CHECKPOINT, OF_EVALUATION, new_parser
+from sharpdro.command_line.settings import evaluation_settings, run_folder
 from sharpdro.evaluation.corruption_table import (
     COLUMNS,
     csv_table,
@@ -30,19 +30,20 @@ from sharpdro.evaluation.corruption_table import (
     table_row,
     text_table,
 )
-from sharpdro.jobs.evaluate import begin_evaluation, evaluate
+from sharpdro.flag_types import description
 from sharpdro.markdown import markdown_text
 from sharpdro.program import run_program
 from sharpdro.run_folder.folder import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
-PASSED_ON = (FROM_CHECKPOINT | OWN_IN_EVALUATION) - {
+# Those of main.py --eval_only that are not the same for every table.
+PASSED_ON = OF_EVALUATION - {
     *("checkpoint", "eval_only", "corruption", "num_severity", "resume", "seed", "desc"),
 }
 
 
 def create_parser():
-    parser = flags.new_parser(NAME, __doc__)
+    parser = new_parser(NAME, __doc__)
     add = parser.add_argument
     text = "checkpoints to measure, such as runs' best.ckpt: one row each"
     add("checkpoints", type=Path, nargs="+", metavar="CHECKPOINT", help=text)
@@ -54,18 +55,12 @@ def create_parser():
     text = "also write the table to PREFIX.md and PREFIX.csv, over those that are there"
     add("-o", "--output", type=Path, metavar="PREFIX", help=text)
     text = "put this before the names of the evaluations' directories, to start anew beside them"
-    add("--desc", type=flags.description, metavar="TEXT", help=text)
+    add("--desc", type=description, metavar="TEXT", help=text)
     group = parser.add_argument_group("as for main.py --eval_only")
 
-    def add_passed_on(*flags, **how):
-        name = flags[-1].removeprefix("--")
+    for name, flag in FLAGS.items():
         if name in PASSED_ON:
-            own = {"default": None} if name in FROM_CHECKPOINT else {}
-            group.add_argument(*flags, **{**how, **own})
-
-    flags.add_run_flags(add_passed_on)
-    flags.add_data_flags(add_passed_on)
-    flags.add_evaluation_flags(add_passed_on)
+            flag.add_to(group, **({"default": None} if name in FROM_CHECKPOINT else {}))
     parser.set_defaults(num_test=0)
     return parser
 
@@ -85,19 +80,10 @@ def check_output(parser, prefix):
 
 
 def settings_of(args, checkpoint):
-    """What main.py makes of the flags for one checkpoint."""
-    argv = ["--eval_only", "--checkpoint", str(checkpoint), "-c", "standard"]
-    argv += ["--num_severity", "5", "--resume"]
-    for name in sorted(PASSED_ON):
-        value = getattr(args, name)
-        if isinstance(value, bool):
-            argv.append(f"--{name}" if value else f"--no-{name}")
-        elif value is not None:
-            argv.append(f"--{name}={value}")
-    settings = flags.parse(argv, NAME)
-    if args.desc:
-        settings.desc = f"{args.desc}_{settings.desc}"
-    return settings
+    """The settings of the evaluation of one checkpoint."""
+    given = {name: getattr(args, name) for name in PASSED_ON if getattr(args, name) is not None}
+    given |= {"eval_only": True, "checkpoint": checkpoint, "resume": True}
+    return evaluation_settings(given | {"corruption": ["standard"], "num_severity": 5})
 
 
 def check_together(evaluations):
@@ -110,26 +96,27 @@ def check_together(evaluations):
                 f"{first.checkpoint} is of {first.dataset}, {settings.checkpoint} of "
                 f"{settings.dataset}: name the dataset to measure both on with -d"
             )
-        log, _, _ = begin_evaluation(settings)
-        other = folders.setdefault(log.folder, settings.checkpoint)
+        folder = run_folder(settings)
+        other = folders.setdefault(folder, settings.checkpoint)
         if other != settings.checkpoint:
             raise RunError(
-                f"{other} and {settings.checkpoint} would both be measured in {log.folder}: give "
+                f"{other} and {settings.checkpoint} would both be measured in {folder}: give "
                 f"one another file name, by a link (ln -s) for example"
             )
 
 
 def measure(args):
-    """The evaluations' settings, the baseline's first, and what each found, see errors_of."""
-    wanted = {}  # once each, however its path is spelt
-    for path in [*([args.baseline] if args.baseline else []), *args.checkpoints]:
-        wanted.setdefault(path.parent.resolve() / path.name, path)
-    evaluations = [settings_of(args, checkpoint) for checkpoint in wanted.values()]
-
-    from sharpdro.device import select_device
+    """The evaluations' settings, the baseline's first, and what each has come to, see errors_of."""
     from sharpdro.evaluation.measurements import read_measurements
+    from sharpdro.jobs.evaluate import evaluate, prepare_evaluation
 
-    select_device(args.device_target)
+    checkpoints = {}  # once each, however its path is spelt
+    for path in [*([args.baseline] if args.baseline else []), *args.checkpoints]:
+        checkpoints.setdefault(path.parent.resolve() / path.name, path)
+    prefix = f"{args.desc}_" if args.desc else ""
+    evaluations = [
+        prepare_evaluation(settings_of(args, path), prefix).args for path in checkpoints.values()
+    ]
     check_together(evaluations)
     folders = [evaluate(settings) for settings in evaluations]
     return evaluations, [read_measurements(folder / "test.csv") for folder in folders]
@@ -146,21 +133,21 @@ def report(args):
     num_images = measured[0]["fog"]["0"]["count"]
     about = describe(args, evaluations[0].dataset, num_images, baseline)
     print(f"\n{one_line(about)}\n\n{text_table(rows)}")
-    if args.output is not None:
-        same = {
-            "dataset": evaluations[0].dataset,
-            "num_images": num_images,
-            "baseline": args.baseline or "",
-            "published": args.published or "",
-        }
-        further = {"checkpoint": paths, **{k: [str(v)] * len(rows) for k, v in same.items()}}
-        sentence = markdown_text(f"{about[0].upper()}{about[1:]}.")
-        markdown = f"{sentence}\n\n{markdown_table(rows)}"
-        contents = {"md": markdown, "csv": csv_table(rows, further)}
-        for suffix, text in contents.items():
-            path = args.output.with_name(f"{args.output.name}.{suffix}")
-            write_atomically(path, text)
-            print(f"written to {path}")
+    if args.output is None:
+        return
+    same = {
+        "dataset": evaluations[0].dataset,
+        "num_images": num_images,
+        "baseline": args.baseline or "",
+        "published": args.published or "",
+    }
+    further = {"checkpoint": paths, **{k: [str(v)] * len(rows) for k, v in same.items()}}
+    sentence = markdown_text(f"{about[0].upper()}{about[1:]}.")
+    markdown = f"{sentence}\n\n{markdown_table(rows)}"
+    for suffix, text in {"md": markdown, "csv": csv_table(rows, further)}.items():
+        path = args.output.with_name(f"{args.output.name}.{suffix}")
+        write_atomically(path, text)
+        print(f"written to {path}")
 
 
 def describe(args, dataset, num_images, baseline):

@@ -12,7 +12,6 @@ if __name__ == "__main__":  # held back, also by the threads of what is imported
 
 import argparse
 import os
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
 from sharpdro.command_line.flags import HelpFormatter
+from sharpdro.command_line.settings import lists_of_checkpoint
 from sharpdro.device import DEVICE_TARGETS, select_device
 from sharpdro.flag_types import COUNT, POSITIVE, number
 from sharpdro.flatness import pictures
@@ -39,7 +39,6 @@ from sharpdro.flatness.tables import (
     short_names,
     surfaces_of,
 )
-from sharpdro.jobs.evaluate import lists_of_run
 from sharpdro.program import run_program
 from sharpdro.run_folder.folder import RunLog
 
@@ -146,8 +145,8 @@ def load(path, args):
         trained=trained,
         corruption=corruption,
         severities=range(num_severity + 1),
-        lists=lists_of_run(trained.spec.name, path),
-        facts={**facts, "crc32": zlib.crc32(path.read_bytes())},
+        lists=lists_of_checkpoint(trained.spec.name, path),
+        facts={**facts, "crc32": int(trained.crc32, 16)},
     )
 
 

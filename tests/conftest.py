@@ -10,7 +10,6 @@ from running import Runner
 
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
-from sharpdro.methods import create
 
 select_device("CPU")
 # Programs that tests start would ignore it if the tests run under nohup.
@@ -44,7 +43,7 @@ def asked_steps(monkeypatch):
         asked.append(AskedStep(method, network, optimizer, num_groups, settings))
         raise RunError("no step is made in this test")
 
-    monkeypatch.setattr(create, "create_train_step", record)
+    monkeypatch.setattr("sharpdro.jobs.train.create_train_step", record)
     return asked
 
 

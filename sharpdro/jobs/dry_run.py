@@ -1,121 +1,293 @@
-"""The job of --dry_run: what training would do, and what stands in its way."""
+"""The job of --dry_run: what training would do, and what stands in its way; nothing is written.
 
+It makes the checks of a training, looks at the data as a training reads them, and tries steps out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 
+from corruptions.command_line import one_line, readable
+from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
+from corruptions.storage.files import check_space, check_writable, free_bytes
 from dataset.specs import DATASETS
+from dataset.survey import survey_arrays, survey_clean, survey_split
+from sharpdro.command_line.settings import find_filelists, method_name, run_folder
 from sharpdro.device import select_device
-from sharpdro.distributed.process_group import ALONE
-from sharpdro.jobs.prepare import (
-    check_device,
-    check_pretrained,
-    check_resumable,
-    count_steps,
-    settle_lists,
-    settle_threads,
-)
-from sharpdro.jobs.shared import build_network, check_free, check_same, log_of, recorded
-from sharpdro.jobs.train import create_step, first_stage_of, make_plan, step_settings
-from sharpdro.methods.specs import METHODS, variant
-from sharpdro.run_folder.tensorboard import require_tensorboardx
+from sharpdro.errors import RunError
+from sharpdro.jobs import prepare
+from sharpdro.jobs.shared import build_network
+from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
+from sharpdro.jobs.train import create_first_stage, create_step
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
+from sharpdro.run_folder.checkpoint import load, load_last, restore
+from sharpdro.run_folder.folder import RunLog
+
+_WIDTH = 12
+
+
+class Report:
+    """Lines by topic, and the problems that came up."""
+
+    def __init__(self):
+        self.problems: list[str] = []
+
+    def add(self, topic: str, *lines: str) -> None:
+        """Print lines about a topic."""
+        for number, line in enumerate(lines):
+            print(one_line(f"{'' if number else topic:<{_WIDTH}}{line}"), flush=True)
+
+    def refuse(self, problem: str) -> None:
+        """Note what stands in the way."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def attempt(self, function: Callable, *args, **settings):
+        """What a function returns; None if it refuses what the user can mend, which is noted."""
+        try:
+            return function(*args, **settings)
+        except (DataError, RunError, OSError) as error:
+            self.refuse(readable(error))
+            return None
+
+    def close(self) -> None:
+        """Print the problems.
+
+        Raises:
+            RunError: there are some.
+        """
+        numbered = [f"{number}. {text}" for number, text in enumerate(self.problems, 1)]
+        self.add("problems", *(numbered or ["none: the run could start"]))
+        if numbered:
+            count = _count(len(numbered), "problem")
+            raise RunError(f"the run could not start: {count}, named above")
+
+
+def _count(number, noun):
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is finished of a training: epochs, steps of the next, and their checkpoint, if any."""
+
+    epochs: int = 0
+    checkpoint: Path | None = None
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class StageLeft:
+    """A training that a run consists of, as far as it is left to do."""
+
+    title: str
+    method: str
+    num_groups: int
+    epochs: int
+    evaluations: int
+    evaluation_steps: int
+    checkpoint: Path | None
 
 
 def dry_run(args):
     """Tell what training would do and what stands in its way; write nothing."""
-    from sharpdro.jobs.dry_run_report import Report, describe_progress
-
-    report = Report(partial(print, flush=True))
-    log = log_of(args, variant(args.method, args.distribution_agnostic))
-    if args.tensorboard:
-        report.attempt(require_tensorboardx)
-    report.attempt(check_free, args, log)
-    report.attempt(log.check_unlocked)
-    lists = report.attempt(settle_lists, args, log)
+    report, log = Report(), RunLog(run_folder(args))
+    for check in (*prepare.checks_of_folder(args, log), log.check_unlocked):
+        report.attempt(check)
     is_resumed = args.resume and log.exists()
-    if is_resumed:
-        report.attempt(settle_threads, args, log)
-        report.attempt(check_same, log, recorded(args))
-        if report.attempt(log.is_finished):
-            report.say("run", f"{log.folder}: finished already, nothing would be done")
-            report.close()
-            return
-        report.attempt(check_resumable, args, log)
-    device = report.attempt(check_device, args)
+    if is_resumed and report.attempt(log.is_finished):
+        report.add("run", f"{log.folder}: finished already, nothing would be done")
+        report.close()
+        return
+    for check in prepare.checks_without_data(args, log):
+        report.attempt(check)
+    device = report.attempt(prepare.check_device, args)
     select_device(device or "auto")
     if args.pretrained and not is_resumed:
-        report.attempt(check_pretrained, args)
-    stage = first_stage_of(args)
-    done = describe_progress(report, log, is_resumed, stage and stage.file)
-    report.say("device", device or f"no {args.device_target} here")
-    sizes = describe_images(args, report, lists)
-    steps = sizes and report.attempt(count_steps, args, sum(sizes.per_severity))
-    describe_network(args, report)
+        report.attempt(prepare.check_pretrained, args)
+    first_stage = create_first_stage(args, args.show_progress)
+    progress = _report_progress(args, report, log, first_stage)
+    report.add("device", device or f"no {args.device_target} here")
+    with interruptible():
+        sizes = _report_data(args, report, log)
+    steps = sizes and report.attempt(prepare.count_steps, args, sum(sizes.per_severity))
+    _report_network(args, report)
     if steps:
-        describe_length(args, report, device, steps, sizes, stage, *done)
+        stages = stages_left(args, sizes, first_stage, *progress)
+        _report_steps(args, report, stages, steps)
+        if report.problems:
+            report.add("time", "not measured, as the run could not start")
+        elif device:
+            eval_batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
+            _report_time(args, report, stages, steps, eval_batch)
     report.close()
 
 
-def describe_images(args, report, lists):
-    """Tell what there is of the data and how they would be shared out; returns their sizes."""
-    from sharpdro.jobs.dry_run_report import describe_data, describe_split
+def _report_progress(args, report, log, first_stage):
+    """Say which directory a run would write, and how far it has come there.
 
-    spec = DATASETS[args.dataset]
+    Returns:
+        What is done of the last stage, and of a first one; None if that is over or there is none.
+    """
+
+    def done(folder):
+        last = load_last(folder, partial(report.add, "run"))
+        return Done(last[0].epoch, last[1], last[0].unfinished.get("step", 0)) if last else Done()
+
+    def find():
+        first = log.folder / FIRST_STAGE_FOLDER
+        is_in_first = first_stage is not None and not (first / first_stage.file).exists()
+        return done(log.folder), done(first) if is_in_first else None
+
+    progress = report.attempt(find) if args.resume and log.exists() else None
+    if progress is None:
+        report.add("run", f"{log.folder}: {'exists already' if log.exists() else 'new'}")
+        return Done(), None if first_stage is None else Done()
+    last, first = progress
+    current = first or last
+    stage = " of the first stage" if first else " of the second stage" if first_stage else ""
+    steps = f" and {current.steps} steps of the next" if current.steps else ""
+    report.add("run", f"{log.folder}: would be resumed after epoch {current.epochs}{stage}{steps}")
+    return progress
+
+
+def _report_data(args, report, log):
+    """Say what there is of the data and what would be made; returns the numbers of images."""
+    spec, lists = DATASETS[args.dataset], find_filelists(args)
+    (corruption,) = args.corruption
     if spec.has_lists:
-        report.say("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
-    with interruptible():
-        clean = describe_data(
-            report, spec, args.data_dir, args.corruption, args.num_severity, args.frost_dir
-        )
-        return describe_split(
-            report,
-            clean,
-            spec=spec,
-            data_dir=args.data_dir,
-            filelist_dir=lists,
-            num_per_class=None if lists else args.num_per_class or spec.num_per_class,
-            num_severity=args.num_severity,
-            seed=args.seed,
-            num_val=args.num_val,
-            num_test=args.num_test,
-            severity_law=args.severity_law,
-        )
+        report.add("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
+    clean = survey_clean(spec, args.data_dir)
+    for problem in clean.problems:
+        report.refuse(problem)
+    lines, unsure = clean.lines or ["not there"], " (nominal)" if clean.nominal else ""
+    if unsure:
+        lines.append("so the numbers below are nominal, those that the dataset is said to have")
+    report.add("dataset", f"{spec.name}: {lines[0]}", *lines[1:])
+    looked_for = (corruption, args.num_severity, args.frost_dir, report.refuse)
+    arrays = report.attempt(survey_arrays, spec, args.data_dir, clean, *looked_for)
+    num_missing = _report_arrays(args, report, clean, arrays)
+    settings = (lists, None if lists else args.num_per_class, args.num_severity, args.seed)
+    settings += (args.num_val, args.num_test, args.severity_law)
+    sizes = report.attempt(survey_split, spec, args.data_dir, clean, *settings)
+    if sizes is None:
+        return None
+    _report_sizes(args, report, sizes, unsure)
+    if args.resume and log.exists() and not (report.problems or clean.num_bytes or num_missing):
+        data = prepare.read_data(args, lists, may_write=False)
+        report.attempt(prepare.check_same_images, args, log, data.checksums())
+    return sizes
 
 
-def describe_network(args, report):
-    """Tell what would be trained, and how."""
+def _report_arrays(args, report, clean, arrays):
+    """Say which corrupted arrays would be made, and on which disk; returns their number."""
+    (corruption,) = args.corruption
+    there, missing, num_bytes = arrays or (0, 0, 0)
+    made = f", {missing} would be made ({num_bytes / 1e6:,.0f} MB)" if missing else ""
+    counts = f"{there} of {there + missing} arrays found{made}" if arrays else "not as it should be"
+    folder = args.data_dir / DATASETS[args.dataset].corrupted_folder
+    report.add("corruption", f"{corruption}: {counts}", f"in {folder}")
+    num_bytes += clean.num_bytes
+    if num_bytes:
+        report.attempt(check_writable, args.data_dir)
+        report.attempt(check_writable, folder)
+        report.attempt(check_space, args.data_dir, num_bytes)
+        written = f"{num_bytes / 1e6:,.0f} MB would be written into {args.data_dir}"
+        report.add("disk", f"{written}, {free_bytes(args.data_dir) / 1e6:,.0f} MB are free")
+    return missing
+
+
+def _report_sizes(args, report, sizes, unsure):
+    """Say how many images there would be."""
+    counts, total = " ".join(map(str, sizes.per_severity)), sum(sizes.per_severity)
+    report.add(
+        "training", f"{counts} = {total:,} images at severity 0 … {args.num_severity}{unsure}"
+    )
+    empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
+    if empty:
+        advice = ": a larger -n would give some" if args.severity_law == "poisson" else ""
+        report.add("", f"none at severity {' '.join(empty)}{advice}")
+    evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
+    report.add("evaluation", f"{evaluated} at every severity{unsure}")
+
+
+def _report_network(args, report):
+    """Say what would be trained, and how."""
     shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
     number = sum(p.size for p in build_network(args)[0].trainable_params())
-    report.say("model", f"{args.model}{shape}: {number:,} parameters")
-    name = variant(args.method, args.distribution_agnostic)
-    passes = METHODS[name].passes
-    report.say("method", f"{name}: {passes} pass{'es' if passes > 1 else ''} per step")
+    report.add("model", f"{args.model}{shape}: {number:,} parameters")
+    method = method_name(args)
+    passes = METHODS[method].passes
+    report.add("method", f"{method}: {passes} pass{'es' if passes > 1 else ''} per step")
 
 
-def describe_length(args, report, device, steps, sizes, stage, last, first):
-    """Tell what is left to train, and on a device try it out to tell how long it would take."""
-    import mindspore as ms
+def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
+    """What a run has still to do.
 
-    from sharpdro.jobs.dry_run_report import describe_steps, describe_time
-    from sharpdro.jobs.time_estimate import stages_left
+    Args:
+        args: the settings.
+        sizes: of the data.
+        first_stage: an object of the class that the method's spec names; None: there is none.
+        last, first: what is `Done`; first None: that stage is over, or there is none.
+    """
+    batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
+    num_severities = len(sizes.per_severity)
+    once = num_severities * sum(-(-n // batch) for n in (sizes.validation, sizes.test))
+    epochs = range(last.epochs + 1, args.total_epoch + 1)
+    number = sum(epoch % args.eval_every == 0 or epoch == args.total_epoch for epoch in epochs)
+    title, num_inferred = ("stage 2: ", first_stage.num_inferred) if first_stage else ("", None)
+    num_groups = num_inferred or num_severities
+    lengths = (len(epochs), number, number * once)
+    stages = [StageLeft(title, method_name(args), num_groups, *lengths, last.checkpoint)]
+    if first is not None:
+        epochs = first_stage.epochs - first.epochs
+        steps = once * (epochs > 0) + -(-sum(sizes.per_severity) // batch)  # all are predicted
+        lengths = (epochs, int(epochs > 0), steps)
+        stages.insert(0, StageLeft("stage 1: ", "erm", num_severities, *lengths, first.checkpoint))
+    return stages
 
-    def create(method, num_groups):
+
+def _report_steps(args, report, stages, steps_per_epoch):
+    """Say how much there is to train and to evaluate."""
+    for stage in stages:
+        steps = f"{stage.epochs * steps_per_epoch:,} in {_count(stage.epochs, 'epoch')}"
+        evaluations = f"{_count(stage.evaluations, 'evaluation')} of {stage.evaluation_steps:,}"
+        report.add("steps", f"{stage.title}{steps} of {steps_per_epoch:,}; {evaluations} in all")
+    if args.distributed:
+        report.add("processes", "the times below are those of one alone")
+
+
+def _report_time(args, report, stages, steps_per_epoch, eval_batch_size):
+    """Try out the steps, and say how long all of them would take."""
+    report.add("time", "compiling the step and trying it out, some seconds to a minute")
+    spec, seconds, train_steps, eval_steps = DATASETS[args.dataset], 0.0, 0, 0
+    for stage in stages:
         network, normalize = build_network(args)
         network = ms.amp.auto_mixed_precision(network, args.amp_level)
-        settings, groups = step_settings(args, method), np.arange(num_groups)
-        step = create_step(args, network, method, settings, groups, num_groups, ALONE)
-        return network, normalize, step
-
-    name = variant(args.method, args.distribution_agnostic)
-    eval_batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
-    plan = make_plan(args, steps)
-    stages = stages_left(plan, sizes, eval_batch, last, first, name, stage, create)
-    describe_steps(report, stages, steps)
-    if args.distributed:
-        report.say("processes", "the times below are those of one alone")
-    if report.problems:
-        report.say("time", "not measured, as the run could not start")
-    elif device:
-        spec, augmented = DATASETS[args.dataset], args.augment_data
-        describe_time(report, stages, steps, spec, args.batch_size, eval_batch, augmented)
+        groups = np.arange(stage.num_groups)
+        step = create_step(args, network, stage.method, groups, stage.num_groups)
+        if stage.checkpoint:
+            report.attempt(lambda s, path: restore(s, load(path), path), step, stage.checkpoint)
+        train = time_training(step, normalize, spec, args.batch_size, args.augment_data)
+        evaluate = time_evaluation(network, normalize, spec, eval_batch_size)
+        seconds += train.seconds(stage.epochs * steps_per_epoch)
+        seconds += evaluate.seconds(stage.evaluation_steps)
+        train_steps, eval_steps = train_steps + train.steps, eval_steps + evaluate.steps
+        report.add(
+            "",
+            f"{stage.title}{format_seconds(train.later)} a training step, "
+            f"{format_seconds(steps_per_epoch * train.later)} an epoch; "
+            f"{format_seconds(evaluate.later)} an evaluation step; "
+            f"{format_seconds(train.first + evaluate.first)} to compile",
+        )
+    report.add(
+        "",
+        f"{format_seconds(seconds)} in all, an estimate from {train_steps} steps of training and "
+        f"{eval_steps} of evaluation",
+        "with random weights and images; reading and making the data comes on top",
+    )

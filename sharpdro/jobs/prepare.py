@@ -1,127 +1,56 @@
-"""How a training run begins: what is refused, what is read, who takes part."""
+"""How a training run is prepared: what is refused, what is read, who takes part."""
 
 import contextlib
 import json
-import os
 from functools import partial
 
 from corruptions.interrupts import interruptible
-from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.batches import steps_per_epoch
+from dataset.poisson import severity_counts
+from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import DATASETS
+from sharpdro.command_line.checks import check_shares
 from sharpdro.command_line.flags import FREE_ON_RESUME
+from sharpdro.command_line.settings import find_filelists, recorded
 from sharpdro.device import find_device, fix_threads
-from sharpdro.distributed.process_group import check_launch, checksum
+from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
-from sharpdro.jobs.shared import (
-    build_network,
-    check_free,
-    check_kernels,
-    check_same,
-    check_same_images,
-    making,
-    open_log,
-    recorded,
-)
+from sharpdro.jobs.shared import build_network, check_free, check_kernels, check_same, making
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
 
 
-def settle_lists(args, log):
-    """Where the lists lie that say which image belongs where; None without any.
-
-    A run that is taken up goes by the lists that it has kept, and by its own -n.
-    """
-    spec = DATASETS[args.dataset]
-    if not spec.has_lists:
-        return None
-    kept, folder = log.folder / FILELIST_DIR.name, args.filelist_dir or FILELIST_DIR
-    if log.exists() and find_lists(kept):
-        if args.num_per_class is None:
-            args.num_per_class = log.read_settings().get("num_per_class")
-        return kept
-    if not find_lists(folder):
-        args.num_per_class = args.num_per_class or spec.num_per_class
-        return None
-    flags = {"-n": args.num_per_class is not None, "--severity_law": args.severity_law != "poisson"}
-    for flag in (flag for flag, is_given in flags.items() if is_given):
-        raise RunError(
-            f"{flag} does not go with the lists in {folder}: leave it out, or move them away"
-        )
-    return folder
+def checks_of_folder(args, log):
+    """What must hold for the run's directory to be used, as functions that refuse it."""
+    if args.tensorboard:
+        yield require_tensorboardx
+    yield partial(check_free, args, log)
+    lists = find_filelists(args)
+    if lists is not None and lists.parent != log.folder:
+        yield partial(check_shares, args, lists)
+    if args.resume and log.exists():
+        yield partial(check_same, log, recorded(args))
 
 
-def settle_threads(args, log):
-    """Fill in the number of threads: a run that is taken up goes on with its own."""
-    if args.threads is None:
-        args.threads = log.read_threads() if log.exists() else len(os.sched_getaffinity(0))
+def checks_without_data(args, log):
+    """What must hold, too, unless the run is finished; can be told by all processes at once."""
+    if args.resume and log.exists():
+        yield partial(_check_resumable, args, log)
+    if args.num_per_class is not None:  # else lists say which images there are
+        per_class = int(severity_counts(args.num_per_class, args.num_severity).sum())
+        yield partial(count_steps, args, DATASETS[args.dataset].num_classes * per_class)
+    yield partial(check_device, args)
 
 
-def fix_run_threads(args, log, device):
-    """Let the CPU compute with the run's threads.
-
-    Returns:
-        A line for the log where a run that is taken up cannot have them; None otherwise.
-    """
-    if device != "CPU":
-        return None
-    found = fix_threads(args.threads)
-    if found == args.threads:
-        return None
-    if not log.exists():
-        raise RunError(f"--threads {args.threads}: there are {found} here: give at most as many")
-    return (
-        f"{args.threads} threads of the CPU's kernels until now, {found} from now on, as there are "
-        f"no more here: the last bits will be others than without this interruption"
-    )
-
-
-def read_data(args, lists):
-    """The data that the settings ask for."""
-    from dataset.prepare_dataset import prepare_dataset
-
-    with interruptible():
-        return prepare_dataset(
-            DATASETS[args.dataset],
-            args.data_dir,
-            args.corruption,
-            None if lists else args.num_per_class,
-            args.num_severity,
-            args.seed,
-            num_val=args.num_val,
-            num_test=args.num_test,
-            filelist_dir=lists,
-            severity_law=args.severity_law,
-            **making(args),
-        )
-
-
-def check_pretrained(args):
-    """Refuse weights that do not fit before anything long starts."""
-    from sharpdro.networks.pretrained import load_pretrained
-
-    load_pretrained(build_network(args)[0], args.pretrained)
-
-
-def check_resumable(args, log):
-    """Refuse to go on with a run that has kept nothing to go on from."""
+def _check_resumable(args, log):
     if not args.save_last:
         raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
 
 
-def count_images(args):
-    """The number of training images, before they are read; None where lists say which they are."""
-    from dataset.poisson import severity_counts
-
-    if args.num_per_class is None:
-        return None
-    per_class = severity_counts(args.num_per_class, args.num_severity).sum()
-    return DATASETS[args.dataset].num_classes * int(per_class)
-
-
 def count_steps(args, num_images):
-    """Full batches in the training set."""
-    from dataset.batches import steps_per_epoch
-
+    """Full batches in the training set; refuses one that does not fill any."""
     steps = steps_per_epoch(num_images, args.batch_size)
     if steps == 0:
         raise RunError(
@@ -131,44 +60,102 @@ def count_steps(args, num_images):
     return steps
 
 
-def find_run(args, name):
-    """The run's directory and the lists that it goes by; refuses what could not be run there."""
-    check_launch(args.distributed, args.batch_size)
-    if args.tensorboard:
-        require_tensorboardx()
-    log = open_log(args, name)
-    lists = settle_lists(args, log)
-    settle_threads(args, log)
-    if log.exists():
-        check_same(log, recorded(args))
-    return log, lists
-
-
-def check_possible(args, log):
-    """Refuse what can be told without data, so that all processes do, the scheduler too."""
-    if log.exists():
-        check_resumable(args, log)
-    expected = count_images(args)
-    if expected is not None:
-        count_steps(args, expected)
-    check_device(args)
-
-
 def check_device(args):
     """Refuse a device that is not there, or flags that it does not know; returns the device."""
     device = find_device(args.device_target)
-    if args.data_sink and device == "CPU":
-        raise RunError("--data_sink needs a GPU or Ascend device: leave it out on a CPU")
     check_kernels(args, device)
     return device
 
 
-def get_ready(args, log, lists):
+def fix_run_threads(args, log, device):
+    """Let the CPU compute with the run's threads.
+
+    Returns:
+        A line for the log where a run that is resumed cannot have them; None otherwise.
+    """
+    if device != "CPU":
+        return None
+    num_threads = fix_threads(args.threads)
+    if num_threads == args.threads:
+        return None
+    if not log.exists():
+        raise RunError(
+            f"--threads {args.threads}: there are {num_threads} here: give at most as many"
+        )
+    return (
+        f"{args.threads} threads of the CPU's kernels until now, {num_threads} from now on, as "
+        f"there are no more here: the last bits will be others than without this interruption"
+    )
+
+
+def read_data(args, lists, may_write=True):
+    """The data that the settings ask for; see `prepare_dataset`."""
+    with interruptible():
+        return prepare_dataset(
+            DATASETS[args.dataset],
+            args.data_dir,
+            *args.corruption,
+            None if lists else args.num_per_class,
+            args.num_severity,
+            args.seed,
+            num_val=args.num_val,
+            num_test=args.num_test,
+            filelist_dir=lists,
+            severity_law=args.severity_law,
+            may_write=may_write,
+            **making(args),
+        )
+
+
+def check_pretrained(args):
+    """Refuse weights that do not fit before anything long starts."""
+    load_pretrained(build_network(args)[0], args.pretrained)
+
+
+def prepare_data(args, log, lists):
     """The data and the number of steps per epoch."""
     if args.pretrained and not log.exists():
         check_pretrained(args)
     data = read_data(args, lists)
     return data, count_steps(args, len(data.train.labels))
+
+
+def check_same_images(args, log, checksums):
+    """Refuse to go on with a run of other images.
+
+    Args:
+        args: the settings.
+        log: the run's directory.
+        checksums: what `PreparedData.checksums` returns.
+    """
+    before = log.read_images()
+    for part, values in checksums.items():
+        for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
+            if now != earlier:
+                raise RunError(
+                    f"the {part} images of {_place(args, part, severity)} are others than those "
+                    f"that {log.folder} was begun with: restore them, name the --data_dir that "
+                    f"holds them, or choose another --desc"
+                )
+
+
+def _place(args, part, severity):
+    spec = DATASETS[args.dataset]
+    if severity == 0:
+        return f"severity 0 ({spec.name} in {args.data_dir})"
+    split = "test" if part == "test" else "train"
+    (corruption,) = args.corruption
+    return args.data_dir / spec.corrupted_folder / split / str(severity) / f"{corruption}.npy"
+
+
+def check_equal(args, team, checksums):
+    """See that all processes have the same settings and images."""
+    if team.size == 1:
+        return
+    of_run = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}
+    team.check_equal("the flags", checksum(json.dumps(of_run).encode()), "give all the same")
+    advice = "let all have the same --data_dir, or equal ones"
+    team.check_equal("the data", checksum(json.dumps(checksums).encode()), advice)
 
 
 def _open(args, log, environment, data):
@@ -184,29 +171,17 @@ def _open(args, log, environment, data):
         when_refused.pop_all()
 
 
-def check_equal(args, team, sums):
-    """See that all processes have the same settings and images."""
-    if team.size == 1:
-        return
-    own = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}
-    team.check_equal("the flags", checksum(json.dumps(own).encode()), "give all the same")
-    advice = "let all have the same --data_dir, or equal ones"
-    team.check_equal("the data", checksum(json.dumps(sums).encode()), advice)
-
-
-def begin(args, log, team, device, data):
+def open_run(args, log, team, device, data):
     """Open the run's directory; returns what this process writes to."""
-    from sharpdro.run_folder.environment import describe_environment
-
-    sums = data.checksums()
-    check_equal(args, team, sums)
+    checksums = data.checksums()
+    check_equal(args, team, checksums)
     environment = {**describe_environment(device), "processes": team.size}
     before = log.last_processes() if log.exists() else team.size
     is_unrecorded = log.exists() and not log.read_images()
-    facts = {"foreign_arrays": data.num_foreign, "images_crc32": sums}
+    facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
     team.first_does(partial(_open, args, log, environment, facts))
     if not team.is_first:
-        log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
+        return SilentLog(log.folder)
     if before != team.size:
         log.say(
             f"{before} processes until now, {team.size} from now on: batch norm sees other parts"

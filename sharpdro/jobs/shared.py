@@ -1,19 +1,14 @@
-"""What the jobs share: directories of runs, the network, how images are gone through."""
+"""What the jobs share: the network, how images are made, what is refused."""
 
 from functools import partial
-from pathlib import Path
+
+import mindspore as ms
 
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
+from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
-
-# More corruptions than this are counted in the name of an evaluation's directory.
-MAX_NAMED = 3
-
-
-def recorded(args):
-    """All settings as JSON can hold them."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(args).items())}
+from sharpdro.networks.build import create_network
 
 
 def making(args):
@@ -26,17 +21,8 @@ def making(args):
     }
 
 
-def evaluating(args):
-    """How sets of images are gone through."""
-    return {"batch_size": args.eval_batch_size, "show_progress": args.show_progress}
-
-
 def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
-    import mindspore as ms
-
-    from sharpdro.networks.build import create_network
-
     ms.set_seed(args.seed)
     spec = DATASETS[args.dataset]
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
@@ -51,19 +37,7 @@ def check_kernels(args, device):
             f"--cpu_kernels {args.cpu_kernels} is not for {device}: leave it out, or choose "
             f"--device_target CPU"
         )
-    from sharpdro.cpu_kernels.build import build_library
-
     build_library()
-
-
-def log_of(args, last_part):
-    """The run's directory."""
-    from sharpdro.run_folder.folder import RunLog, run_name
-
-    names = args.corruption if args.eval_only else [args.corruption]
-    called = "+".join(names) if len(names) <= MAX_NAMED else f"{len(names)}corruptions"
-    name = run_name(args.desc, args.dataset, called, last_part, args.seed)
-    return RunLog(args.log_dir / name)
 
 
 def check_free(args, log):
@@ -73,13 +47,6 @@ def check_free(args, log):
         raise RunError(
             f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
         )
-
-
-def open_log(args, last_part):
-    """The run's directory, if it may be written."""
-    log = log_of(args, last_part)
-    check_free(args, log)
-    return log
 
 
 def check_same(log, now):
@@ -94,31 +61,3 @@ def check_same(log, now):
                 f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
-
-
-def check_same_images(args, log, sums):
-    """Refuse to go on with a run of other images.
-
-    Args:
-        args: the settings.
-        log: the run's directory.
-        sums: what `PreparedData.checksums` returns.
-    """
-    before = log.read_images()
-    for part, values in sums.items():
-        for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
-            if now != earlier:
-                raise RunError(
-                    f"the {part} images of {_place(args, part, severity)} are others than those "
-                    f"that {log.folder} was begun with: restore them, name the --data_dir that "
-                    f"holds them, or choose another --desc"
-                )
-
-
-def _place(args, part, severity):
-    spec = DATASETS[args.dataset]
-    if severity == 0:
-        return f"severity 0 ({spec.name} in {args.data_dir})"
-    split = "test" if part == "test" else "train"
-    folder = args.data_dir / spec.corrupted_folder / split / str(severity)
-    return folder / f"{args.corruption}.npy"

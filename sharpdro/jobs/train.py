@@ -2,217 +2,265 @@
 
 import contextlib
 import gc
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+import mindspore as ms
 import numpy as np
 
+from dataset.batches import every_row, training_batches
 from dataset.filelists import FILELIST_DIR
+from dataset.sets import PreparedData
+from sharpdro.command_line.settings import find_filelists, method_name, recorded, run_folder
 from sharpdro.device import select_device
-from sharpdro.distributed.process_group import is_follower, is_scheduler, join, schedule
-from sharpdro.jobs.prepare import begin, check_possible, find_run, fix_run_threads, get_ready
-from sharpdro.jobs.shared import build_network, evaluating, recorded
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class, variant
+from sharpdro.distributed.process_group import (
+    check_launch,
+    is_follower,
+    is_scheduler,
+    join,
+    schedule,
+)
+from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
+from sharpdro.jobs import prepare
+from sharpdro.jobs.shared import build_network
+from sharpdro.methods.create import create_train_step
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder.environment import describe_data
+from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
+from sharpdro.training.first_stage import learn_from_first_stage
+from sharpdro.training.nan_guard import create_loss_scaler
+from sharpdro.training.optimizer import create_sgd
+from sharpdro.training.plan import Plan
+from sharpdro.training.schedule import learning_rate_at
+from sharpdro.training.trainer import Trainer
 
 
-def make_plan(args, steps):
+@dataclass(frozen=True)
+class Stage:
+    """A network that is trained from scratch.
+
+    Args:
+        method: key into METHODS.
+        plan: how long to train and what to keep.
+        log: of its folder.
+        data: what it is trained and measured on.
+        sampler: see --sampler.
+        num_inferred: groups, if others than the severities.
+    """
+
+    method: str
+    plan: Plan
+    log: RunLog
+    data: PreparedData
+    sampler: str
+    num_inferred: int | None = None
+
+
+def make_plan(args, steps, show_progress):
     """How long to train and what to keep."""
-    from sharpdro.training.plan import Plan
-    from sharpdro.training.schedule import learning_rate_at
-
+    learning_rate = partial(
+        learning_rate_at, total_epoch=args.total_epoch, base=args.lr, use_schedule=args.scheduler
+    )
     return Plan(
         total_epoch=args.total_epoch,
         steps_per_epoch=steps,
-        learning_rate=partial(
-            learning_rate_at,
-            total_epoch=args.total_epoch,
-            base=args.lr,
-            use_schedule=args.scheduler,
-        ),
+        learning_rate=learning_rate,
         log_train=args.log_train,
         eval_every=args.eval_every,
         best_metric=args.best_metric,
         save_step=args.save_step,
         save_last=args.save_last,
         save_best=args.save_best,
-        show_progress=args.show_progress,
+        show_progress=show_progress,
         on_nan=args.on_nan,
-        data_sink=args.data_sink,
     )
 
 
-def events(args, plan, log):
-    """Where the rows of a run's tables go besides, as a context."""
-    if not args.tensorboard:
-        return contextlib.nullcontext(lambda table, rows: None)
-    return event_file(log.events, plan.steps_per_epoch)
+def create_step(args, network, method, groups, num_groups, exchange=None):
+    """A method's training step, with its optimizer.
 
-
-def step_settings(args, method):
-    """The settings of a method's training step."""
-    return {key: getattr(args, key) for key in METHODS[method].step_settings}
-
-
-def create_step(args, network, method, settings, groups, num_groups, team):
-    """A method's training step, with its optimizer; `groups` are those of the training images."""
-    from sharpdro.methods.create import create_train_step
-    from sharpdro.training.nan_guard import create_loss_scaler
-    from sharpdro.training.optimizer import create_sgd
-
-    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
+    Args:
+        args: the settings.
+        network: float32 (N, 3, H, W) to logits.
+        method: key into METHODS.
+        groups: of the training images, ints (N,).
+        num_groups: their number.
+        exchange: with the other processes; None: there are none.
+    """
+    settings = {key: getattr(args, key) for key in METHODS[method].step_settings}
     if METHODS[method].weights_groups:
-        settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
+        settings["group_sizes"] = np.bincount(groups, minlength=num_groups)
     if args.amp_level != "O0":
-        settings = {**settings, "loss_scaler": create_loss_scaler()}
-    exchange = team.exchange(args.local_perturbation)
+        settings["loss_scaler"] = create_loss_scaler()
+    optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
     return create_train_step(method, network, optimizer, num_groups, exchange=exchange, **settings)
 
 
-def train_network(args, team, plan, log, data, method, sampler, settings, num_inferred=None):
-    """Train one network from scratch, or go on with what the log's folder has of it.
+def _events(args, team, stage):
+    """Where the rows of a stage's tables go besides, as a context."""
+    if not (args.tensorboard and team.is_first):
+        return contextlib.nullcontext(lambda table, rows: None)
+    return event_file(stage.log.events, stage.plan.steps_per_epoch)
 
-    Its groups are the severities, unless a number of inferred ones is given.
+
+def _initial_network(args, log):
+    """The network as training begins with it, unless its folder has a checkpoint."""
+    network, normalize = build_network(args)
+    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
+        log.say(load_pretrained(network, args.pretrained))
+    return ms.amp.auto_mixed_precision(network, args.amp_level), normalize
+
+
+def train_network(args, team, stage):
+    """Train a network, or go on with what the stage's folder has of it.
 
     Returns:
         The network's evaluator.
     """
-    import mindspore as ms
-
-    from dataset.batches import training_batches
-    from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
-    from sharpdro.networks.pretrained import load_pretrained
-    from sharpdro.run_folder.folder import LAST_CHECKPOINT
-    from sharpdro.training.trainer import Trainer
-
     # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
     # step, MindSpore forgets their number and compiles this one again.
     gc.collect()
-    network, normalize = build_network(args)
-    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
-        log.say(load_pretrained(network, args.pretrained))
-    network = ms.amp.auto_mixed_precision(network, args.amp_level)
-    measure = Evaluator(network, normalize, team)
+    plan, log, data = stage.plan, stage.log, stage.data
+    network, normalize = _initial_network(args, log)
+    evaluator = Evaluator(network, normalize, team)
     sets = {"validation": data.validation, "test": data.test}
-    num_groups = num_inferred or args.num_severity + 1
-    with events(args, plan, log) as on_rows:
+    num_groups = stage.num_inferred or args.num_severity + 1
+    exchange = team.exchange(args.local_perturbation)
+    step = create_step(args, network, stage.method, data.train.groups, num_groups, exchange)
+
+    def batches(epoch):
+        settings = (args.batch_size, args.seed, epoch, args.augment_data, stage.sampler)
+        return training_batches(data.train, *settings, team.rank, team.size)
+
+    def evaluate(split):
+        return for_each_severity(
+            evaluator, split, sets[split], args.eval_batch_size, plan.show_progress
+        )
+
+    with _events(args, team, stage) as on_rows:
         Trainer(
             plan,
-            create_step(args, network, method, settings, data.train.groups, num_groups, team),
+            step,
             normalize,
-            batches=lambda epoch: training_batches(
-                *(data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler),
-                *(team.rank, team.size),
-            ),
-            evaluate=lambda split: for_each_severity(
-                measure, split, sets[split], **evaluating(args)
-            ),
+            batches=batches,
+            evaluate=evaluate,
             log=log,
             settings=recorded(args),
             num_severities=args.num_severity + 1,
-            are_groups_inferred=num_inferred is not None,
+            are_groups_inferred=stage.num_inferred is not None,
             team=team,
             on_rows=on_rows,
         ).train()
-    return measure
+    return evaluator
 
 
-def first_stage_of(args):
+def create_first_stage(args, show_progress):
     """What comes before the method's training; None: nothing."""
-    spec = METHODS[args.method]
+    spec = METHODS[method_name(args)]
     if spec.first_stage is None:
         return None
     settings = {name: getattr(args, name) for name in spec.stage_settings}
-    stage = load_class(spec.first_stage)
-    return stage(**settings, seed=args.seed, show_progress=args.show_progress)
+    return load_class(spec.first_stage)(**settings, seed=args.seed, show_progress=show_progress)
 
 
-def run_first_stage(args, team, plan, log, data):
+def run_first_stage(args, team, second):
     """Train by ERM and learn from it what the second stage is to train on.
 
     Returns:
-        The second stage's training set, and the number of groups if they are inferred ones.
+        The second stage with its training set and, if they are inferred ones, its groups.
     """
-    from dataset.batches import every_row
-    from sharpdro.evaluation.evaluator import for_each_severity
-    from sharpdro.training.first_stage import learn_from_first_stage
-
-    stage = first_stage_of(args)
-    part = log.stage(FIRST_STAGE_FOLDER)
-    only_last = {"eval_every": stage.epochs, "save_step": 0, "save_best": False}
-    plan = replace(plan, total_epoch=stage.epochs, **only_last)
+    log, plan = second.log, second.plan
+    first_stage = create_first_stage(args, plan.show_progress)
+    epochs, part = first_stage.epochs, log.stage(FIRST_STAGE_FOLDER)
+    plan = replace(plan, total_epoch=epochs, eval_every=epochs, save_step=0, save_best=False)
     sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
+    train = second.data.train
 
     def predict():
-        log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
-        measure = train_network(args, team, plan, part, data, "erm", sampler, {})
-        every = every_row(data.train)
-        (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
+        log.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
+        evaluator = train_network(args, team, Stage("erm", plan, part, second.data, sampler))
+        (logits,) = for_each_severity(
+            evaluator.predict,
+            "training",
+            every_row(train),
+            args.eval_batch_size,
+            plan.show_progress,
+        )
         return logits
 
-    if args.tensorboard and (part.folder / stage.file).exists():  # nothing will be trained
+    # An event file would not be made by training, if there is nothing left to train.
+    if args.tensorboard and team.is_first and (part.folder / first_stage.file).exists():
         convert_tables(part.folder, part.events)
-    train = learn_from_first_stage(stage, part.folder, data.train, predict, log.say, team)
+    train = learn_from_first_stage(first_stage, part.folder, train, predict, log.say, team)
     log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
-    return train, stage.num_inferred
+    data = replace(second.data, train=train)
+    return replace(second, data=data, num_inferred=first_stage.num_inferred)
 
 
-def tell_finished(args, log, name):
+def _train_stages(args, team, log, data, steps):
+    """Train by a method, after its first stage if it has one."""
+    method, plan = method_name(args), make_plan(args, steps, args.show_progress and team.is_first)
+    stage = Stage(method, plan, log, data, args.sampler)
+    if METHODS[method].first_stage is not None:
+        stage = run_first_stage(args, team, stage)
+    warmup = METHODS[method].warmup
+    if warmup is not None and getattr(args, warmup) >= steps * args.total_epoch:
+        log.say(
+            f"--{warmup} {getattr(args, warmup)} outlasts the run: the penalty's weight stays 1"
+        )
+    train_network(args, team, stage)
+
+
+def _report_finished(args, log):
     """There is nothing left to train; event files are made where they are asked for."""
     if args.tensorboard:
-        stages = [log.stage(FIRST_STAGE_FOLDER)] if METHODS[name].first_stage else []
-        for part in (*stages, log):
+        has_stages = METHODS[method_name(args)].first_stage is not None
+        for part in (*([log.stage(FIRST_STAGE_FOLDER)] if has_stages else []), log):
             convert_tables(part.folder, part.events)
         print(f"for TensorBoard: tensorboard --logdir {log.events}")
     print(f"finished already: {log.folder}")
 
 
-def train_stages(args, team, log, data, name, steps):
-    """Train by a method, after its first stage if it has one."""
-    plan, num_inferred = make_plan(args, steps), None
-    if METHODS[name].first_stage is not None:
-        chosen, num_inferred = run_first_stage(args, team, plan, log, data)
-        data = replace(data, train=chosen)
-    settings = step_settings(args, name)
-    warmup = METHODS[name].warmup
-    if warmup is not None and settings[warmup] >= steps * args.total_epoch:
-        log.say(f"--{warmup} {settings[warmup]} outlasts the run: the penalty's weight stays 1")
-    train_network(args, team, plan, log, data, name, args.sampler, settings, num_inferred)
+def _log_start(args, team, log, lines):
+    """Log what the run is about to do: the lines, and what is special about it."""
+    if args.cpu_kernels != "stock":
+        lines.append(f"CPU kernels: {args.cpu_kernels}")
+    if args.tensorboard:
+        lines.append(f"for TensorBoard: tensorboard --logdir {log.events}")
+    if args.distributed:
+        lines.append(
+            f"{team.size} processes, {args.batch_size // team.size} images of a batch each"
+        )
+    for line in filter(None, lines):
+        log.say(line)
 
 
 def train(args):
     """Train by one method."""
-    name = variant(args.method, args.distribution_agnostic)
-    log, lists = find_run(args, name)
+    check_launch(args.distributed, args.batch_size)
+    log, lists = RunLog(run_folder(args)), find_filelists(args)
+    for check in prepare.checks_of_folder(args, log):
+        check()
     if log.is_finished():
         if not is_follower():
-            tell_finished(args, log, name)
+            _report_finished(args, log)
         return
-    check_possible(args, log)
+    for check in prepare.checks_without_data(args, log):
+        check()
     if is_scheduler():
         select_device("CPU")
         schedule()
         return
     device = select_device(args.device_target)
-    warning = fix_run_threads(args, log, device)
+    warning = prepare.fix_run_threads(args, log, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     team = join(args.distributed)
-    data, steps = get_ready(args, log, lists)
-
-    from sharpdro.run_folder.environment import describe_data
-
-    log = begin(args, log, team, device, data)
+    data, steps = prepare.prepare_data(args, log, lists)
+    log = prepare.open_run(args, log, team, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
-        log.say(describe_data(log.folder, device, data))
-        if warning:
-            log.say(warning)
-        if lists:
-            log.say(f"which photograph belongs where is said by the lists in {lists}")
-        if args.cpu_kernels != "stock":
-            log.say(f"CPU kernels: {args.cpu_kernels}")
-        if args.tensorboard:
-            log.say(f"for TensorBoard: tensorboard --logdir {log.events}")
-        if args.distributed:
-            log.say(f"{team.size} processes, {args.batch_size // team.size} images of a batch each")
-        train_stages(args, team, log, data, name, steps)
+        about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
+        _log_start(args, team, log, [describe_data(log.folder, device, data), warning, about_lists])
+        _train_stages(args, team, log, data, steps)

@@ -8,6 +8,7 @@ from mindspore import nn
 from dataset.specs import DATASETS, DatasetSpec
 from models import create_model
 from models.layers import Normalize
+from sharpdro.cpu_kernels.layers import Layers
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
 from sharpdro.run_folder import checkpoint
@@ -23,6 +24,7 @@ class Trained:
         spec: the dataset that it was trained on.
         epoch: number of finished epochs.
         settings: of its run.
+        crc32: of the file, in hex.
     """
 
     network: nn.Cell
@@ -30,6 +32,7 @@ class Trained:
     spec: DatasetSpec
     epoch: int
     settings: dict
+    crc32: str
 
 
 def create_network(
@@ -52,8 +55,6 @@ def create_network(
     """
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
     if cpu_kernels == "onednn":
-        from sharpdro.cpu_kernels.layers import Layers
-
         settings["layers"] = Layers()
     return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
 
@@ -89,7 +90,8 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     checkpoint.restore(network, stored, path)
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     check_network(f"checkpoint {path}", arrays)
-    return Trained(network.set_train(False), normalize, spec, stored.epoch, settings)
+    network.set_train(False)
+    return Trained(network, normalize, spec, stored.epoch, settings, stored.crc32)
 
 
 def _check_size(settings: dict, parameters: dict) -> None:

@@ -10,6 +10,7 @@ from sharpdro.report.runs import TEST_IMAGES, Run
 # Runs that differ in these go into different tables.
 TABLE_SETTINGS = ("dataset", "corruption", "num_severity")
 _NOT_COMPARED = FREE_ON_RESUME - {"on_nan"} | {"seed", "method", "distribution_agnostic"}
+_NOT_COMPARED |= {"data_sink"}  # of earlier versions: how batches got to the device
 _NOT_COMPARED |= {"threads"}  # which changes rounding alone
 # SharpDRO comes last, after what it is compared with.
 METHOD_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))

@@ -42,12 +42,21 @@ _EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Parameters by name, number of finished epochs, settings of the run, its unfinished epoch."""
+    """What `load` finds.
+
+    Args:
+        parameters: by name.
+        epoch: number of finished epochs.
+        settings: of the run.
+        unfinished: what its unfinished epoch has come to.
+        crc32: of the file, in hex.
+    """
 
     parameters: dict[str, Parameter]
     epoch: int
     settings: dict
     unfinished: dict = field(default_factory=dict)
+    crc32: str = ""
 
 
 def save(
@@ -122,7 +131,7 @@ def load(path: Path) -> Checkpoint:
     if not path.stat().st_size:
         raise RunError(f"checkpoint {path} is empty")
     try:
-        content = read_arrays(path)
+        content, crc32 = _read(path)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
         if not isinstance(unfinished, dict):
@@ -134,7 +143,7 @@ def load(path: Path) -> Checkpoint:
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason_of(error)})"
         ) from error
-    return Checkpoint(content, epoch, settings, unfinished)
+    return Checkpoint(content, epoch, settings, unfinished, crc32)
 
 
 def read_arrays(path: Path) -> dict[str, Parameter | str]:
@@ -147,8 +156,15 @@ def read_arrays(path: Path) -> dict[str, Parameter | str]:
     Raises:
         ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.
     """
-    _check_content(path.read_bytes())
-    return ms.load_checkpoint(str(path))
+    arrays, _ = _read(path)
+    return arrays
+
+
+def _read(path: Path) -> tuple[dict[str, Parameter | str], str]:
+    """The arrays, and the CRC-32 of the file; errors as of `read_arrays`."""
+    content = path.read_bytes()
+    _check_content(content)
+    return ms.load_checkpoint(str(path)), f"{zlib.crc32(content):08x}"
 
 
 def _check_content(content: bytes) -> None:

@@ -19,7 +19,6 @@ class Plan:
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
         on_nan: one of `finiteness.ON_NAN`.
-        data_sink: let the device fetch its batches from a queue.
     """
 
     total_epoch: int
@@ -33,4 +32,3 @@ class Plan:
     save_best: bool
     show_progress: bool
     on_nan: str = "stop"
-    data_sink: bool = False

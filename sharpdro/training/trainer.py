@@ -29,7 +29,7 @@ from sharpdro.run_folder.csv_table import (
     until_step,
 )
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
-from sharpdro.training.batch_feed import Batches, HostFeed, SinkFeed
+from sharpdro.training.batch_feed import Batches, BatchFeed
 from sharpdro.training.checkpointing import Saver
 from sharpdro.training.metrics import Interval, train_columns, weight_columns
 from sharpdro.training.nan_guard import Guard
@@ -88,8 +88,7 @@ class Trainer:
         self._is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
         self._cell = Guard(step) if self._is_guarded else step
         graph = TrainingGraph(normalize, self._cell)
-        feed = SinkFeed if plan.data_sink else HostFeed
-        self._feed = feed(graph, batches, plan.steps_per_epoch, plan.total_epoch)
+        self._feed = BatchFeed(graph, batches)
         self._finiteness = Finiteness(
             plan.on_nan, log.folder / LAST_CHECKPOINT if plan.save_last else None
         )

@@ -1,5 +1,6 @@
 """Bad usage and bad states: one line, exit code 2."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,7 +8,9 @@ import sys
 import pytest
 from running import ROOT, TINY, assert_refused
 
-from sharpdro.command_line.flags import create_parser, parse
+from corruptions import STANDARD
+from sharpdro.command_line.flags import create_parser
+from sharpdro.command_line.settings import parse
 
 BAD_VALUES = {
     "--dataset": ["mnist"],
@@ -61,7 +64,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
-    *("--dry_run", "--data_sink", "--distributed", "--local_perturbation"),
+    *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published"),
 }
@@ -185,3 +188,22 @@ def test_numbers_that_float32_holds_are_kept():
     flags = "--lr 1e-37 --rho 0 --weight_decay 3.4e38 --momentum 0.9999999"
     args = parse(flags.split())
     assert (args.lr, args.rho, args.weight_decay, args.momentum) == (1e-37, 0, 3.4e38, 0.9999999)
+
+
+def test_settings_are_complete_and_frozen():
+    """None is left where a flag has no meaning, or has none by default."""
+    args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
+    unset = {name for name, value in vars(args).items() if value is None}
+    assert unset == {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        args.lr = 1.0
+    evaluated = parse(["--eval_only", "--checkpoint", "x.ckpt", "-c", "standard"])
+    assert evaluated.corruption == STANDARD and not hasattr(evaluated, "lr")
+
+
+@pytest.mark.parametrize("flags", ["--method erm --rho 1", "-m resnet18 --depth 10", "--eval_only"])
+def test_what_does_not_go_together_is_answered_without_mindspore(flags):
+    code = f"import sys, main; code = main.main({flags.split()}); "
+    code += "sys.exit(code + 10 * ('mindspore' in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 2

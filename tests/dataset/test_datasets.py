@@ -12,8 +12,7 @@ from running import assert_refused, evaluated_rows, rows, same_weights, weights
 
 import main
 from dataset.specs import DATASETS
-from sharpdro.command_line import flags
-from sharpdro.jobs import evaluate, prepare
+from sharpdro.command_line import settings
 
 SMALL = ("-m", "wideresnet", "--depth", "10", "--widen_factor", "1", "-b", "50", "--lr", "0.05")
 FAST = ("--num_severity", "2", "--num_val", "40", "--num_test", "60", "--method", "erm")
@@ -57,8 +56,7 @@ def no_lists(tmp_path_factory):
     """What somebody has put into the project's own folder does not matter here."""
     folder = tmp_path_factory.mktemp("project") / "imagenet30_filelist"
     with pytest.MonkeyPatch.context() as patch:
-        for module in (flags, evaluate, prepare):
-            patch.setattr(module, "FILELIST_DIR", folder)
+        patch.setattr(settings, "FILELIST_DIR", folder)
         yield
 
 

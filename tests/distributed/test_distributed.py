@@ -25,7 +25,7 @@ from running import (
 )
 
 from dataset.sets import EvaluationSet, PreparedData, TrainingSet
-from sharpdro.command_line.flags import parse
+from sharpdro.command_line.settings import parse
 from sharpdro.jobs import prepare
 
 MSRUN = Path(sys.executable).with_name("msrun")

@@ -15,6 +15,7 @@ from running import ROOT, rows
 
 from corruptions import STANDARD
 from sharpdro.evaluation import evaluator
+from sharpdro.jobs.evaluate import prepare_evaluation
 from sharpdro.networks.build import load_trained
 from sharpdro.run_folder import checkpoint
 
@@ -161,7 +162,8 @@ def test_what_cannot_stand_in_one_table(made, tmp_path, capsys):
     trained = load_trained(known)
     checkpoint.save(other, trained.network, 1, {**SETTINGS, "corruption": "snow"})
     args = common.create_parser().parse_args([str(known), *flags, *logs])
-    names = {common.settings_of(args, path).desc for path in (known, other)}
+    settings = [common.settings_of(args, path) for path in (known, other)]
+    names = {prepare_evaluation(one).args.desc for one in settings}
     assert len(names) == 2  # a network trained with another corruption is another row
     checkpoint.save(foreign, trained.network, 1, {**SETTINGS, "dataset": "synthetic"})
     flags = ["--data_dir", folder / "data", *logs]

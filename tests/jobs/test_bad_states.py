@@ -37,7 +37,7 @@ def state(finished, run, tmp_path, monkeypatch):
 
     monkeypatch.setattr("sharpdro.jobs.train.train_network", forbidden)
     monkeypatch.setattr("sharpdro.evaluation.evaluator.Evaluator.__call__", forbidden)
-    monkeypatch.setattr("corruptions.storage.arrays.worker_pool", forbidden)
+    monkeypatch.setattr("corruptions.storage.making.worker_pool", forbidden)
     shutil.copytree(run.data_dir, tmp_path / "data")
     folder = tmp_path / "logs" / finished.name
     shutil.copytree(finished, folder)
@@ -125,11 +125,6 @@ NEW_RUNS = {
         lambda state: launched(state, 1),
         "",
         ["add --distributed"],
-    ),
-    "a device that knows no data sinking": (
-        lambda state: None,
-        "--device_target CPU --data_sink",
-        ["--data_sink needs a GPU or Ascend device"],
     ),
     "no photographs": (
         lambda state: (state.data / "ImageNet-30" / "train").mkdir(parents=True),

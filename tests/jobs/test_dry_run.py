@@ -16,15 +16,9 @@ from dataset.specs import SYNTHETIC
 from dataset.survey import Sizes
 from models import create_model
 from models.layers import Normalize
-from sharpdro.jobs import dry_run_report, time_estimate
-from sharpdro.jobs.time_estimate import (
-    Done,
-    Speed,
-    format_seconds,
-    stages_left,
-    time_evaluation,
-    time_training,
-)
+from sharpdro.jobs import dry_run, time_estimate
+from sharpdro.jobs.dry_run import Done, stages_left
+from sharpdro.jobs.time_estimate import Speed, format_seconds, time_evaluation, time_training
 from sharpdro.methods.create import create_train_step
 from sharpdro.run_folder import checkpoint
 from sharpdro.run_folder.folder import RunLog
@@ -46,8 +40,8 @@ def stopwatch(monkeypatch):
         asked.append((network, batch_size))
         return Speed(10.0, 0.5, 5)
 
-    monkeypatch.setattr(dry_run_report, "time_training", training)
-    monkeypatch.setattr(dry_run_report, "time_evaluation", evaluation)
+    monkeypatch.setattr(dry_run, "time_training", training)
+    monkeypatch.setattr(dry_run, "time_evaluation", evaluation)
     return asked
 
 
@@ -130,8 +124,8 @@ def test_lists_and_photographs(look, tmp_path, stopwatch):
     )
     assert any(text.startswith("-n does not go with the lists in") for text in problems)
     assert sum("ImageNet-30 cannot be fetched" in text for text in problems) == 2
-    assert lines["lists"] == ["none: shared out by -n and --seed"]
-    assert lines["steps"]  # by -n
+    assert lines["lists"] == [f"those in {tmp_path / 'lists'}"]
+    assert any("lists lacks imagenet30_distribution_0.txt" in text for text in problems)
 
 
 def test_places_that_cannot_be_written(look, tmp_path, monkeypatch, stopwatch):
@@ -185,6 +179,19 @@ def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     assert len(problems) == 1 and "last.ckpt is missing" in problems[0]
 
 
+def test_images_of_a_resumed_run_are_compared(look, run, tmp_path, stopwatch):
+    folder = tmp_path / "logs" / NAME.format(method="erm")
+    flags = killed_after_first_epoch(run, folder)
+    data = tmp_path / "data"
+    shutil.copytree(run.data_dir, data)
+    _, problems = look(*flags, "--resume", "--data_dir", str(data))
+    assert problems == []
+    images = data / "CIFAR-10-C" / "test" / "2" / "gaussian_noise.npy"
+    np.save(images, 255 - np.load(images))
+    _, problems = look(*flags, "--resume", "--data_dir", str(data))
+    assert len(problems) == 1 and f"the test images of {images} are others" in problems[0]
+
+
 def test_a_checkpoint_of_another_model(look, run, tmp_path, stopwatch):
     folder = tmp_path / "logs" / NAME.format(method="erm")
     flags = killed_after_first_epoch(run, folder)
@@ -213,21 +220,20 @@ def test_two_stages(look, stopwatch):
     assert lines["time"][3].startswith("118 s in all, an estimate from 14 steps of training")
 
 
-def test_not_with_eval_only(capsys):
-    own = ["--eval_only", "--checkpoint", "last.ckpt", "--dry_run"]
-    with pytest.raises(SystemExit, match="2"):
-        main.main(own)
+def test_not_with_eval_only(run, capsys):
+    own = ["--eval_only", "--checkpoint", str(run(*FLAGS) / "last.ckpt"), "--dry_run"]
+    assert main.main(own) == 2
     assert "--dry_run does not go with --eval_only: leave it out" in capsys.readouterr().err
 
 
 def test_stages_left():
-    plan = SimpleNamespace(total_epoch=10, eval_every=4, steps_per_epoch=7)
+    args = {"total_epoch": 10, "eval_every": 4, "eval_batch_size": 16}
     sizes = Sizes([50, 30, 21], 40, 33)
-    made = []
 
     def left(last, first, stage, method="erm"):
-        stages = stages_left(plan, sizes, 16, last, first, method, stage, lambda *a: made.append(a))
-        return [(s.name, s.epochs, s.evaluations, s.evaluation_steps) for s in stages]
+        settings = SimpleNamespace(**args, method=method, distribution_agnostic=False)
+        stages = stages_left(settings, sizes, stage, last, first)
+        return [(s.title, s.epochs, s.evaluations, s.evaluation_steps) for s in stages]
 
     # ⌈40/16⌉ + ⌈33/16⌉ = 6 batches at three severities; after epochs 4, 8 and 10.
     assert left(Done(), None, None) == [("", 10, 3, 54)]
@@ -276,6 +282,6 @@ def test_settings_of_a_dry_run_are_free_on_resume(run, tmp_path):
     shutil.copytree(run(*FLAGS), folder)
     settings = folder / "settings.json"
     content = json.loads(settings.read_text())
-    content["settings"]["dry_run"] = True
+    content["settings"] |= {"dry_run": True, "data_sink": True}  # the latter of earlier versions
     settings.write_text(json.dumps(content))
     assert main.main([*TINY, *FLAGS, "--log_dir", str(tmp_path), "--resume"]) == 0

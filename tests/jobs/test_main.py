@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import zlib
+from pathlib import Path
 
 import fake_cifar
 import numpy as np
@@ -183,19 +185,19 @@ def test_flags_of_looking_and_keeping(run, monkeypatch):
 
 
 def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
-    from corruptions.storage import arrays
+    from corruptions.storage import making
     from sharpdro.training import trainer
 
     fake_cifar.write_cifar10(tmp_path / "data")
     asked, bars = [], []
-    pool = arrays.worker_pool
+    pool = making.worker_pool
 
     def show(*_, disable, **__):
         bars.append(disable)
         raise RunError("it is not trained")
 
-    monkeypatch.setattr(arrays, "_WORTH_WORKERS_BYTES", 1)
-    monkeypatch.setattr(arrays, "worker_pool", lambda n: asked.append(n) or pool(0))
+    monkeypatch.setattr(making, "_WORTH_WORKERS_BYTES", 1)
+    monkeypatch.setattr(making, "worker_pool", lambda n: asked.append(n) or pool(0))
     monkeypatch.setattr(trainer, "tqdm", show)
     own = (*ERM, "--data_dir", str(tmp_path / "data"), "--num_workers", "3")
     assert run.code(*own, "--log_dir", str(tmp_path / "a"), "--no-show_progress") == 2
@@ -242,6 +244,19 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
     assert main.main([*own, "--desc", "all"]) == 2
     assert "exists already: add --resume to continue it, or choose" in capsys.readouterr().err
+
+
+def test_eval_only_reads_its_checkpoint_once(run, tmp_path, monkeypatch):
+    path, read = run() / "best.ckpt", []
+    load, read_bytes = checkpoint.ms.load_checkpoint, Path.read_bytes
+    monkeypatch.setattr(checkpoint.ms, "load_checkpoint", lambda p: read.append(p) or load(p))
+    monkeypatch.setattr(Path, "read_bytes", lambda p: read.append(f"{p}") or read_bytes(p))
+    own = ["--eval_only", "--checkpoint", str(path), "--data_dir", str(run.data_dir)]
+    assert main.main([*own, "--log_dir", str(tmp_path)]) == 0
+    assert [name for name in read if name == str(path)] == [str(path)] * 2  # checked, and parsed
+    (folder,) = tmp_path.iterdir()
+    settings = json.loads((folder / "settings.json").read_text())["settings"]
+    assert settings["checkpoint_crc32"] == f"{zlib.crc32(read_bytes(path)):08x}"
 
 
 def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
@@ -322,7 +337,7 @@ def test_evaluation_that_another_one_has_overtaken_is_refused(run, tmp_path, cap
         capsys.readouterr()
         return prepare_test_sets(*args, **settings)
 
-    monkeypatch.setattr("dataset.prepare_dataset.prepare_test_sets", overtaken)
+    monkeypatch.setattr("sharpdro.jobs.evaluate.prepare_test_sets", overtaken)
     assert main.main([*own, str(first)]) == 2
     said = capsys.readouterr()
     assert f"--checkpoint is {first}, but" in said.err and said.err.count("\n") == 1

@@ -15,7 +15,7 @@ import pytest
 from made_up_runs import report, run_report, write_run
 from running import ROOT
 
-from sharpdro.command_line import flags
+from sharpdro.command_line.settings import parse, recorded
 from sharpdro.methods.specs import METHOD_SETTINGS
 
 
@@ -412,7 +412,6 @@ FREE = {
         "device_target",
         "show_progress",
         "tensorboard",
-        "data_sink",
     ),
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
     "threads",
@@ -424,10 +423,10 @@ def all_settings():
     """What main.py records, by name: a method that has the setting, and its value."""
     found = {}
     for method in ("erm", "sam", "groupdro", "irm", "vrex", "jtt", "eiil"):
-        recorded = flags.parse(["--method", method])
-        found = {**{name: (method, value) for name, value in vars(recorded).items()}, **found}
-    recorded = vars(flags.parse(["--method", "sharpdro", "--distribution_agnostic"]))
-    return {"ood_score": ("sharpdro", recorded["ood_score"]), **found}
+        settings = recorded(parse(["--method", method]))
+        found = {**{name: (method, value) for name, value in settings.items()}, **found}
+    settings = recorded(parse(["--method", "sharpdro", "--distribution_agnostic"]))
+    return {"ood_score": ("sharpdro", settings["ood_score"]), **found}
 
 
 SETTINGS = {name: found for name, found in all_settings().items() if name not in FREE}
@@ -467,6 +466,13 @@ def test_nor_are_they_over_corruptions(tmp_path, name):
     for overview in (mean, worst):
         assert len(set(overview.heads)) == 3 and f" {name}=" in "".join(overview.heads)
         assert overview.lines[-2] == ["average", "–", "–"]
+
+
+def test_how_earlier_versions_fed_batches_does_not_part_runs(tmp_path):
+    write_run(tmp_path, 0.5, data_sink=True)
+    write_run(tmp_path, 0.7, seed=1)
+    ((row,),) = (table.rows for table in tables_of(tmp_path))
+    assert row.stds
 
 
 def test_settings_that_are_compared():
