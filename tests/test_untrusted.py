@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hostile_files import REFUSALS, Bomb, picture, png
 
-import main
 from corruptions import contact_sheet
 from corruptions.command_line import readable
 from corruptions.errors import DataError
@@ -240,10 +239,3 @@ def test_messages_are_one_line_whatever_they_quote():
     error = DataError("a\nb \x1b[2J \udcff ü")
     assert readable(error) == "a\\nb \\x1b[2J \\udcff ü"
     assert readable(FileNotFoundError(2, "No such", "x\ry")) == "x\\ry: No such"
-
-
-def test_main_says_it_in_one_line(tmp_path, capfd):
-    (tmp_path / "x.ckpt").write_bytes(b"\x07garbage" * 99)
-    assert main.main(["--eval_only", "--checkpoint", str(tmp_path / "x.ckpt")]) == 2
-    error = capfd.readouterr().err
-    assert error.count("\n") == 1 and "x.ckpt is damaged or was not written by this" in error
