@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Train or evaluate an image classifier that holds up on photon-limited corruptions."""
 
-import importlib
 import signal
 import sys
 
@@ -19,9 +18,13 @@ def main(argv=None):
 
     def work():
         args = parse(argv)  # bad usage is answered before the job imports MindSpore
-        name = "evaluate" if args.eval_only else "dry_run" if args.dry_run else "train"
-        job = importlib.import_module(f"sharpdro.jobs.{name}")
-        getattr(job, name)(args)
+        if args.eval_only:
+            from sharpdro.jobs.evaluate import evaluate as job
+        elif args.dry_run:
+            from sharpdro.jobs.dry_run import dry_run as job
+        else:
+            from sharpdro.jobs.train import train as job
+        job(args)
 
     return run_program("main.py", work, CONTINUE)
 
