@@ -168,6 +168,5 @@ def test_missing_package_is_one_line_before_anything_else(run, tmp_path, monkeyp
 
 def test_not_with_eval_only(tmp_path, capsys):
     own = ["--eval_only", "--checkpoint", "last.ckpt", "--tensorboard"]
-    with pytest.raises(SystemExit, match="2"):
-        main.main([*own, "--log_dir", str(tmp_path)])
+    assert main.main([*own, "--log_dir", str(tmp_path)]) == 2
     assert "--tensorboard does not go with --eval_only" in capsys.readouterr().err
