@@ -190,7 +190,7 @@ METHODS = {
         "risk extrapolation (V-REx): penalise the variance of the severities' losses",
         "Krueger et al., ICML 2021",
         "sharpdro.methods.irm_vrex:VRExStep",
-        _penalty_settings("vrex_beta", 10.0, "vrex_warmup"),
+        _penalty_settings("vrex_beta", 1.0, "vrex_warmup"),
         warmup="vrex_warmup",
         reads_severities=True,
     ),
