@@ -75,7 +75,8 @@ def _stop_writing(pool: ProcessPoolExecutor) -> None:
     """
     queue = getattr(pool, "_call_queue", None)
     if queue is not None:
-        queue._reader.close()
+        with contextlib.suppress(OSError):  # Python has just closed it itself
+            queue._reader.close()
 
 
 def in_order(pool: Executor | None, function: Callable, jobs: Iterable[tuple]) -> Iterator:
