@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from corruptions.errors import DataError
-from corruptions.storage.arrays import look_up, num_foreign, open_array
+from corruptions.storage.arrays import look_up, open_array
 from corruptions.storage.making import make_arrays
 from corruptions.storage.manifest import Recipe, recipes_of
 from dataset import filelists
@@ -85,18 +85,9 @@ def prepare_dataset(
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     clean = read_splits(spec, data_dir, **making)
     train, test = clean["train"], clean["test"]
-    test_rows = listed_test(spec, data_dir, filelist_dir, len(test.labels), test.files)
-    per_severity, validation = share_out(
-        spec,
-        data_dir,
-        train.labels,
-        filelist_dir,
-        num_per_class,
-        num_severity,
-        seed,
-        severity_law,
-        train.files,
-    )
+    test_rows = listed_test(spec, len(test.labels), test.files, filelist_dir)
+    law = (num_per_class, num_severity, seed, severity_law)
+    per_severity, validation = share_out(spec, train.labels, train.files, filelist_dir, *law)
     lists = {}
     if spec.has_lists:
         files = {split: part.files for split, part in clean.items()}
@@ -137,7 +128,7 @@ def prepare_test_sets(
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     clean = read_splits(spec, data_dir, ("test",), **making)
     test = clean["test"]
-    rows = listed_test(spec, data_dir, filelist_dir, len(test.labels), test.files)
+    rows = listed_test(spec, len(test.labels), test.files, filelist_dir)
     if published_dir is None:
         made, foreign = _corrupted_arrays(
             spec, data_dir, clean, corruptions, num_severity, frost_dir, **making
@@ -154,7 +145,7 @@ def prepare_test_sets(
 
 
 def describe_foreign(number: int) -> str:
-    """What is to be said of arrays that `count_foreign` has counted."""
+    """What is to be said of arrays that this program did not make."""
     return (
         f"{number} arrays of corrupted images are not of this program's making ({FOREIGN}): used "
         f"as they are"
@@ -199,7 +190,7 @@ def _corrupted_arrays(
     recipes = create_recipes(spec, clean, corruptions, num_severity, frost_dir)
     # All that is there is checked before anything is made.
     stock = look_up(folder, clean, recipes, any_seed=True, may_write=may_write)
-    _refuse_foreign(spec, folder, stock.num_foreign)
+    refuse_foreign(spec, folder, stock.num_foreign)
     if stock.missing:
         make_arrays(folder, clean, stock.missing, **making)
     arrays = {(split, name): [clean[split].images] for split in clean for name in corruptions}
@@ -231,20 +222,12 @@ def create_recipes(
     )
 
 
-def count_foreign(
-    spec: DatasetSpec, folder: Path, recipes: list[Recipe], may_write: bool = True
-) -> int:
-    """How many of the arrays were not made by this program; arguments as for `num_foreign`.
+def refuse_foreign(spec: DatasetSpec, folder: Path, number: int) -> None:
+    """Refuse arrays that this program did not make, of a dataset whose order nothing tells.
 
     Raises:
-        DataError: there are some, of a dataset whose order nothing tells.
+        DataError: there is such a number of them.
     """
-    number = num_foreign(folder, recipes, may_write)
-    _refuse_foreign(spec, folder, number)
-    return number
-
-
-def _refuse_foreign(spec: DatasetSpec, folder: Path, number: int) -> None:
     if number and not spec.labels_tell_order:
         raise DataError(
             f"{number} arrays in {folder} were not made by this program ({FOREIGN}), "

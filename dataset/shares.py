@@ -6,27 +6,25 @@ import numpy as np
 
 from dataset import filelists
 from dataset.poisson import split_by_severity
-from dataset.readers import reader_of
 from dataset.sets import Files
 from dataset.specs import DatasetSpec
 
 
 def share_out(
     spec: DatasetSpec,
-    data_dir: Path,
     labels: np.ndarray,
+    files: Files | None,
     filelist_dir: Path | None,
     num_per_class: int | None,
     num_severity: int,
     seed: int,
     severity_law: str = "poisson",
-    files: Files | None = None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Which training image gets which severity, and which are for validation.
 
     Args:
         labels: of the training images, (N,).
-        files: theirs, where lists may be read; None: looked up.
+        files: theirs; None: no lists are read.
         others: as for `dataset.prepare_dataset.prepare_dataset`, whose errors it raises.
 
     Returns:
@@ -34,7 +32,6 @@ def share_out(
     """
     if num_per_class is None:
         lists = filelists.find_lists(filelist_dir)
-        files = files or reader_of(spec).read_files(spec, data_dir, "train")
         return filelists.read_training_lists(lists, spec, files, num_severity)
     rng = np.random.default_rng([seed, 0])
     return split_by_severity(
@@ -43,15 +40,10 @@ def share_out(
 
 
 def listed_test(
-    spec: DatasetSpec,
-    data_dir: Path,
-    filelist_dir: Path | None,
-    num_test: int,
-    files: Files | None = None,
+    spec: DatasetSpec, num_test: int, files: Files | None, filelist_dir: Path | None
 ) -> np.ndarray:
     """The test images that count: those of a list, if there is one, or else all `num_test`."""
     lists = filelists.find_lists(filelist_dir) if spec.has_lists and filelist_dir else {}
     if filelists.TEST not in lists:
         return np.arange(num_test)
-    files = files or reader_of(spec).read_files(spec, data_dir, "test")
     return filelists.read_test_list(lists, spec, files)

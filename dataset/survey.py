@@ -11,13 +11,14 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
-from corruptions.storage.arrays import array_path, look_up
+from corruptions.storage.arrays import array_path, look_up, num_foreign
 from dataset import filelists
-from dataset.prepare_dataset import count_foreign, create_recipes, listed_test, share_out
+from dataset.prepare_dataset import create_recipes, refuse_foreign
 from dataset.readers import read_splits
 from dataset.readers.download import has_archive
 from dataset.readers.imagenet30 import decoded_array, find_split, labels_of
 from dataset.sets import CleanSplit
+from dataset.shares import listed_test, share_out
 from dataset.specs import DatasetSpec
 
 SPLITS = ("train", "test")
@@ -155,7 +156,7 @@ def survey_arrays(
             except DataError as error:
                 refuse(str(error))
     try:
-        count_foreign(spec, folder, there, may_write=False)
+        refuse_foreign(spec, folder, num_foreign(folder, there, may_write=False))
     except DataError as error:
         refuse(str(error))
     num_images = sum(len(clean.labels[recipe.split]) for recipe in missing)
@@ -164,7 +165,6 @@ def survey_arrays(
 
 def survey_split(
     spec: DatasetSpec,
-    data_dir: Path,
     clean: CleanImages,
     filelist_dir: Path | None,
     num_per_class: int | None,
@@ -188,7 +188,10 @@ def survey_split(
         test = listed.get(filelists.TEST, len(clean.labels["test"]))
     else:
         law = (num_per_class, num_severity, seed, severity_law)
-        shares, rest = share_out(spec, data_dir, clean.labels["train"], filelist_dir, *law)
+        files = {split: part.files for split, part in clean.splits.items()}
+        labels = clean.labels["train"]
+        shares, rest = share_out(spec, labels, files.get("train"), filelist_dir, *law)
         per_severity, validation = [len(share) for share in shares], len(rest)
-        test = len(listed_test(spec, data_dir, filelist_dir, len(clean.labels["test"])))
+        num_test_images = len(clean.labels["test"])
+        test = len(listed_test(spec, num_test_images, files.get("test"), filelist_dir))
     return Sizes(per_severity, min(validation, num_val or validation), min(test, num_test or test))

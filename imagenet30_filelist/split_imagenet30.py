@@ -22,8 +22,9 @@ from corruptions.interrupts import interruptible
 from corruptions.program import run_program
 from corruptions.storage.files import check_file, write_atomically
 from dataset.filelists import list_texts
-from dataset.poisson import SEVERITY_LAWS, split_by_severity
+from dataset.poisson import SEVERITY_LAWS
 from dataset.readers import read_splits
+from dataset.shares import share_out
 from dataset.specs import IMAGENET30
 
 PROG = "split_imagenet30.py"
@@ -59,14 +60,8 @@ def split(args):
     """The lists' texts by file name, drawn as `prepare_dataset` does."""
     making = {"num_workers": args.num_workers, "show_progress": True, "report": print}
     clean = read_splits(IMAGENET30, args.data_dir, **making)
-    per_severity, validation = split_by_severity(
-        clean["train"].labels,
-        args.num_per_class,
-        args.num_severity,
-        np.random.default_rng([args.seed, 0]),
-        class_names=IMAGENET30.class_names,
-        law=args.severity_law,
-    )
+    law = (args.num_per_class, args.num_severity, args.seed, args.severity_law)
+    per_severity, validation = share_out(IMAGENET30, clean["train"].labels, None, None, *law)
     test = np.arange(len(clean["test"].labels))
     files = {name: part.files for name, part in clean.items()}
     return list_texts(IMAGENET30, files, per_severity, validation, test)

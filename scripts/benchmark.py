@@ -29,12 +29,12 @@ import numpy as np
 from benchmarks.made_up import write_cifar10
 from benchmarks.measuring import Options, Row, environment
 from corruptions.command_line import Parser
+from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
 from sharpdro.flag_types import POSITIVE
 from sharpdro.program import run_program
 from sharpdro.run_folder.environment import describe_environment
-from sharpdro.run_folder.folder import write_atomically
 
 # The part's module, and what it measures.
 PARTS = {

@@ -19,6 +19,7 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 
 # isort: split
 from corruptions.command_line import one_line
+from corruptions.storage.files import write_atomically
 from sharpdro.command_line.flags import FLAGS, FROM_CHECKPOINT, OF_EVALUATION, new_parser
 from sharpdro.command_line.settings import evaluation_settings, run_folder
 from sharpdro.evaluation.corruption_table import (
@@ -33,7 +34,6 @@ from sharpdro.evaluation.corruption_table import (
 from sharpdro.flag_types import description
 from sharpdro.markdown import markdown_text
 from sharpdro.program import run_program
-from sharpdro.run_folder.folder import write_atomically
 
 NAME = "evaluate_common_corruptions.py"
 # Those of main.py --eval_only that are not the same for every table.

@@ -25,8 +25,9 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 # isort: split
 from corruptions.command_line import Parser
 from corruptions.interrupts import interruptible
+from corruptions.storage.files import write_atomically
 from sharpdro.program import run_program
-from sharpdro.run_folder.folder import SUMMARY, write_atomically
+from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
 
 _COPIED = (SUMMARY, "val.csv", "test.csv")

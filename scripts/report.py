@@ -22,7 +22,7 @@ from sharpdro.errors import RunError  # first: says in one line which packages a
 # isort: split
 from corruptions.command_line import Parser, one_line
 from corruptions.interrupts import interruptible
-from corruptions.storage.files import check_writable
+from corruptions.storage.files import check_writable, write_atomically
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
@@ -31,7 +31,6 @@ from sharpdro.report.experiments import experiments_of
 from sharpdro.report.overviews import make_overviews
 from sharpdro.report.runs import read_runs
 from sharpdro.report.tables import make_tables
-from sharpdro.run_folder.folder import write_atomically
 
 _ABOUT = "Test accuracy in percent at the {} epoch, mean ± standard deviation over seeds"
 ABOUT = {"best": _ABOUT.format("best (by validation)"), "last": _ABOUT.format("last")}

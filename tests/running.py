@@ -2,6 +2,8 @@
 
 import csv
 import gc
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -17,6 +19,12 @@ TINY = [
 NAME = "run_dsetcifar10_corrgaussian_noise_{method}_seed0"
 ERM = ("--method", "erm")
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def script_environment(**more):
+    """For shell scripts, which take this Python."""
+    path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+    return {**os.environ, "VIRTUAL_ENV": sys.prefix, "PATH": path, **more}
 
 
 class Runner:

@@ -161,17 +161,6 @@ def _restore_labels(path: Path, source: Source, may_write: bool) -> Source:
     return source
 
 
-def missing_recipes(
-    folder: Path,
-    sources: dict[str, Source],
-    recipes: list[Recipe],
-    any_seed: bool = False,
-    restore_labels: bool = True,
-) -> list[Recipe]:
-    """The recipes whose arrays are not there yet; as `look_up`."""
-    return look_up(folder, sources, recipes, any_seed, may_write=restore_labels).missing
-
-
 def refuse_made_otherwise(made_otherwise: list[tuple[Path, str]]) -> None:
     """Refuse arrays that were made in another way than asked for, told with the first of them."""
     if made_otherwise:

@@ -6,15 +6,9 @@ A module that a `DatasetSpec` names as its `reader` has `read`, see `read_splits
 import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
 
 from dataset.sets import CleanSplit
 from dataset.specs import DatasetSpec
-
-
-def reader_of(spec: DatasetSpec) -> ModuleType:
-    """The module that reads a dataset."""
-    return importlib.import_module(f"dataset.readers.{spec.reader}")
 
 
 def read_splits(
@@ -39,8 +33,8 @@ def read_splits(
         DataError: something is missing or does not fit.
         OSError: a file cannot be read or written.
     """
-    read = reader_of(spec).read
-    return read(
+    reader = importlib.import_module(f"dataset.readers.{spec.reader}")
+    return reader.read(
         spec,
         data_dir,
         splits,

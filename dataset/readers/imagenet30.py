@@ -111,27 +111,17 @@ def open_split(
     records = read_records(array)
     if photographs is not None:
         _check_unchanged(photographs, records, array)
-    files = _files(records, data_dir / spec.clean_folder / split)
+    names = [record.name for record in records if record.reason is None]
+    skipped = frozenset(record.name for record in records if record.reason is not None)
     images = open_npy(array)
-    shape = (len(files.names), spec.side, spec.side, 3)
+    shape = (len(names), spec.side, spec.side, 3)
     if images.dtype != np.uint8 or images.shape != shape:
         raise DataError(
             f"{array} holds {images.dtype} {images.shape}, expected uint8 {shape}: delete it to "
             f"have it made anew"
         )
-    return CleanSplit(images, labels_of(files.names, spec, array), files)
-
-
-def read_files(spec: DatasetSpec, data_dir: Path, split: str) -> Files:
-    """The files of a split that was decoded."""
-    records = read_records(decoded_array(spec, data_dir, split))
-    return _files(records, data_dir / spec.clean_folder / split)
-
-
-def _files(records: list[Record], folder: Path) -> Files:
-    names = [record.name for record in records if record.reason is None]
-    skipped = frozenset(record.name for record in records if record.reason is not None)
-    return Files(folder, names, skipped)
+    files = Files(data_dir / spec.clean_folder / split, names, skipped)
+    return CleanSplit(images, labels_of(names, spec, array), files)
 
 
 def labels_of(names: list[str], spec: DatasetSpec, array: Path) -> np.ndarray:

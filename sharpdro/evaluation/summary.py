@@ -6,9 +6,10 @@ All of it is derived from the tables, so that a resumed run cannot come to anoth
 import json
 from pathlib import Path
 
+from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
 from sharpdro.evaluation.scores import Score, mean_score, worst_score
-from sharpdro.run_folder.folder import SUMMARY, write_atomically
+from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_rows
 
 BEST_METRICS = ("worst", "mean", "clean")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from corruptions.storage import files
+from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import format_value
-from sharpdro.run_folder.folder import write_atomically
+from sharpdro.run_folder.folder import at_work_in
 from sharpdro.run_folder.reading import read_json
 
 RECORD = "measurements.json"
@@ -201,11 +201,5 @@ def locked(folder: Path) -> Iterator[None]:
         RunError: one is at it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(files.locked(folder, wait=False))
-        except BlockingIOError:
-            raise RunError(
-                f"another process is at work in {folder}: wait for it, or choose another --output"
-            ) from None
+    with at_work_in(folder, "--output"):
         yield

@@ -174,7 +174,7 @@ def _report_data(args, report, log):
     num_missing = _report_arrays(args, report, clean, arrays)
     settings = (lists, None if lists else args.num_per_class, args.num_severity, args.seed)
     settings += (args.num_val, args.num_test, args.severity_law)
-    sizes = report.attempt(survey_split, spec, args.data_dir, clean, *settings)
+    sizes = report.attempt(survey_split, spec, clean, *settings)
     if sizes is None:
         return None
     _report_sizes(args, report, sizes, unsure)

@@ -5,8 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from corruptions.storage.files import naming
-from sharpdro.run_folder.folder import write_atomically
+from corruptions.storage.files import naming, write_atomically
 from sharpdro.run_folder.reading import RESTORE, refusing
 
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]

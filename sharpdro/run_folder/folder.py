@@ -33,6 +33,23 @@ def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -
     return f"{desc}_dset{dataset}_corr{corruption}_{method}_seed{seed}"
 
 
+@contextlib.contextmanager
+def at_work_in(folder: Path, flag: str) -> Iterator[None]:
+    """Keep other processes from working in a folder, which is there and which `flag` names.
+
+    Raises:
+        RunError: one is at it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(folder, wait=False))
+        except BlockingIOError:
+            raise RunError(
+                f"another process is at work in {folder}: wait for it, or choose another {flag}"
+            ) from None
+        yield
+
+
 class RunLog:
     """The run's directory and its text log.
 
@@ -117,13 +134,7 @@ class RunLog:
                 self.close()
 
     def _take_lock(self) -> None:
-        try:
-            self._held.enter_context(locked(self.folder, wait=False))
-        except BlockingIOError:
-            raise RunError(
-                f"another process is at work in {self.folder}: wait for it, or choose another "
-                f"--desc"
-            ) from None
+        self._held.enter_context(at_work_in(self.folder, "--desc"))
 
     def close(self) -> None:
         """Let other processes work in the directory."""

@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from corruptions.interrupts import check_interrupts
+from corruptions.storage.files import write_atomically
 from sharpdro.distributed.process_group import ALONE, Alone
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import format_value
-from sharpdro.run_folder.folder import write_atomically
 from sharpdro.run_folder.reading import refusing
 
 ALIGNMENT = "alignment.csv"

@@ -24,7 +24,7 @@ from corruptions.storage import arrays, manifest
 from corruptions.storage.arrays import (
     Source,
     array_path,
-    missing_recipes,
+    look_up,
     num_foreign,
 )
 from corruptions.storage.files import _remove_abandoned, complete, exclusive_partial
@@ -270,10 +270,10 @@ def test_missing_arrays_are_made_and_only_they(tmp_path, path, source):
     sources = {"train": source}
     make_arrays(tmp_path, sources, recipes[:2])
     before = array_path(tmp_path, recipes[0]).stat().st_mtime_ns
-    missing = missing_recipes(tmp_path, sources, recipes)
+    missing = look_up(tmp_path, sources, recipes).missing
     assert missing == recipes[2:]
     make_arrays(tmp_path, sources, missing)
-    assert missing_recipes(tmp_path, sources, recipes) == []
+    assert look_up(tmp_path, sources, recipes).missing == []
     assert array_path(tmp_path, recipes[0]).stat().st_mtime_ns == before
     assert num_foreign(tmp_path, recipes) == 0
 
@@ -290,9 +290,9 @@ def test_arrays_made_in_another_way_are_refused(tmp_path, source, change, text):
     write_array(tmp_path, RECIPE, source)
     other = Recipe(**{**vars(RECIPE), **change})
     with pytest.raises(DataError, match=f"was made with {text}: delete it"):
-        missing_recipes(tmp_path, {"train": source}, [other])
+        look_up(tmp_path, {"train": source}, [other])
     if "seed" in change:
-        assert missing_recipes(tmp_path, {"train": source}, [other], any_seed=True) == []
+        assert look_up(tmp_path, {"train": source}, [other], any_seed=True).missing == []
 
 
 def test_arrays_made_from_other_images_are_refused(tmp_path, source):
@@ -301,7 +301,7 @@ def test_arrays_made_from_other_images_are_refused(tmp_path, source):
     images = source.images.copy()
     images[-1, -1, -1, -1] ^= 1
     with pytest.raises(DataError, match=r"was made from other images: delete it"):
-        missing_recipes(tmp_path, {"train": Source(images, source.labels)}, [RECIPE])
+        look_up(tmp_path, {"train": Source(images, source.labels)}, [RECIPE])
 
 
 def test_workers_compute_with_one_thread_each(monkeypatch):
@@ -317,7 +317,7 @@ def test_arrays_of_an_older_version_are_refused(tmp_path, source, monkeypatch):
     write_array(tmp_path, RECIPE, source)
     monkeypatch.setattr(manifest, "VERSION", 2)
     with pytest.raises(DataError, match="was made with version 1, not 2"):
-        missing_recipes(tmp_path, {"train": source}, [RECIPE])
+        look_up(tmp_path, {"train": source}, [RECIPE])
 
 
 def test_chunks_are_invisible(tmp_path, path, source, expected, monkeypatch):
@@ -360,7 +360,7 @@ def test_verify_names_what_is_wrong(tmp_path, path, source, damage, text):
 def test_broken_manifest(tmp_path, source, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(DataError, match=r"manifest.json is not a manifest"):
-        missing_recipes(tmp_path, {"train": source}, [RECIPE])
+        look_up(tmp_path, {"train": source}, [RECIPE])
     with pytest.raises(DataError, match=r"manifest.json is not a manifest"):
         write_array(tmp_path, RECIPE, source)
     assert not array_path(tmp_path, RECIPE).exists()
@@ -379,18 +379,18 @@ def test_array_that_was_overwritten_is_not_of_our_making(tmp_path, path, source)
     changed[-5] ^= 1
     path.write_bytes(changed)
     assert num_foreign(tmp_path, [RECIPE]) == 1
-    assert missing_recipes(tmp_path, {"train": source}, [RECIPE]) == []
+    assert look_up(tmp_path, {"train": source}, [RECIPE]).missing == []
     # What the manifest says of the old one does not count, not even that it is another's.
     other = Recipe("gaussian_noise", 2, "cifar", 5, "train")
-    assert missing_recipes(tmp_path, {"train": source}, [other]) == []
+    assert look_up(tmp_path, {"train": source}, [other]).missing == []
     path.with_name("labels.npy").unlink()
     with pytest.raises(DataError, match="so the order of gaussian_noise.npy cannot be checked"):
-        missing_recipes(tmp_path, {"train": source}, [RECIPE])
+        look_up(tmp_path, {"train": source}, [RECIPE])
     path.write_bytes(content)
-    assert missing_recipes(tmp_path, {"train": source}, [RECIPE]) == []  # restores the labels
+    assert look_up(tmp_path, {"train": source}, [RECIPE]).missing == []  # restores the labels
     assert num_foreign(tmp_path, [RECIPE]) == 0
     with pytest.raises(DataError, match="was made with seed 0, not 5"):
-        missing_recipes(tmp_path, {"train": source}, [other])
+        look_up(tmp_path, {"train": source}, [other])
 
 
 def test_array_is_read_only_once_to_know_it_again(tmp_path, path, source, monkeypatch):

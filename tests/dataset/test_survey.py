@@ -27,8 +27,8 @@ def arrays(spec, data_dir, clean, severity=2, corruption="contrast", problems=No
     return result
 
 
-def split(spec, data_dir, clean, n, severity=2, lists=None, num_val=0, num_test=0):
-    return survey_split(spec, data_dir, clean, lists, n, severity, 0, num_val, num_test)
+def split(spec, clean, n, severity=2, lists=None, num_val=0, num_test=0):
+    return survey_split(spec, clean, lists, n, severity, 0, num_val, num_test)
 
 
 def bytes_made(folder):
@@ -47,7 +47,7 @@ def test_cifar_from_nothing_to_all(tmp_path):
     before = tree(tmp_path)
     clean = survey_clean(CIFAR10, tmp_path)
     found, missing, num_bytes = arrays(CIFAR10, tmp_path, clean)
-    sizes = split(CIFAR10, tmp_path, clean, 15, num_val=7, num_test=1000)
+    sizes = split(CIFAR10, clean, 15, num_val=7, num_test=1000)
     assert not clean.problems and not clean.nominal and clean.num_bytes == 0
     assert clean.lines == [f"found in {tmp_path / 'cifar-10-batches-py'}"]
     assert tree(tmp_path) == before
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_said(tmp_path):
         assert str(folder) in problem
         assert re.search(r"holds uint8 \(3, 32, 32, 3\), expected", problem)
     with pytest.raises(DataError, match="-n 21 is too large: class 0 has 20 images"):
-        split(CIFAR10, tmp_path, clean, 21)
+        split(CIFAR10, clean, 21)
     (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
     damaged = survey_clean(CIFAR10, tmp_path)
     assert "test_batch is missing" in damaged.problems[0] and damaged.nominal
@@ -96,12 +96,12 @@ def test_what_is_not_there_counts_by_its_nominal_size(tmp_path, monkeypatch):
     assert clean.lines[1].endswith("cifar-100-python.tar.gz (169 MB)")
     assert clean.num_bytes == 60_000 * 3072 + 169_001_437
     # The README's table, and 50,000 + 10,000 images at five severities.
-    assert split(CIFAR100, tmp_path, clean, 400, 5) == Sizes(
+    assert split(CIFAR100, clean, 400, 5) == Sizes(
         [14700, 14700, 7300, 2400, 600, 100], 10_200, 10_000
     )
     assert arrays(CIFAR100, tmp_path / "data", clean, 5) == (0, 10, 5 * 60_000 * 3072)
     with pytest.raises(DataError, match="-n 501 is too large: class 0 has 500 images"):
-        split(CIFAR100, tmp_path, clean, 501)
+        split(CIFAR100, clean, 501)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -127,7 +127,7 @@ def test_photographs_before_and_after_decoding(tmp_path):
     clean = survey_clean(IMAGENET30, tmp_path)
     assert re.match(r"270 train photographs found, which would be decoded", clean.lines[0])
     assert clean.num_bytes == (270 + 60) * 64 * 64 * 3 and not clean.nominal
-    sizes = split(IMAGENET30, tmp_path, clean, 8)
+    sizes = split(IMAGENET30, clean, 8)
     found, missing, num_bytes = arrays(IMAGENET30, tmp_path, clean)
     assert tree(tmp_path) == before
 
@@ -143,9 +143,9 @@ def test_photographs_before_and_after_decoding(tmp_path):
     flags = ["--data_dir", tmp_path, "-o", lists, "-n", "8", "--num_severity", "2"]
     assert subprocess.run([sys.executable, script, *flags]).returncode == 0
     for surveyed in (clean, decoded):  # lists before and after decoding
-        assert split(IMAGENET30, tmp_path, surveyed, None, lists=lists) == sizes
+        assert split(IMAGENET30, surveyed, None, lists=lists) == sizes
     with pytest.raises(DataError, match=r"lacks imagenet30_distribution_3.txt"):
-        split(IMAGENET30, tmp_path, clean, None, 3, lists)
+        split(IMAGENET30, clean, None, 3, lists)
 
 
 def test_missing_photographs_of_both_splits(tmp_path):
@@ -153,4 +153,4 @@ def test_missing_photographs_of_both_splits(tmp_path):
     assert [re.search(r"(\w+) is missing", text).group(1) for text in clean.problems] == [
         *("train", "test")
     ]
-    assert split(IMAGENET30, tmp_path, clean, 1000, 5).validation == 9_120
+    assert split(IMAGENET30, clean, 1000, 5).validation == 9_120

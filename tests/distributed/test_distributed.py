@@ -21,6 +21,7 @@ from running import (
     begun_second_epoch,
     check_equal,
     rows,
+    script_environment,
     wait_until,
 )
 
@@ -75,8 +76,7 @@ def launch(data_dir, logs, *flags, **environment):
     command = [str(ROOT / "scripts" / "distributed.sh"), "2", *TINY, *ERM, *flags]
     command += ["--data_dir", str(data_dir), "--log_dir", str(logs)]
     command += ["--log_train", "1", "--eval_batch_size", "4"]
-    virtual = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
-    environment = {**os.environ, **virtual, **environment}
+    environment = script_environment(**environment)
     how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=environment, start_new_session=True, **how)
 

@@ -8,11 +8,17 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
-import fake_cifar
 import pytest
-from running import NAME, ROOT, TINY, begun_second_epoch, check_equal, wait_until
+from running import (
+    NAME,
+    ROOT,
+    TINY,
+    begun_second_epoch,
+    check_equal,
+    script_environment,
+    wait_until,
+)
 
 pytestmark = pytest.mark.faults
 
@@ -44,6 +50,12 @@ def ip(*arguments):
     return subprocess.run(["ip", *arguments], capture_output=True).returncode == 0
 
 
+def command_of(num_processes, data_dir, logs):
+    script = str(ROOT / "scripts" / "distributed.sh")
+    folders = ["--data_dir", str(data_dir), "--log_dir", str(logs)]
+    return ["bash", script, str(num_processes), *TINY, *FLAGS, *folders]
+
+
 class Machines:
     """Two of them, until they are taken down."""
 
@@ -65,15 +77,12 @@ class Machines:
 
     def start(self, data_dir, logs):
         """The same command on both: a process on each."""
-        command = [*("bash", str(ROOT / "scripts" / "distributed.sh"), "1", *TINY, *FLAGS)]
-        command += ["--data_dir", str(data_dir), "--log_dir", str(logs)]
-        environment = {**os.environ, "VIRTUAL_ENV": sys.prefix, "MACHINES": "2", "MASTER": MASTER}
-        environment["PATH"] = f"{sys.prefix}/bin:{os.environ['PATH']}"
+        command = command_of(1, data_dir, logs)
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return [
             subprocess.Popen(
                 ["ip", "netns", "exec", name, *command],
-                env={**environment, "MACHINE": str(number)},
+                env=script_environment(MACHINES="2", MASTER=MASTER, MACHINE=str(number)),
                 start_new_session=True,
                 **how,
             )
@@ -98,71 +107,64 @@ def finish(processes):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    fake_cifar.write_cifar10(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def undisturbed(machines, data, tmp_path_factory):
+def undisturbed(machines, data_dir, tmp_path_factory):
     logs = tmp_path_factory.mktemp("undisturbed")
-    codes, said = finish(machines.start(data, logs))
+    codes, said = finish(machines.start(data_dir, logs))
     assert codes == [0, 0], said
     return logs / RUN
 
 
-def start_training(machines, data, logs):
+def start_training(machines, data_dir, logs):
     """Both in their second epoch."""
-    processes = machines.start(data, logs)
+    processes = machines.start(data_dir, logs)
     table = logs / RUN / "train.csv"
     wait_until(processes[0], lambda: begun_second_epoch(table))
     return processes
 
 
-def check_resumed(machines, data, logs, undisturbed):
-    codes, said = finish(machines.start(data, logs))
+def check_resumed(machines, data_dir, logs, undisturbed):
+    codes, said = finish(machines.start(data_dir, logs))
     assert codes == [0, 0], said
     check_equal(logs / RUN, undisturbed)
 
 
-def test_two_machines_come_to_what_two_processes_of_one_do(machines, data, undisturbed, tmp_path):
-    alone = [*("bash", str(ROOT / "scripts" / "distributed.sh"), "2", *TINY, *FLAGS)]
-    alone += ["--data_dir", str(data), "--log_dir", str(tmp_path)]
-    environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
-    environment["PATH"] = f"{sys.prefix}/bin:{os.environ['PATH']}"
-    assert subprocess.run(alone, env=environment, capture_output=True).returncode == 0
+def test_two_machines_come_to_what_two_processes_of_one_do(
+    machines, data_dir, undisturbed, tmp_path
+):
+    alone = command_of(2, data_dir, tmp_path)
+    how = {"env": script_environment(), "capture_output": True}
+    assert subprocess.run(alone, **how).returncode == 0
     check_equal(tmp_path / RUN, undisturbed)
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_stopping_one_machine_stops_both_and_saves(machines, data, tmp_path, undisturbed, side):
-    processes = start_training(machines, data, tmp_path)
+def test_stopping_one_machine_stops_both_and_saves(machines, data_dir, tmp_path, undisturbed, side):
+    processes = start_training(machines, data_dir, tmp_path)
     processes[side].send_signal(signal.SIGTERM)
     codes, said = finish(processes)
     assert codes == [143, 143] and [error for _, error in said] == [STOPPED] * 2, said
     log = (tmp_path / RUN / "log.txt").read_text()
     assert re.search(r"stopped in epoch \d+ after step \d+, which is saved", log)
-    check_resumed(machines, data, tmp_path, undisturbed)
+    check_resumed(machines, data_dir, tmp_path, undisturbed)
 
 
-def test_cut_cable_ends_both(machines, data, tmp_path, undisturbed):
-    processes = start_training(machines, data, tmp_path)
+def test_cut_cable_ends_both(machines, data_dir, tmp_path, undisturbed):
+    processes = start_training(machines, data_dir, tmp_path)
     machines.cut_cable()
     try:
         codes, said = finish(processes)
     finally:
         machines.mend_cable()
     assert codes == [1, 1] and [error for _, error in said] == [LOST] * 2, said
-    check_resumed(machines, data, tmp_path, undisturbed)
+    check_resumed(machines, data_dir, tmp_path, undisturbed)
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_killed_machine_ends_the_other(machines, data, tmp_path, undisturbed, side):
-    processes = start_training(machines, data, tmp_path)
+def test_killed_machine_ends_the_other(machines, data_dir, tmp_path, undisturbed, side):
+    processes = start_training(machines, data_dir, tmp_path)
     os.killpg(processes[side].pid, signal.SIGKILL)
     codes, said = finish(processes)
     assert codes[side] == -signal.SIGKILL and codes[1 - side] == 1, said
     error = said[1 - side][1]
     assert error.count("\n") == 1 and error.startswith("error: ") and ADVICE in error, said
-    check_resumed(machines, data, tmp_path, undisturbed)
+    check_resumed(machines, data_dir, tmp_path, undisturbed)
