@@ -39,13 +39,13 @@ class Network(nn.Cell):
         return self.classifier(hidden / (1 + hidden * hidden))
 
 
-def make_step(method, exchange):
+def make_step(method, collectives):
     rng, network = np.random.default_rng(1), Network()
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(rng.normal(0, 0.5, parameter.shape).astype("float32")))
     optimizer = create_sgd(network.trainable_params(), 0.1, 0.9, 0.02)
-    settings = METHODS[method]
-    return create_train_step(method, network, optimizer, NUM_GROUPS, exchange=exchange, **settings)
+    settings = {**METHODS[method], "collectives": collectives}
+    return create_train_step(method, network, optimizer, NUM_GROUPS, **settings)
 
 
 def batches(count):
@@ -73,26 +73,26 @@ def main(folder, *methods):
     select_device("CPU")
     if is_scheduler():
         return schedule()
-    team = join(True)
-    size = BATCH_SIZE // team.size
-    own = slice(team.rank * size, (team.rank + 1) * size)
+    processes = join(True)
+    size = BATCH_SIZE // processes.size
+    own = slice(processes.rank * size, (processes.rank + 1) * size)
     found, parameters_alone = {}, {}
     for method in methods:
-        step = make_step(method, team.exchange(False))
+        step = make_step(method, processes.collectives(False))
         expected, alone = train(make_step(method, None), slice(None))
         parameters_alone[method] = expected
         parameters, together = train(step, own)
-        team.check_same(step.get_parameters(), method)
+        processes.check_same_parameters(step.get_parameters(), method)
         found[method] = [
             distance(expected.values(), parameters.values()),
             distance(alone, together),
         ]
-    found["rank"], found["size"] = team.rank, team.size
+    found["rank"], found["size"] = processes.rank, processes.size
 
     # A step that is not finite in one process is taken back in all; local perturbations differ.
-    late = make_step("sharpdro", team.exchange(True))
+    late = make_step("sharpdro", processes.collectives(True))
     parameters, _ = train(late, own)
-    team.check_same(late.get_parameters(), "with local perturbations")
+    processes.check_same_parameters(late.get_parameters(), "with local perturbations")
     found["local"] = distance(parameters_alone["sharpdro"].values(), parameters.values())
     guard = Guard(late)
     ((images, labels, groups),) = batches(1)
@@ -101,13 +101,13 @@ def main(folder, *methods):
     now = [p.asnumpy() for p in late.get_parameters()]
     found["unchanged"] = distance(parameters.values(), now) == 0
 
-    gathered = team.gather(np.full((2, 3), team.rank, np.int32))
+    gathered = processes.all_gather(np.full((2, 3), processes.rank, np.int32))
     found["gathered"] = gathered[:, 0, 0].tolist()
     try:
-        team.check_equal("the ranks", team.rank, "none")
+        processes.check_equal("the ranks", processes.rank, "none")
     except RunError as error:
         found["differs"] = str(error)
-    (Path(folder) / f"{team.rank}.json").write_text(json.dumps(found))
+    (Path(folder) / f"{processes.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

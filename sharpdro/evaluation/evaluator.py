@@ -10,7 +10,7 @@ from tqdm import tqdm
 from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.prepare_dataset import EvaluationSet
-from sharpdro.distributed.process_group import ALONE, Alone
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
 from sharpdro.evaluation.scores import Score
 from sharpdro.methods.losses import cross_entropy
 
@@ -35,13 +35,13 @@ class Evaluator:
     Args:
         network: images float32 (N, 3, H, W) to logits.
         normalize: uint8 (N, H, W, 3) to what the network takes.
-        team: the processes, each of which takes its turn of the batches.
+        processes: the processes, each of which takes its turn of the batches.
     """
 
-    def __init__(self, network: nn.Cell, normalize: nn.Cell, team: Alone = ALONE):
+    def __init__(self, network: nn.Cell, normalize: nn.Cell, processes: Processes = SINGLE_PROCESS):
         self._network = network
         self._graph = EvaluationGraph(network, normalize)
-        self._team = team
+        self._processes = processes
 
     def __call__(
         self,
@@ -74,10 +74,10 @@ class Evaluator:
         for number, (images, labels, count) in enumerate(batches):
             counts.append(count)
             last = Tensor(images), Tensor(labels, ms.int32)
-            if number % self._team.size == self._team.rank:
+            if number % self._processes.size == self._processes.rank:
                 outputs = self._graph(*last)
                 own.append([output.asnumpy().copy() for output in outputs])
-                if self._team.size == 1:
+                if self._processes.size == 1:
                     check_interrupts()
             on_step()
         self._network.set_train(was_training)
@@ -88,13 +88,13 @@ class Evaluator:
 
     def _in_order(self, own, number):
         """All batches' outputs, of which each process has every size-th."""
-        size = self._team.size
+        size = self._processes.size
         if size == 1:
             return own
-        self._team.check_interrupts()
+        self._processes.check_interrupts()
         rounds = -(-number // size)
         own = own + own[-1:] * (rounds - len(own))  # as many for all; what is too many is cut off
-        stacked = [self._team.gather(np.stack(kind)) for kind in zip(*own)]
+        stacked = [self._processes.all_gather(np.stack(kind)) for kind in zip(*own)]
         return zip(*(kind.swapaxes(0, 1).reshape(-1, *kind.shape[2:])[:number] for kind in stacked))
 
 

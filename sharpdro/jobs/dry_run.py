@@ -7,7 +7,7 @@ import numpy as np
 from corruptions.interrupts import interruptible
 from dataset.specs import DATASETS
 from sharpdro.device import select_device
-from sharpdro.distributed.process_group import ALONE
+from sharpdro.distributed.process_group import SINGLE_PROCESS
 from sharpdro.jobs.prepare import (
     check_device,
     check_pretrained,
@@ -104,7 +104,7 @@ def describe_length(args, report, device, steps, sizes, stage, last, first):
         network, normalize = build_network(args)
         network = ms.amp.auto_mixed_precision(network, args.amp_level)
         settings, groups = step_settings(args, method), np.arange(num_groups)
-        step = create_step(args, network, method, settings, groups, num_groups, ALONE)
+        step = create_step(args, network, method, settings, groups, num_groups, SINGLE_PROCESS)
         return network, normalize, step
 
     name = variant(args.method, args.distribution_agnostic)

@@ -204,7 +204,7 @@ def begin(args, log, team, device, data):
     before = log.last_processes() if log.exists() else team.size
     is_unrecorded = log.exists() and not log.read_images()
     facts = {"foreign_arrays": data.num_foreign, "images_crc32": sums}
-    team.first_does(partial(_open, args, log, environment, facts))
+    team.run_on_first(partial(_open, args, log, environment, facts))
     if not team.is_first:
         log, args.show_progress, args.tensorboard = SilentLog(log.folder), False, False
     if before != team.size:

@@ -65,8 +65,8 @@ def create_step(args, network, method, settings, groups, num_groups, team):
         settings = {**settings, "group_sizes": np.bincount(groups, minlength=num_groups)}
     if args.amp_level != "O0":
         settings = {**settings, "loss_scaler": create_loss_scaler()}
-    exchange = team.exchange(args.local_perturbation)
-    return create_train_step(method, network, optimizer, num_groups, exchange=exchange, **settings)
+    settings = {**settings, "collectives": team.collectives(args.local_perturbation)}
+    return create_train_step(method, network, optimizer, num_groups, **settings)
 
 
 def train_network(args, team, plan, log, data, method, sampler, settings, num_inferred=None):
@@ -111,7 +111,7 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
             settings=recorded(args),
             num_severities=args.num_severity + 1,
             are_groups_inferred=num_inferred is not None,
-            team=team,
+            processes=team,
             on_rows=on_rows,
         ).train()
     return measure

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from sharpdro.distributed.collectives import Exchange
+from sharpdro.distributed.collectives import Collectives
 from sharpdro.methods.group_weights import initial_weights
 from sharpdro.methods.losses import cross_entropy
 from sharpdro.methods.perturbation import global_norm
@@ -21,7 +21,7 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: number of groups G; groups are 0 … G−1.
         group_sizes: the groups' training images; an empty group starts with weight 0.
         loss_scaler: keeps small gradients from vanishing in float16 (`nan_guard`); None: float32.
-        exchange: with the other processes of a distributed run, whose images are then a part of
+        collectives: with the other processes of a distributed run, whose images are then a part of
             the batch that labels and groups are of; None: there are none.
     """
 
@@ -36,12 +36,12 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: int,
         group_sizes=None,
         loss_scaler: ms.amp.LossScaler | None = None,
-        exchange: Exchange | None = None,
+        collectives: Collectives | None = None,
     ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
         self.loss_scaler = loss_scaler
-        self.exchange = exchange
+        self.collectives = collectives
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
             Tensor(initial_weights(num_groups, group_sizes)),
@@ -82,8 +82,8 @@ class TrainStep(nn.TrainOneStepCell):
         differentiate = ms.value_and_grad(objective, None, self.parameters, has_aux=True)
         if self.loss_scaler is not None:
             differentiate = self._scaled(objective, self.loss_scaler)
-        if self.exchange is not None and not self.exchange.sums_late:
-            differentiate = self._summed(differentiate, self.exchange)
+        if self.collectives is not None and not self.collectives.local_perturbation:
+            differentiate = self._summed(differentiate, self.collectives)
         return differentiate
 
     def _scaled(self, objective, scaler):
@@ -99,18 +99,18 @@ class TrainStep(nn.TrainOneStepCell):
 
         return differentiate
 
-    def _summed(self, differentiate_own, exchange):
+    def _summed(self, differentiate_own, collectives):
         def differentiate(*inputs):
             outputs, gradients = differentiate_own(*inputs)
-            return outputs, exchange.sum(gradients)
+            return outputs, collectives.sum(gradients)
 
         return differentiate
 
     def forward(self, images, labels):
         """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""
         logits = self.network(images)
-        if self.exchange is not None:
-            logits = self.exchange.gather(logits)
+        if self.collectives is not None:
+            logits = self.collectives.gather(logits)
         return logits, cross_entropy(logits, labels)
 
     def weighted_loss(self, images, labels, weights):
@@ -125,8 +125,8 @@ class TrainStep(nn.TrainOneStepCell):
 
     def descend(self, gradients, after=None):
         """One step of the optimizer, once `after` has been computed."""
-        if self.exchange is not None and self.exchange.sums_late:
-            gradients = self.exchange.sum(gradients)
+        if self.collectives is not None and self.collectives.local_perturbation:
+            gradients = self.collectives.sum(gradients)
         return self.optimizer(gradients if after is None else ops.depend(gradients, after))
 
 

@@ -84,7 +84,7 @@ class AgnosticSharpDROStep(TwoPassStep):
     ):
         super().__init__(network, optimizer, num_groups, rho, is_adaptive, **shared)
         self.score = score_function(ood_score)
-        self.gathers_scores = self.exchange is not None and ood_score in OF_IMAGES
+        self.gathers_scores = self.collectives is not None and ood_score in OF_IMAGES
         self.differentiate_scored_loss = self.gradients_of(self.scored_loss)
 
     def scored_loss(self, images, labels, first_logits, first_losses):
@@ -92,7 +92,7 @@ class AgnosticSharpDROStep(TwoPassStep):
         logits, losses = self.forward(images, labels)
         scores = self.score(images, first_logits, first_losses, logits)
         if self.gathers_scores:
-            scores = self.exchange.gather(scores)
+            scores = self.collectives.gather(scores)
         scores = ops.stop_gradient(scores)
         return (equal_weights(labels) * min_max(scores) * losses).sum(), scores
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from corruptions.interrupts import check_interrupts
-from sharpdro.distributed.process_group import ALONE, Alone
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import format_value
 from sharpdro.run_folder.folder import write_atomically
@@ -153,7 +153,12 @@ def _sigmoid(x):
 
 
 def learn_from_first_stage(
-    stage, folder: Path, train, predict: Callable[[], np.ndarray], say, team: Alone = ALONE
+    stage,
+    folder: Path,
+    train,
+    predict: Callable[[], np.ndarray],
+    say,
+    processes: Processes = SINGLE_PROCESS,
 ):
     """The training set of the second stage; what was found is kept in the folder, and reused.
 
@@ -164,21 +169,23 @@ def learn_from_first_stage(
         predict: trains the first stage, or takes up what is there of it; returns its logits for
             every training image, (N, C).
         say: called with the lines that tell how what was found lines up with the severities.
-        team: the processes of the run, the first of which keeps what was found.
+        processes: the processes of the run, the first of which keeps what was found.
 
     Raises:
         RunError: the file that is there is damaged, or of other training images.
     """
     path = folder / stage.file
     is_found = path.exists()
-    team.check_equal(f"what they find at {path}", int(is_found), "let all see the same --log_dir")
+    processes.check_equal(
+        f"what they find at {path}", int(is_found), "let all see the same --log_dir"
+    )
     if not is_found:
         fixed = {"index": train.indices, "label": train.labels, "severity": train.severities}
         text = _as_csv({**fixed, **stage.find(predict(), train.labels)})
-        team.first_does(lambda: write_atomically(path, text))
+        processes.run_on_first(lambda: write_atomically(path, text))
     found = _read(path, stage, train)  # as a resumed run will
     table = _alignment(found, stage.means, train.severities)
-    team.first_does(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
+    processes.run_on_first(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
     say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
     say(stage.remark(found))
     return stage.apply(train, found)

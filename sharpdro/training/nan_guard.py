@@ -48,8 +48,8 @@ class Guard(nn.Cell):
         results = self.step(ops.depend(images, before), labels, groups)
         now = parameters.read(self.state, after=results)
         happened = ms.amp.all_finite(now[: self.num_floats] + results)
-        if self.step.exchange is not None:
-            happened = self.step.exchange.all(happened)
+        if self.step.collectives is not None:
+            happened = self.step.collectives.all(happened)
         kept = _map(ops.partial(_choose, happened), now, before)
         written = parameters.write(self.state, kept, after=now)
         if self.scaler is not None:

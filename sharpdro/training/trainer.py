@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from corruptions.interrupts import Terminated, check_interrupts, is_held
-from sharpdro.distributed.process_group import ALONE, Alone, stop_all
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes, stop_all
 from sharpdro.evaluation.scores import Score
 from sharpdro.evaluation.summary import (
     accuracy_table,
@@ -64,7 +64,7 @@ class Trainer:
         settings: of the run, to go into checkpoints.
         num_severities: number of severities, by which losses and the like are written down.
         are_groups_inferred: whether the step's groups are others than the severities.
-        team: the processes of the run, the first of which keeps the directory.
+        processes: the processes of the run, the first of which keeps the directory.
         on_rows: called with the name of a table and the rows that it begins with, or that are
             added, see `Table`.
     """
@@ -80,7 +80,7 @@ class Trainer:
         settings: dict,
         num_severities: int,
         are_groups_inferred: bool = False,
-        team: Alone = ALONE,
+        processes: Processes = SINGLE_PROCESS,
         on_rows: Callable[[str, list[dict]], object] = lambda table, rows: None,
     ):
         self._plan = plan
@@ -95,7 +95,7 @@ class Trainer:
         )
         self._evaluate = evaluate
         self._log = log
-        self._team = team
+        self._processes = processes
         self._saver = Saver(plan, self._cell, log, settings)
         self._statistics = running_statistics(step.network)
         self._on_rows = on_rows
@@ -113,9 +113,9 @@ class Trainer:
         finished, self._done = self._saver.take_up(self._interval)
         steps = finished * self._plan.steps_per_epoch + self._done
         advice = "let all processes see the same --log_dir"
-        self._team.check_equal("the numbers of finished steps", steps, advice)
-        self._team.check_same(self._cell.get_parameters(), "at the beginning")
-        self._saver.take_up_statistics(self._statistics, self._team.rank, self._team.size)
+        self._processes.check_equal("the numbers of finished steps", steps, advice)
+        self._processes.check_same_parameters(self._cell.get_parameters(), "at the beginning")
+        self._saver.take_up_statistics(self._statistics, self._processes.rank, self._processes.size)
         own, whole = until_step(finished, self._done), until_epoch(finished)
         self._train_table = self._table("train.csv", self._columns, own)
         self._tables = {
@@ -132,13 +132,13 @@ class Trainer:
                 self._train_epoch(epoch)
                 if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
                     self._evaluate_epoch(epoch)
-            if self._team.is_first:
+            if self._processes.is_first:
                 self._saver.save_epoch(epoch, read_evaluations(self._tables["validation"].path))
             self._done = 0
-        return self._summarize() if self._team.is_first else {}
+        return self._summarize() if self._processes.is_first else {}
 
     def _table(self, name: str, columns: list[str], keep) -> Table | NoTable:
-        if not self._team.is_first:
+        if not self._processes.is_first:
             return NoTable()
         return Table(self._log.folder / name, columns, keep, partial(self._on_rows, name))
 
@@ -150,18 +150,20 @@ class Trainer:
             yield
         except (KeyboardInterrupt, Terminated):
             if self._plan.save_last and self._done > begun:
-                several = self._statistics if self._team.size > 1 else ()
-                arrays = {p.name: self._team.gather(p.asnumpy()) for p in several}
+                several = self._statistics if self._processes.size > 1 else ()
+                arrays = {p.name: self._processes.all_gather(p.asnumpy()) for p in several}
                 save = self._saver.save_unfinished
-                self._team.first_does(partial(save, epoch, self._done, self._interval, arrays))
+                self._processes.run_on_first(
+                    partial(save, epoch, self._done, self._interval, arrays)
+                )
             raise
 
     def _train_epoch(self, epoch: int) -> None:
         """Make an epoch's steps, as far as they are not done yet."""
         started = time.perf_counter()
         self._make_steps(epoch)
-        self._team.average(self._statistics)
-        self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
+        self._processes.average(self._statistics)
+        self._processes.check_same_parameters(self._cell.get_parameters(), f"after epoch {epoch}")
         for parameter in self._cell.get_parameters():
             self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
         self._log.say(
@@ -198,13 +200,13 @@ class Trainer:
 
     def _check_interrupts(self) -> None:
         """Raise what was held back, after the same step in all processes."""
-        exchange = self._step.exchange
-        if exchange is None:
+        collectives = self._step.collectives
+        if collectives is None:
             check_interrupts()
-        elif exchange.is_asked_to_stop():
+        elif collectives.is_stop_requested():
             stop_all()
         elif is_held():
-            exchange.ask_to_stop()
+            collectives.request_stop()
 
     def _take_down(self, epoch, number, severities, outputs) -> None:
         """See what a step came to."""
@@ -230,7 +232,7 @@ class Trainer:
             found = [score.loss for score in scores]
             self._finiteness.check(f"the {split} loss", found, epoch)
             table.append(evaluation_rows(epoch, scores))
-        if not self._team.is_first:
+        if not self._processes.is_first:
             return
         rows = {
             f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]

@@ -237,9 +237,9 @@ def test_processes_have_flags_and_data_in_common(change, differs):
         train = TrainingSet(images, labels, severities, np.arange(50))
         sets = (EvaluationSet([images] * 3, np.arange(9), np.arange(9)) for _ in range(2))
         data = PreparedData(train, *sets)
-        args, team = parse(["--method", "erm"]), FakeTeam()
+        args, processes = parse(["--method", "erm"]), FakeTeam()
         if altered:
             change(args, data)
-        prepare.check_equal(args, team, data.checksums())
-        found.append(team.numbers)
+        prepare.check_equal(args, processes, data.checksums())
+        found.append(processes.numbers)
     assert tuple(a != b for a, b in zip(*found)) == differs

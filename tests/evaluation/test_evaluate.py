@@ -7,7 +7,7 @@ from oracle import SLOPE, losses, windows
 from small_network import SmallNetwork, load, random_parameters
 
 from models.layers import Normalize
-from sharpdro.distributed.process_group import Alone
+from sharpdro.distributed.process_group import SingleProcess
 from sharpdro.evaluation.evaluator import Evaluator
 from sharpdro.evaluation.scores import Score, mean_score, worst_score
 
@@ -56,17 +56,17 @@ def test_score_counts_every_image_once(network):
     assert np.array_equal(network.norm.moving_mean.asnumpy(), before)
 
 
-class OneOf(Alone):
+class OneOf(SingleProcess):
     """One of several processes; what the others send is known, or taken down to be known."""
 
     def __init__(self, rank, size, sent):
         self.rank, self.size, self.sent, self.number = rank, size, sent, 0
 
-    def gather(self, mine):
-        self.sent.setdefault(self.number, {})[self.rank] = mine
+    def all_gather(self, array):
+        self.sent.setdefault(self.number, {})[self.rank] = array
         self.number += 1
         of_all = self.sent[self.number - 1]
-        return np.stack([of_all.get(rank, mine) for rank in range(self.size)])
+        return np.stack([of_all.get(rank, array) for rank in range(self.size)])
 
 
 @pytest.mark.parametrize("size", [2, 4])
