@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_scheduler, join, schedule
 from sharpdro.methods.create import create_train_step
-from sharpdro.training.nan_guard import Guard
+from sharpdro.training.nan_guard import NanGuard
 from sharpdro.training.optimizer import create_sgd
 
 METHODS = {
@@ -59,8 +59,8 @@ def train(step, part, count=4):
     """Parameters and all outputs of some steps."""
     outputs = []
     for images, *others in batches(count):
-        found = step(Tensor(images[part]), *map(Tensor, others))
-        outputs += [output.asnumpy().astype("float64") for output in found]
+        result = step(Tensor(images[part]), *map(Tensor, others)).asnumpy()
+        outputs += [value.astype("float64") for value in result if value is not None]
     return {p.name: p.asnumpy() for p in step.get_parameters()}, outputs
 
 
@@ -94,10 +94,11 @@ def main(folder, *methods):
     parameters, _ = train(late, own)
     processes.check_same_parameters(late.get_parameters(), "with local perturbations")
     found["local"] = distance(parameters_alone["sharpdro"].values(), parameters.values())
-    guard = Guard(late)
+    guard = NanGuard(late)
     ((images, labels, groups),) = batches(1)
     images[0] = np.nan  # of the first process
-    found["happened"] = bool(guard(Tensor(images[own]), Tensor(labels), Tensor(groups))[-1])
+    result = guard(Tensor(images[own]), Tensor(labels), Tensor(groups)).asnumpy()
+    found["applied"] = bool(result.was_applied)
     now = [p.asnumpy() for p in late.get_parameters()]
     found["unchanged"] = distance(parameters.values(), now) == 0
 

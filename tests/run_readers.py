@@ -62,8 +62,9 @@ def run_tables(folder):
         epochs_of(folder / "val.csv")
         for scores in read_evaluations(folder / "val.csv").values():
             accuracy_table({"x": scores})
+        evaluations = read_evaluations(folder / "val.csv")
         for metric in ("worst", "mean", "clean"):
-            write_summary(folder, 2, metric)
+            write_summary(folder, {"validation": evaluations, "test": evaluations}, 2, metric)
         Table(folder / "val.csv", EVALUATION_COLUMNS, until_epoch(1))
         read_evaluations(folder / "val.csv")
 

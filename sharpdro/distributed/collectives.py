@@ -10,6 +10,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 _map = ops.HyperMap()
+_assign = ops.Assign()
 
 
 class Collectives(nn.Cell):
@@ -56,7 +57,7 @@ class Collectives(nn.Cell):
         sizes = [tensor.size for tensor in tensors]
         total = self.all_reduce(ops.concat(_map(_flat, tensors) + (self.is_stopping,)))
         *sums, num_stopping = ops.split(total, [*sizes, 1])
-        written = ops.assign(self.num_stopping, num_stopping)
+        written = _assign(self.num_stopping, num_stopping)
         return _map(_shaped, ops.depend(tuple(sums), written), tensors)
 
     def all(self, flag):

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import pkgutil
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +13,7 @@ from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_follower, is_scheduler, join, schedule
 from sharpdro.jobs.prepare import begin, check_possible, find_run, fix_run_threads, get_ready
 from sharpdro.jobs.shared import build_network, evaluating, recorded
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class, variant
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, variant
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
 
 
@@ -38,7 +39,6 @@ def make_plan(args, steps):
         save_best=args.save_best,
         show_progress=args.show_progress,
         on_nan=args.on_nan,
-        data_sink=args.data_sink,
     )
 
 
@@ -83,7 +83,7 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
     from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
     from sharpdro.networks.pretrained import load_pretrained
     from sharpdro.run_folder.folder import LAST_CHECKPOINT
-    from sharpdro.training.trainer import Trainer
+    from sharpdro.training.trainer import RunRecord, Trainer, TrainingInputs
 
     # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
     # step, MindSpore forgets their number and compiles this one again.
@@ -99,20 +99,20 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
         Trainer(
             plan,
             create_step(args, network, method, settings, data.train.groups, num_groups, team),
-            normalize,
-            batches=lambda epoch: training_batches(
-                *(data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler),
-                *(team.rank, team.size),
+            TrainingInputs(
+                normalize,
+                batches=lambda epoch: training_batches(
+                    *(data.train, args.batch_size, args.seed, epoch, args.augment_data, sampler),
+                    *(team.rank, team.size),
+                ),
+                evaluate=lambda split: for_each_severity(
+                    measure, split, sets[split], **evaluating(args)
+                ),
+                num_severities=args.num_severity + 1,
+                are_groups_inferred=num_inferred is not None,
             ),
-            evaluate=lambda split: for_each_severity(
-                measure, split, sets[split], **evaluating(args)
-            ),
-            log=log,
-            settings=recorded(args),
-            num_severities=args.num_severity + 1,
-            are_groups_inferred=num_inferred is not None,
+            RunRecord(log, recorded(args), on_rows),
             processes=team,
-            on_rows=on_rows,
         ).train()
     return measure
 
@@ -123,7 +123,7 @@ def first_stage_of(args):
     if spec.first_stage is None:
         return None
     settings = {name: getattr(args, name) for name in spec.stage_settings}
-    stage = load_class(spec.first_stage)
+    stage = pkgutil.resolve_name(spec.first_stage)
     return stage(**settings, seed=args.seed, show_progress=args.show_progress)
 
 

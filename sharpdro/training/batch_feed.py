@@ -1,82 +1,55 @@
-"""How batches get to the device: handed over step by step, or fetched by it from a queue."""
+"""How batches get to the device, and what its steps came to back from it."""
 
 from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from itertools import islice
+from typing import NamedTuple
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from dataset.batches import Batch
+from sharpdro.methods.base import StepCell, StepResult
 
 Batches = Callable[[int], Iterator[Batch]]
 
 
-class HostFeed:
-    """Hands each batch over when it is its turn.
+class FinishedStep(NamedTuple):
+    """A step's number within its epoch, from 1, its images' severities (B,), its result."""
+
+    number: int
+    severities: np.ndarray
+    result: StepResult
+
+
+class BatchFeed:
+    """Feeds a training graph, and keeps what its steps return until it is fetched.
+
+    A fetch lets the host wait until a GPU or NPU has nothing left to do; so it is for several
+    steps at once.
 
     Args:
         graph: called with images, labels and groups.
         batches: those of an epoch.
-        steps_per_epoch: their number.
-        total_epoch: number of the last epoch.
     """
 
-    def __init__(self, graph: nn.Cell, batches: Batches, steps_per_epoch: int, total_epoch: int):
+    def __init__(self, graph: StepCell, batches: Batches):
         self._graph = graph
         self._batches = batches
+        self._pending: list[FinishedStep] = []
 
-    def steps(self, epoch: int, done: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
-        """Severities (B,) and the graph's outputs, step by step, after those done already."""
-        for images, labels, groups, severities in islice(self._batches(epoch), done, None):
-            yield severities, self._graph(Tensor(images), Tensor(labels), Tensor(groups))
+    def steps(self, epoch: int, num_finished: int) -> Iterator[int]:
+        """Begin an epoch's steps, after those finished already, one after the other.
 
+        Yields:
+            The number of the step that was begun.
+        """
+        batches = islice(self._batches(epoch), num_finished, None)
+        for number, (images, labels, groups, severities) in enumerate(batches, num_finished + 1):
+            result = self._graph(Tensor(images), Tensor(labels), Tensor(groups))
+            self._pending.append(FinishedStep(number, severities, result))
+            yield number
 
-class SinkFeed:
-    """Lets the device fetch its batches from a queue, which another thread fills (data sinking).
-
-    For GPU and Ascend. Arguments as of `HostFeed`.
-    """
-
-    def __init__(self, graph: nn.Cell, batches: Batches, steps_per_epoch: int, total_epoch: int):
-        self._graph = graph
-        self._batches = batches
-        self._steps_per_epoch = steps_per_epoch
-        self._total_epoch = total_epoch
-        self._sunk = None
-
-    def steps(self, epoch: int, done: int) -> Iterator[tuple[np.ndarray, tuple[Tensor, ...]]]:
-        """As of `HostFeed`; after the first call all epochs and their steps in turn."""
-        if self._sunk is None:
-            epochs = range(epoch, self._total_epoch + 1)
-            source = _AllBatches(self._batches, epochs, self._steps_per_epoch, done)
-            columns = list(Batch._fields)
-            dataset = ms.dataset.GeneratorDataset(
-                source, columns, shuffle=False, num_parallel_workers=1
-            )
-            self._sunk = ms.data_sink(self._run, dataset)
-        for _ in range(done, self._steps_per_epoch):
-            severities, outputs = self._sunk()
-            yield severities.asnumpy(), outputs
-
-    def _run(self, images, labels, groups, severities):
-        return severities, self._graph(images, labels, groups)
-
-
-class _AllBatches:
-    """The batches of several epochs as one: MindSpore iterates more often than it takes epochs.
-
-    The first of them is begun after the steps that are done.
-    """
-
-    def __init__(self, batches: Batches, epochs: range, steps_per_epoch: int, done: int):
-        self._batches = batches
-        self._epochs = epochs
-        self._steps_per_epoch = steps_per_epoch
-        self._done = done
-
-    def __len__(self):
-        return len(self._epochs) * self._steps_per_epoch - self._done
-
-    def __iter__(self):
-        return islice(chain.from_iterable(map(self._batches, self._epochs)), self._done, None)
+    def fetch(self) -> list[FinishedStep]:
+        """The steps begun since the last fetch, once they are finished; results as arrays."""
+        pending, self._pending = self._pending, []
+        return [step._replace(result=step.result.asnumpy()) for step in pending]

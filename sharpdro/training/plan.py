@@ -18,8 +18,7 @@ class Plan:
         save_step: epochs per numbered checkpoint; 0: none.
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
-        on_nan: one of `finiteness.ON_NAN`.
-        data_sink: let the device fetch its batches from a queue.
+        on_nan: "stop" or "skip": what happens at a step that comes to something not finite.
     """
 
     total_epoch: int
@@ -33,4 +32,3 @@ class Plan:
     save_best: bool
     show_progress: bool
     on_nan: str = "stop"
-    data_sink: bool = False

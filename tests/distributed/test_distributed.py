@@ -55,7 +55,7 @@ def check_steps(folder, number, methods):
             parameters, outputs = found[method]
             assert parameters < 1e-5 and outputs < 1e-4, method
         assert 1e-4 < found["local"] < 0.5
-        assert found["happened"] is False and found["unchanged"] is True
+        assert found["applied"] is False and found["unchanged"] is True
         assert found["gathered"] == list(range(number))
         assert found["differs"].startswith("the ranks differ between the processes (0, 1")
 
