@@ -106,7 +106,7 @@ def train_network(args, team, plan, log, data, method, sampler, settings, num_in
                     *(team.rank, team.size),
                 ),
                 evaluate=lambda split: for_each_severity(
-                    measure, split, sets[split], **evaluating(args)
+                    measure, split, sets[split], **evaluating(args), processes=team
                 ),
                 num_severities=args.num_severity + 1,
                 are_groups_inferred=num_inferred is not None,
@@ -147,7 +147,9 @@ def run_first_stage(args, team, plan, log, data):
         log.say(f"stage 1 of 2: ERM until epoch {stage.epochs}, in {part.folder}")
         measure = train_network(args, team, plan, part, data, "erm", sampler, {})
         every = every_row(data.train)
-        (logits,) = for_each_severity(measure.predict, "training", every, **evaluating(args))
+        (logits,) = for_each_severity(
+            measure.predict, "training", every, **evaluating(args), processes=team
+        )
         return logits
 
     if args.tensorboard and (part.folder / stage.file).exists():  # nothing will be trained

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from corruptions.storage.files import naming
 from sharpdro.run_folder.folder import write_atomically
-from sharpdro.run_folder.reading import RESTORE, refusing
+from sharpdro.run_folder.reading import RESTORE, read_rows, refusing
 
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
@@ -89,10 +89,7 @@ def until_step(epoch: int, step: int) -> Callable[[str], bool]:
 
 def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
-    if not path.exists():
-        return []
-    with refusing(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
-        return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
+    return read_rows(path, lambda row: int(row["epoch"])) if path.exists() else []
 
 
 def format_value(value) -> str:
