@@ -16,7 +16,7 @@ class NanCheck:
     """Checks what training comes to, and counts the steps that were skipped.
 
     Args:
-        on_nan: one of `finiteness.ON_NAN`.
+        on_nan: "stop" or "skip".
         last_checkpoint: of the run, which is there from the first finished epoch on; None: it
             keeps none.
     """
