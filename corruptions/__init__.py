@@ -3,7 +3,8 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a program of this package is being started: see `interrupts`
+if sys.argv[:1] == ["-m"] and any(name.startswith("corruptions.") for name in sys.orig_argv):
+    # A program of this package is being started: see `interrupts`.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 import functools

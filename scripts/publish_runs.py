@@ -6,26 +6,25 @@ val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.
 and pictures from the copies as it does from the runs.
 """
 
-import signal
 import sys
+from pathlib import Path
 
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.startup import start_program
+
+if __name__ == "__main__":
+    start_program()
 
 import csv
 import io
 import json
 import re
 import shutil
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
-
-# isort: split
 from corruptions.command_line import Parser
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import write_atomically
+from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
