@@ -31,8 +31,8 @@ from sharpdro.evaluation.corruption_table import (
     text_table,
 )
 from sharpdro.flag_types import description
-from sharpdro.markdown import markdown_text
 from sharpdro.program import run_program
+from sharpdro.text_tables import markdown_text
 
 NAME = "evaluate_common_corruptions.py"
 # Those of main.py --eval_only that are not the same for every table.

@@ -15,8 +15,6 @@ from sharpdro.startup import start_program
 if __name__ == "__main__":
     start_program()
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -26,6 +24,7 @@ from corruptions.interrupts import interruptible
 from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
 from sharpdro.program import run_program
+from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
 
@@ -54,11 +53,7 @@ def published_settings(content):
 def last_of_epochs(rows):
     """Of the lines of train.csv those that end an epoch, as CSV."""
     by_epoch = {row["epoch"]: row for row in rows}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(by_epoch.values())
-    return text.getvalue()
+    return csv_text(rows[0], (row.values() for row in by_epoch.values()))
 
 
 def publish(log_dir, output):

@@ -42,10 +42,10 @@ def select_device(target: str) -> str:
     import mindspore as ms
 
     prepare_kernels()
-    found = find_device(target)
-    ms.set_device(found)
+    device = find_device(target)
+    ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE)
-    return found
+    return device
 
 
 def fix_threads(threads: int) -> int:
@@ -63,19 +63,19 @@ def fix_threads(threads: int) -> int:
         How many there are; fewer where the machine has not as many cores, whether this process may
         use them or not. After the first call always the same.
     """
-    own = os.sched_getaffinity(0)
-    _allow(0, _cores(threads, own))
+    allowed = os.sched_getaffinity(0)
+    _allow(0, _cores(threads, allowed))
     try:
         return _count_threads()
     finally:
         for thread in os.listdir("/proc/self/task"):
             with contextlib.suppress(OSError):  # it has ended
-                _allow(int(thread), own)
+                _allow(int(thread), allowed)
 
 
-def _cores(number: int, own: set[int]) -> set[int]:
-    others = [core for core in range(os.cpu_count() or 1) if core not in own]
-    return {*[*sorted(own), *others][:number]}
+def _cores(number: int, allowed: set[int]) -> set[int]:
+    forbidden = [core for core in range(os.cpu_count() or 1) if core not in allowed]
+    return {*[*sorted(allowed), *forbidden][:number]}
 
 
 def _allow(thread: int, cores: set[int]) -> None:

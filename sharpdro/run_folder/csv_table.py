@@ -1,6 +1,7 @@
 """The CSV tables of a run."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -89,6 +90,20 @@ def until_step(epoch: int, step: int) -> Callable[[str], bool]:
 def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     return read_rows(path, lambda row: int(row["epoch"])) if path.exists() else []
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable]) -> str:
+    """A table as CSV, a line each.
+
+    Args:
+        columns: their names.
+        rows: the cells; numbers as `format_value` writes them.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([format_value(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def format_value(value) -> str:
