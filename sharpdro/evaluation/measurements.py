@@ -72,7 +72,7 @@ def measure_corruptions(
                 f"{path} was measured on other images of {name} than those that are there now: "
                 f"choose another --desc, or delete {path.parent}"
             )
-    table = Table(path, COLUMNS, keep=lambda line: line.split(",")[1] in done)
+    table = Table(path, COLUMNS, keep=lambda row: row.get("corruption") in done)
     for name in corruptions:
         if name not in done:
             rows = evaluation_rows(epoch, measure(name))
