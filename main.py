@@ -11,7 +11,7 @@ if __name__ == "__main__":
 from sharpdro.command_line.settings import parse
 from sharpdro.program import run_program
 
-CONTINUE = "it goes on after what is finished with the same command and --resume"
+CONTINUE = "run the same command with --resume to continue"
 
 
 def main(argv=None):

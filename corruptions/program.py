@@ -56,7 +56,7 @@ def run_program(
 
 
 def _check_output() -> None:
-    """See that all that was printed has arrived, unless whoever read it wanted no more.
+    """Check that all that was printed has arrived, unless whoever read it wanted no more.
 
     Raises:
         OSError: it has not.

@@ -80,7 +80,7 @@ def _frost_table(share: float, frost_share: float) -> np.ndarray:
 
 def _zoomed(layer: np.ndarray, factor: float, axis: int) -> np.ndarray:
     """Zoom into the middle of one axis of (N, H, W), see `centre_zoom`."""
-    # Zooming the places themselves tells where each value of the result comes from.
+    # Zooming the coordinates themselves says where each value of the result comes from.
     places = centre_zoom(np.arange(layer.shape[axis], dtype=float), factor)
     before = np.minimum(places.astype(int), layer.shape[axis] - 2)
     share = (places - before).astype(layer.dtype)[(slice(None),) + (None,) * (2 - axis)]

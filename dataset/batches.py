@@ -65,7 +65,7 @@ def training_batches(
 
 
 def mirror(images: np.ndarray, chosen: np.ndarray) -> None:
-    """Flip those of the images (N, H, W, C), contiguous, horizontally for which `chosen` (N,)."""
+    """Flip the images (N, H, W, C; contiguous) selected by `chosen` (N,) horizontally, in place."""
     lines = images.reshape(*images.shape[:2], -1)
     # A reversed slice of pixels copies byte by byte, which takes thrice as long.
     backwards = np.arange(lines.shape[2]).reshape(images.shape[2:])[::-1].ravel()

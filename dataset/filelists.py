@@ -100,13 +100,11 @@ def count_listed(lists: dict[str, Path], num_severity: int) -> dict[str, int]:
     return {part: sum(bool(line.strip()) for line in _lines(lists[part])) for part in parts}
 
 
-def read_test_list(lists: dict[str, Path], spec: DatasetSpec, files: Files) -> np.ndarray | None:
-    """The rows of the test images that are listed; None without such a list, which means all.
+def read_test_list(lists: dict[str, Path], spec: DatasetSpec, files: Files) -> np.ndarray:
+    """The rows of the test images that are listed in `lists[TEST]`.
 
     Arguments, of the test images, and errors as for `read_training_lists`.
     """
-    if TEST not in lists:
-        return None
     rows = _ListReader(spec, files, "test").read(lists[TEST], {})
     _require_some(rows, lists[TEST])
     return rows

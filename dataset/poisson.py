@@ -1,6 +1,6 @@
 """Which training image gets which severity: counts by Poisson's law, and the seeded split.
 
-Other laws share out the same images: they tell what a method could reach if nothing were rare.
+Other laws share out the same images: they show what a method could reach if nothing were rare.
 """
 
 import math

@@ -75,7 +75,7 @@ def prepare_dataset(
         severity_law: how the training images are shared out, see `severity_counts`.
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
-        report: called with a line that tells what is made.
+        report: called with a message about what is made.
         may_write: False: all images are there, and nothing is noted about them.
 
     Raises:
@@ -147,7 +147,7 @@ def prepare_test_sets(
 def describe_foreign(number: int) -> str:
     """What is to be said of arrays that this program did not make."""
     return (
-        f"{number} arrays of corrupted images are not of this program's making ({FOREIGN}): used "
+        f"{number} arrays of corrupted images were not made by this program ({FOREIGN}): used "
         f"as they are"
     )
 
@@ -223,7 +223,7 @@ def create_recipes(
 
 
 def refuse_foreign(spec: DatasetSpec, folder: Path, number: int) -> None:
-    """Refuse arrays that this program did not make, of a dataset whose order nothing tells.
+    """Refuse arrays made elsewhere where the order of their images cannot be verified.
 
     Raises:
         DataError: there is such a number of them.
@@ -231,5 +231,5 @@ def refuse_foreign(spec: DatasetSpec, folder: Path, number: int) -> None:
     if number and not spec.labels_tell_order:
         raise DataError(
             f"{number} arrays in {folder} were not made by this program ({FOREIGN}), "
-            f"so nothing tells in which order of the photographs they are: move them away"
+            f"so the order of their images cannot be verified: move them away"
         )

@@ -40,10 +40,10 @@ def share_out(
 
 
 def listed_test(
-    spec: DatasetSpec, num_test: int, files: Files | None, filelist_dir: Path | None
+    spec: DatasetSpec, num_images: int, files: Files | None, filelist_dir: Path | None
 ) -> np.ndarray:
-    """The test images that count: those of a list, if there is one, or else all `num_test`."""
+    """The test images that count: those of a list, if there is one, or else all `num_images`."""
     lists = filelists.find_lists(filelist_dir) if spec.has_lists and filelist_dir else {}
     if filelists.TEST not in lists:
-        return np.arange(num_test)
+        return np.arange(num_images)
     return filelists.read_test_list(lists, spec, files)

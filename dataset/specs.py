@@ -31,8 +31,8 @@ class DatasetSpec:
         num_per_class: default number of training images per class.
         model, depth, widen_factor: default network; the latter two are a wideresnet's.
         num_train, num_test: number of images that it is said to have.
-        labels_tell_order: whether labels that fit say that images are in the order of the clean
-            ones; where they do not, corrupted arrays that nobody vouches for are refused.
+        labels_tell_order: whether matching labels show that corrupted images are in the order of
+            the clean ones; if not, arrays that were made elsewhere are refused.
         class_names: the classes' names in label order; empty: they have none here.
         photograph_folders: for a dataset of photographs, `FOLDER/<class>/*`, the names that each
             split's folder may have; they are decoded once, into `clean_folder`-`side`.

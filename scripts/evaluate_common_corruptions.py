@@ -105,7 +105,7 @@ def check_together(evaluations):
 
 
 def measure(args):
-    """The evaluations' settings, the baseline's first, and what each has come to, see errors_of."""
+    """The evaluations' settings, the baseline's first, and what each measured, see errors_of."""
     from sharpdro.evaluation.measurements import read_measurements
     from sharpdro.jobs.evaluate import evaluate, prepare_evaluation
 

@@ -114,7 +114,7 @@ def add_measurement_flags(add):
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and what it is measured on; `facts` tell whether it is the one measured before."""
+    """A network and what it is measured on; `facts` identify it."""
 
     name: str
     trained: object

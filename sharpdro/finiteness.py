@@ -8,7 +8,7 @@ from sharpdro.errors import RunError
 
 
 def check_network(source: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """See that the weights and running statistics of a network are possible ones.
+    """Check that the weights and running statistics of a network are possible ones.
 
     Args:
         source: where they come from, for the message.
@@ -28,7 +28,7 @@ def check_network(source: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def check_loss(source: str, loss: float) -> None:
-    """See that a network gives a finite loss, without which its accuracy means nothing.
+    """Check that a network gives a finite loss, without which its accuracy means nothing.
 
     Args:
         source: the network and the images, for the message.

@@ -29,7 +29,7 @@ def start_program() -> None:
 
 
 def check_packages() -> None:
-    """See that Python and the packages are those that the program needs.
+    """Check that Python and the packages are those that the program needs.
 
     Raises:
         SystemExit: something is missing, which one line on stderr names.

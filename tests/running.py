@@ -94,7 +94,7 @@ def tree(folder):
 
 
 def check_equal(folder, expected):
-    """See that a run has come to the same as another one."""
+    """Check that a run has come to the same as another one."""
     for name in ("val.csv", "test.csv", "summary.json"):
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
     assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")
@@ -106,7 +106,7 @@ def check_equal(folder, expected):
 
 
 def assert_refused(capsys, arguments, *texts):
-    """See that main.py answers with one line that holds the texts, and exit code 2; returns it."""
+    """main.py answers with one line that holds the texts, and exit code 2; returns the line."""
     capsys.readouterr()
     try:
         code = main.main([*map(str, arguments)])

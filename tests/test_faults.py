@@ -187,7 +187,7 @@ def disk(tmp_path):
 
 
 def refused(process, *texts):
-    """See that a program ends with one line that holds the texts, and with no traceback."""
+    """Check that a program ends with one line that holds the texts, and with no traceback."""
     error = finish(process, 2)
     assert error.count("\n") == 1 and all(text in error for text in texts), error
 

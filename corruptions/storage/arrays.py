@@ -1,7 +1,7 @@
 """Corrupted images on disk: where their arrays lie, which are there, and whether they fit.
 
 They lie in FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order of
-the clean images, with labels.npy (N,) beside them and FOLDER/manifest.json, which tells how each
+the clean images, with labels.npy (N,) beside them and FOLDER/manifest.json, which records how each
 was made, see `corruptions.storage.manifest`.
 """
 

@@ -11,7 +11,7 @@ from typing import IO, BinaryIO
 
 
 def check_file(path: Path) -> None:
-    """See that what lies under a name is a file: reading a pipe or a device may never end.
+    """Check that what lies under a name is a file: reading a pipe or a device may never end.
 
     Raises:
         OSError: it is something else; nothing at all is fine.
@@ -44,7 +44,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """See that a folder, which need not be there yet, has room for arrays.
+    """Check that a folder, which need not be there yet, has room for arrays.
 
     Raises:
         OSError: fewer than `needed` bytes are free.
@@ -58,7 +58,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """See that a folder can be made and written, without making it.
+    """Check that a folder can be made and written, without making it.
 
     Raises:
         OSError: it cannot.

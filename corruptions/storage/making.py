@@ -49,7 +49,7 @@ def make_arrays(
         recipes: what to make.
         num_workers: processes to use; below 2 this one alone.
         show_progress: draw a progress bar, if there is a terminal.
-        report: called with a line that tells what is made.
+        report: called with a message about what is made.
 
     Raises:
         DataError: labels that are there differ, or the manifest cannot be read.

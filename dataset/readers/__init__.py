@@ -27,7 +27,7 @@ def read_splits(
         splits: which to read, of "train" and "test".
         num_workers: processes that decode photographs.
         show_progress: draw progress bars.
-        report: called with a line that tells what is done.
+        report: called with a message about what is done.
 
     Raises:
         DataError: something is missing or does not fit.

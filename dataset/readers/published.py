@@ -18,7 +18,7 @@ _REMEDY = "unpack the published archive again, or name another folder with --pub
 
 
 def check_files(folder: Path, corruptions: list[str]) -> None:
-    """See that the files of some corruptions are there.
+    """Check that the files of some corruptions are there.
 
     Raises:
         DataError: one is missing.

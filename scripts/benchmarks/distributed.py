@@ -94,7 +94,7 @@ def run_once(size: int, options: Options) -> dict[str, list[float]]:
     for line in said.splitlines():
         if line.startswith("TIMES "):
             return json.loads(line.removeprefix("TIMES "))
-    raise RuntimeError(f"{size} processes did not come to their end:\n{said}")
+    raise RuntimeError(f"{size} processes did not finish:\n{said}")
 
 
 def measure(options: Options) -> Iterator[Row]:

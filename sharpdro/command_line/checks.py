@@ -22,8 +22,9 @@ def check_mode(given: dict) -> None:
         return
     if "checkpoint" not in given:
         raise RunError("--eval_only needs --checkpoint FILE")
-    for name in sorted(given.keys() - OF_EVALUATION):
-        raise RunError(f"--{name} does not go with --eval_only: leave it out")
+    others = sorted(given.keys() - OF_EVALUATION)
+    if others:
+        raise RunError(f"--{others[0]} does not go with --eval_only: leave it out")
 
 
 def check_folders(settings) -> None:
@@ -75,16 +76,17 @@ def _check_method(settings, given: dict) -> None:
     method = METHODS[variant(settings.method, settings.distribution_agnostic)]
     flags = f"--method {settings.method}"
     flags += " --distribution_agnostic" * settings.distribution_agnostic
-    for name in sorted(given.keys() & METHOD_SETTINGS - method.settings.keys()):
-        needs = ", or add --distribution_agnostic" if name == "ood_score" else ""
-        raise RunError(f"--{name} does not apply to {flags}: leave it out{needs}")
+    others = sorted(given.keys() & METHOD_SETTINGS - method.settings.keys())
+    if others:
+        needs = ", or add --distribution_agnostic" if others[0] == "ood_score" else ""
+        raise RunError(f"--{others[0]} does not apply to {flags}: leave it out{needs}")
     epochs = method.stage_epochs
     if epochs is not None and getattr(settings, epochs) > settings.total_epoch:
         default = "" if epochs in given else " (default)"
         raise RunError(
             f"--{epochs} {getattr(settings, epochs)}{default} is more than --total_epoch "
-            f"{settings.total_epoch}: lower it, the first stage is the beginning of a run as "
-            f"long as the second"
+            f"{settings.total_epoch}: lower it, as the first stage is the "
+            f"beginning of a run as long as the second"
         )
     if settings.sampler == "balanced" and not method.balances:
         raise RunError(
@@ -118,9 +120,10 @@ def check_shares(settings, lists: Path) -> None:
         "-n": settings.num_per_class is not None,
         "--severity_law": settings.severity_law != "poisson",
     }
-    for flag in (flag for flag, is_given in flags.items() if is_given):
+    given = [flag for flag, is_given in flags.items() if is_given]
+    if given:
         raise RunError(
-            f"{flag} does not go with the lists in {lists}: leave it out, or move them away"
+            f"{given[0]} does not go with the lists in {lists}: leave it out, or move them away"
         )
 
 

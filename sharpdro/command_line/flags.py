@@ -144,8 +144,8 @@ _RUN_FLAGS = (
     _flag("--checkpoint FILE", "the .ckpt file for --eval_only", Path, use=TAKEN),
     _flag(
         "--dry_run",
-        "instead of training tell what there is, what would be made and how long it would "
-        "take, and name all that is wrong; nothing is written",
+        "do not train: report what data there are, what would be made, how long training would "
+        "take and all problems; nothing is written",
         SWITCH,
         use=START,
     ),

@@ -1,4 +1,4 @@
-"""The settings that the flags come to: complete, of one type each, and frozen.
+"""The settings parsed from the flags: complete, of one type each, and frozen.
 
 `corruption` is a tuple of names, of one name for a training. Those of an evaluation are complete
 once its checkpoint is known, see `of_checkpoint`.
@@ -41,7 +41,7 @@ def parse(argv, prog="main.py"):
 
 
 def training_settings(given: dict) -> TrainingSettings:
-    """The settings of a training, where the others than those given have their defaults."""
+    """The settings of a training, with defaults for flags that are not given."""
     values = {name: flag.default for name, flag in FLAGS.items()} | given
     spec = DATASETS[values["dataset"]]
     values["corruption"] = expand(values["corruption"])
@@ -76,7 +76,7 @@ def _kept_or_default(settings) -> TrainingSettings:
 
 
 def evaluation_settings(given: dict) -> EvaluationSettings:
-    """The settings of an evaluation; None for what its checkpoint tells, see `of_checkpoint`."""
+    """The settings of an evaluation; None for what its checkpoint sets, see `of_checkpoint`."""
     unknown = dict.fromkeys((*FROM_CHECKPOINT, "desc"))
     values = {name: FLAGS[name].default for name in OF_EVALUATION} | unknown | given
     if values["corruption"] is not None:

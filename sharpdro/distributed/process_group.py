@@ -81,7 +81,7 @@ class Processes(abc.ABC):
             raise failure or RunError("the first process stopped, see its message")
 
     def check_equal(self, name: str, number: int, advice: str) -> None:
-        """See that all processes have the same int32.
+        """Check that all processes have the same int32.
 
         Args:
             name: of what the number stands for, in the plural.
@@ -97,7 +97,7 @@ class Processes(abc.ABC):
             raise RunError(f"{name} differ between the processes ({listed}): {advice}")
 
     def check_same_parameters(self, parameters: "Iterable[Parameter]", when: str) -> None:
-        """See that all processes have the same parameters, bit by bit.
+        """Check that all processes have the same parameters, bit by bit.
 
         Raises:
             RunError: they have not.
@@ -213,7 +213,7 @@ def is_follower() -> bool:
 
 
 def check_launch(is_distributed: bool, batch_size: int) -> None:
-    """See that msrun has started this process if, and only if, the run is to be distributed.
+    """Check that msrun has started this process if, and only if, the run is to be distributed.
 
     Raises:
         RunError: it has not, or batches cannot be shared out evenly.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from sharpdro.errors import RunError
 from sharpdro.evaluation.scores import Score
-from sharpdro.evaluation.summary import evaluation_rows, is_complete, numbers_of
-from sharpdro.run_folder.csv_table import EVALUATION_COLUMNS, Table
+from sharpdro.evaluation.summary import EVALUATION_COLUMNS, evaluation_rows, is_complete, numbers_of
+from sharpdro.run_folder.csv_table import Table
 from sharpdro.run_folder.reading import read_rows
 
 IMAGES = "images_crc32"

@@ -1,6 +1,6 @@
 """Loss and accuracy on a set of images. Knows no MindSpore."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -10,6 +10,10 @@ class Score:
     loss: float
     accuracy: float
     count: int
+
+
+# One number each of a row of val.csv and test.csv.
+SCORE_COLUMNS = [field.name for field in fields(Score)]
 
 
 def mean_score(scores: list[Score]) -> Score:

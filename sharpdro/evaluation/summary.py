@@ -1,6 +1,6 @@
 """From val.csv and test.csv to the best epoch, summary.json and the closing table.
 
-All of it is derived from the tables, so that a resumed run cannot come to another result.
+All of it is derived from the tables, so that a resumed run cannot get another result.
 """
 
 import json
@@ -9,29 +9,21 @@ from pathlib import Path
 
 from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
-from sharpdro.evaluation.scores import Score, mean_score, worst_score
+from sharpdro.evaluation.scores import SCORE_COLUMNS, Score, mean_score, worst_score
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_rows
 from sharpdro.text_tables import aligned
 
 # Of a table of evaluations: {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
 Evaluations = dict[int, dict[str, dict]]
+EVALUATION_COLUMNS = ["epoch", "severity", *SCORE_COLUMNS]
 BEST_METRICS = ("worst", "mean", "clean")
 
 
 def evaluation_rows(epoch: int, scores: list[Score]) -> list[dict]:
     """Rows of val.csv or test.csv: one per severity, then their mean and the worst of them."""
     named = [*enumerate(scores), ("mean", mean_score(scores)), ("worst", worst_score(scores))]
-    return [
-        {
-            "epoch": epoch,
-            "severity": severity,
-            "loss": score.loss,
-            "accuracy": score.accuracy,
-            "count": score.count,
-        }
-        for severity, score in named
-    ]
+    return [{"epoch": epoch, "severity": name, **vars(score)} for name, score in named]
 
 
 def evaluations_of(rows: Iterable[dict[str, str]]) -> Evaluations:
@@ -72,11 +64,7 @@ def is_complete(scores: dict) -> bool:
 
 def numbers_of(row: dict[str, str]) -> dict[str, float]:
     """Loss, accuracy and count of a row."""
-    return {
-        "loss": float(row["loss"]),
-        "accuracy": float(row["accuracy"]),
-        "count": int(row["count"]),
-    }
+    return {name: int(row[name]) if name == "count" else float(row[name]) for name in SCORE_COLUMNS}
 
 
 def best_epoch(validation: Evaluations, metric: str) -> int:

@@ -55,7 +55,7 @@ class NetworkLoss:
         batch_size: images per step; it changes rounding alone.
         on_step: called after each batch; may be set anew.
 
-    `num_images` and `num_steps` tell the images of a severity, and batches they make.
+    `num_images` and `num_steps` are the images of a severity, and their batches.
     """
 
     def __init__(

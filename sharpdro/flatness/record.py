@@ -147,7 +147,7 @@ class Record:
 
 
 def _check(settings: dict, checkpoints: dict, results: dict) -> None:
-    """See that a record from a file is as `Measurement` makes it; fails where it is not."""
+    """Check that a record from a file is as `Measurement` makes it; fails where it is not."""
     grid = settings["grid"] if results else 0
     for name, by_severity in results.items():
         checkpoints[name].keys()

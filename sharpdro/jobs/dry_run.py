@@ -74,7 +74,7 @@ def _count(number, noun):
 
 @dataclass(frozen=True)
 class Done:
-    """What is finished of a training: epochs, steps of the next, and their checkpoint, if any."""
+    """What is finished of a training: epochs, their checkpoint, if any, steps of the next epoch."""
 
     epochs: int = 0
     checkpoint: Path | None = None
@@ -95,7 +95,7 @@ class StageLeft:
 
 
 def dry_run(args):
-    """Tell what training would do and what stands in its way; write nothing."""
+    """Report what training would do and what stands in its way; write nothing."""
     report, log = Report(), RunLog(run_folder(args))
     for check in (*prepare.checks_of_folder(args, log), log.check_unlocked):
         report.attempt(check)
@@ -169,8 +169,16 @@ def _report_data(args, report, log):
     if unsure:
         lines.append("so the numbers below are nominal, those that the dataset is said to have")
     report.add("dataset", f"{spec.name}: {lines[0]}", *lines[1:])
-    looked_for = (corruption, args.num_severity, args.frost_dir, report.refuse)
-    arrays = report.attempt(survey_arrays, spec, args.data_dir, clean, *looked_for)
+    arrays = report.attempt(
+        survey_arrays,
+        spec,
+        args.data_dir,
+        clean,
+        corruption,
+        num_severity=args.num_severity,
+        frost_dir=args.frost_dir,
+        refuse=report.refuse,
+    )
     num_missing = _report_arrays(args, report, clean, arrays)
     settings = (lists, None if lists else args.num_per_class, args.num_severity, args.seed)
     settings += (args.num_val, args.num_test, args.severity_law)

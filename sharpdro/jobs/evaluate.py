@@ -123,18 +123,17 @@ def _measure_all(evaluation, sets):
             f"with its normalisation, class 0 as class 0 and so on"
         )
     evaluator = Evaluator(trained.network, trained.normalize)
-    clean = []  # one score, for all corruptions
+    clean_scores = []  # at severity 0: the same images for all corruptions
 
     def measure(name):
         test_set = sets[name]
-        unmeasured = replace(test_set, arrays=test_set.arrays[len(clean) :])
-        scores = for_each_severity(
-            evaluator, f"test set, {name}", unmeasured, args.eval_batch_size, args.show_progress
-        )
-        for severity, score in enumerate(scores, len(clean)):
+        left = replace(test_set, arrays=test_set.arrays[len(clean_scores) :])
+        how = (args.eval_batch_size, args.show_progress)
+        scores = [*clean_scores, *for_each_severity(evaluator, f"test set, {name}", left, *how)]
+        for severity, score in enumerate(scores):
             check_loss(f"{args.checkpoint} on {name} at severity {severity}", score.loss)
-        clean.extend(scores[: 1 - len(clean)])
-        return [*clean, *scores[-args.num_severity :]]
+        clean_scores[:] = scores[:1]
+        return scores
 
     checksums = {name: sets[name].checksum() for name in args.corruption}
     table = log.folder / "test.csv"

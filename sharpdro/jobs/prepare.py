@@ -34,7 +34,7 @@ def checks_of_folder(args, log):
 
 
 def checks_without_data(args, log):
-    """What must hold, too, unless the run is finished; can be told by all processes at once."""
+    """What must hold unless the run is finished; every process can check it independently."""
     if args.resume and log.exists():
         yield partial(_check_resumable, args, log)
     if args.num_per_class is not None:  # else lists say which images there are
@@ -83,7 +83,7 @@ def fix_run_threads(args, log, device):
         )
     return (
         f"{args.threads} threads of the CPU's kernels until now, {num_threads} from now on, as "
-        f"there are no more here: the last bits will be others than without this interruption"
+        f"there are no more here: results may differ in the last bits from an uninterrupted run"
     )
 
 
@@ -125,8 +125,8 @@ def check_same_images(args, log, checksums):
         for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
             if now != earlier:
                 raise RunError(
-                    f"the {part} images of {_place(args, part, severity)} are others than those "
-                    f"that {log.folder} was begun with: restore them, name the --data_dir that "
+                    f"the {part} images of {_place(args, part, severity)} differ from those "
+                    f"that {log.folder} was started with: restore them, name the --data_dir that "
                     f"holds them, or choose another --desc"
                 )
 
@@ -141,7 +141,7 @@ def _place(args, part, severity):
 
 
 def check_equal(args, processes, checksums):
-    """See that all processes have the same settings and images."""
+    """Check that all processes have the same settings and images."""
     if processes.size == 1:
         return
     of_run = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}

@@ -202,10 +202,8 @@ def run_first_stage(args, processes, second):
 
 def _train_stages(args, processes, log, data, initial, steps):
     """Train by a method, after its first stage if it has one."""
-    method, plan = (
-        method_name(args),
-        make_plan(args, steps, args.show_progress and processes.is_first),
-    )
+    method = method_name(args)
+    plan = make_plan(args, steps, args.show_progress and processes.is_first)
     stage = Stage(method, plan, log, data, initial, args.sampler)
     if METHODS[method].first_stage is not None:
         stage = run_first_stage(args, processes, stage)

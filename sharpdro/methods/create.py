@@ -35,7 +35,7 @@ def create_train_step(
     Raises:
         ValueError: unknown method, or one that is never distribution-agnostic.
     """
-    prepare_kernels()  # a loop of one's own may be all that there is
+    prepare_kernels()  # for training loops other than this program's
     name = variant(method, distribution_agnostic)
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")

@@ -139,7 +139,7 @@ class GroupAscent(nn.Cell):
         )
 
     def state(self, group_weights: Parameter) -> ParameterTuple:
-        """The parameters that the values of `construct` are for; a value too many is not kept."""
+        """The parameters that the values of `construct` are for; an extra value is ignored."""
         return ParameterTuple([group_weights] + [self.known_losses] * self.remembers)
 
     def construct(self, group_weights, losses, membership):

@@ -219,7 +219,7 @@ METHODS = {
         balances=False,
     ),
     "eiil": MethodSpec(
-        "environment inference: ERM for a few epochs, then two groups that its logits tell apart, "
+        "environment inference: ERM for a few epochs, then two groups inferred from its logits, "
         "then group DRO from scratch on those",
         "Creager et al., ICML 2021",
         "sharpdro.methods.group_dro:GroupDROStep",

@@ -34,7 +34,7 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
             .safetensors file with torchvision's.
 
     Returns:
-        A line that tells what was taken.
+        A message about what was taken.
 
     Raises:
         RunError: the file is missing or damaged, or does not fit.

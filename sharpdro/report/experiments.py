@@ -1,4 +1,4 @@
-"""Sorting runs into experiments that may be averaged, and naming what tells these apart."""
+"""Sorting runs into experiments that may be averaged, and naming how these differ."""
 
 import json
 from dataclasses import dataclass, field

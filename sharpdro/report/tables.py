@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its `key` tells the values of TABLE_SETTINGS, `shared` what its rows share."""
+    """A table: its `key` has the values of TABLE_SETTINGS, `shared` what its rows share."""
 
     key: tuple
     columns: list[str]

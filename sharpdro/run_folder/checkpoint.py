@@ -48,7 +48,7 @@ class Checkpoint:
         parameters: by name.
         epoch: number of finished epochs.
         settings: of the run.
-        unfinished: what its unfinished epoch has come to.
+        unfinished: the state of its unfinished epoch.
         crc32: of the file, in hex.
     """
 
@@ -75,7 +75,7 @@ def save(
         cell: the training step (everything needed to go on) or the network.
         epoch: number of finished epochs.
         settings: of the run, JSON-serialisable.
-        unfinished: what the next epoch has come to, JSON-serialisable; None: nothing.
+        unfinished: the state of the next epoch, JSON-serialisable; None if it is not begun.
         previous: where to move the file that is there.
         arrays: to be saved besides, by name.
 
@@ -135,7 +135,7 @@ def load(path: Path) -> Checkpoint:
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
         unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
         if not isinstance(unfinished, dict):
-            raise ValueError("its unfinished epoch is none")
+            raise ValueError("its record of an unfinished epoch is not an object")
         check_settings(settings)
         if epoch < 0:
             raise ValueError(f"epoch {epoch}")

@@ -9,8 +9,6 @@ from pathlib import Path
 from corruptions.storage.files import naming, write_atomically
 from sharpdro.run_folder.reading import read_rows
 
-EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
-
 
 class Table:
     """A CSV file that grows by rows; the first column is the epoch.
@@ -20,7 +18,7 @@ class Table:
             stays byte by byte, but for what a version with other columns has written: columns
             that it did not have stay empty.
         columns: names.
-        keep: tells which rows {column: cell} are kept, see `until_epoch`; none unless given.
+        keep: returns whether a row {column: cell} is kept, see `until_epoch`; none unless given.
         on_rows: called with the rows that are kept, and with those that are added, as {column:
             cell}.
     """
@@ -41,7 +39,7 @@ class Table:
         self._on_rows(self._by_column(cells))
 
     def append(self, rows: list[dict]) -> list[dict[str, str]]:
-        """Add rows, by column name, and see them to disk.
+        """Add rows, by column name, and flush them to disk.
 
         Returns:
             The rows as they are in the table, {column: cell}.

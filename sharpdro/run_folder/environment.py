@@ -1,4 +1,4 @@
-"""What a run tells about itself: machine, versions, data, model."""
+"""What is recorded with a run about its environment: machine, versions, data, model."""
 
 import datetime
 import importlib.metadata
@@ -14,7 +14,7 @@ import numpy as np
 from dataset.prepare_dataset import describe_foreign
 from sharpdro import __version__
 
-_PROJECT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _PACKAGES = ("mindspore", "numpy", "scipy", "pillow")
 
 
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """The project's commit, with "-dirty" where files were changed; None without git."""
-    command = ["git", "-C", str(_PROJECT), "describe", "--always", "--abbrev=40", "--dirty"]
+    command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--abbrev=40", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -81,14 +81,14 @@ class RunLog:
         return any(not path.name.endswith(".partial") for path in self.folder.iterdir())
 
     def is_finished(self) -> bool:
-        """Whether summary.json says that the run has come to its end."""
+        """Whether summary.json says that the run is finished."""
         path = self.folder / SUMMARY
         if not path.exists():
             return False
         return read_json(path, lambda content: content["finished"] is True, "delete it")
 
     def check_writable(self) -> None:
-        """See that the directory can be made and written, without making it.
+        """Check that the directory can be made and written, without making it.
 
         Raises:
             OSError: it cannot.
@@ -122,7 +122,7 @@ class RunLog:
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
 
     def check_unlocked(self) -> None:
-        """See that no other process is at work in the directory, if it exists.
+        """Check that no other process is at work in the directory, if it exists.
 
         Raises:
             RunError: one is.
@@ -202,7 +202,7 @@ class RunLog:
                 write_atomically(path, text)
             elif path.read_text(encoding="utf-8", errors="surrogateescape") != text:
                 raise RunError(
-                    f"{path} differs from what holds now, so this run cannot go on: restore the "
+                    f"{path} differs from the current lists, so this run cannot go on: restore the "
                     f"photographs and lists that it was started with, or choose another --desc"
                 )
 

@@ -84,7 +84,7 @@ def read_rows(
 
 
 def parse_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:
-    """As `read_rows`, for those who say themselves which file it is.
+    """As `read_rows`, for callers that add the name of the file to the error.
 
     Raises:
         ValueError: it is no such table; names the line, or the column that there is not.

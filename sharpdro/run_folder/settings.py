@@ -25,7 +25,7 @@ _NONE_ALLOWED = ("depth", "widen_factor")
 
 
 def check_settings(settings: dict) -> None:
-    """See that settings are possible ones; any may be missing, as earlier versions had fewer.
+    """Check that settings are possible ones; any may be missing, as earlier versions had fewer.
 
     Raises:
         ValueError: one is not; names it.

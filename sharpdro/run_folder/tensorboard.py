@@ -32,7 +32,7 @@ _PER_GROUP = {
 
 
 def require_tensorboardx() -> None:
-    """See that event files can be written.
+    """Check that event files can be written.
 
     Raises:
         RunError: tensorboardX is not installed, or does not work.
@@ -125,7 +125,7 @@ def _start(folder: Path):
 
 
 def convert_tables(folder: Path, events: Path) -> None:
-    """Make the event file of a run, or stage of one, that has come to its end.
+    """Make the event file of a run, or stage of one, that is finished.
 
     Args:
         folder: where its tables lie.

@@ -1,4 +1,4 @@
-"""How batches get to the device, and what its steps came to back from it."""
+"""Feeds batches to the device and collects the results of its steps."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice

@@ -132,7 +132,7 @@ class Checkpointing:
     def save_unfinished(
         self, epoch: int, step: int, sums: MetricSums, statistics: dict[str, np.ndarray]
     ) -> None:
-        """Save an epoch after one of its steps, unless it has come to nothing finite.
+        """Save an epoch after one of its steps, unless a parameter is not finite.
 
         Args:
             epoch, step: which.

@@ -166,7 +166,7 @@ def learn_from_first_stage(
         train: the training set.
         predict: trains the first stage, or takes up what is there of it; returns its logits for
             every training image, (N, C).
-        say: called with the lines that tell how what was found lines up with the severities.
+        say: called with lines on how the findings relate to the true severities.
         processes: the processes of the run, the first of which keeps what was found.
 
     Raises:
@@ -184,7 +184,7 @@ def learn_from_first_stage(
     columns = _read(path, stage, train)  # as a resumed run will
     table = _alignment(columns, stage.means, train.severities)
     processes.run_on_first(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
-    say(f"what the first stage columns, by true severity ({path}):\n{_as_text(table)}")
+    say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
     say(stage.remark(columns))
     return stage.apply(train, columns)
 

@@ -136,7 +136,7 @@ class TrainingMetrics:
         return row
 
     def _score_columns(self):
-        """How well the scores tell the severities, and what they are on average."""
+        """How well the scores rank the severities, and their means."""
         severities = np.concatenate([np.zeros(0, int), *self.sums.severities])
         scores = np.concatenate([np.zeros(0), *self.sums.ood_scores])
         totals = np.bincount(severities, scores, self._num_severities)

@@ -13,7 +13,7 @@ _WEIGHTS = "lower --step_size or --group_adjustment"
 
 
 class NanCheck:
-    """Checks what training comes to, and counts the steps that were skipped.
+    """Checks that the results of training are finite, and counts skipped steps.
 
     Args:
         on_nan: "stop" or "skip".
@@ -40,7 +40,7 @@ class NanCheck:
         return f", {self._num_skipped} steps skipped ({self._first_skipped})"
 
     def check(self, name: str, values, epoch: int) -> None:
-        """See that values at the end of an epoch are finite.
+        """Check that values at the end of an epoch are finite.
 
         Raises:
             RunError: they are not; names them.
@@ -51,7 +51,7 @@ class NanCheck:
     def check_step(
         self, epoch: int, number: int, severities: np.ndarray, result: StepResult
     ) -> bool:
-        """See that a step came to something finite, or was rightly taken back.
+        """Check that the results of a step are finite, or that it was rightly undone.
 
         An overflow that a smaller loss scale may avoid is no NaN to stop at, unless it is in the
         loss itself, which is not scaled.
@@ -96,9 +96,9 @@ class NanCheck:
         kept = (
             f"the last good checkpoint is {path}"
             if path is not None and path.exists()
-            else "there is no checkpoint of before"
+            else "there is no earlier checkpoint"
         )
-        other = "" if self._on_nan == "skip" else ", or pass over such steps by --on_nan skip"
+        other = "" if self._on_nan == "skip" else ", or skip such steps with --on_nan skip"
         raise RunError(f"{problem}: {hint} and choose another --desc{other}; {kept}")
 
 

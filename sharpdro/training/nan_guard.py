@@ -1,4 +1,4 @@
-"""Taking back a training step that came to something infinite or not a number.
+"""Undoes a training step whose result is not finite.
 
 In float16 that is no accident but how the loss scale is found (Micikevicius et al., ICLR 2018,
 section 3.2): it is doubled until a gradient overflows, the step is skipped, the scale is halved.
@@ -24,8 +24,8 @@ class NanGuard(StepCell):
     """A training step that is either applied or leaves everything bit by bit as it was.
 
     Everything is all parameters: of both passes, the optimizer, the group weights, the running
-    statistics. The loss scale is adjusted as the step's outcome says. What a step that is taken
-    back returns is what it would have come to.
+    statistics. The loss scale is adjusted to the step's outcome. A step that was undone still
+    returns the results that it computed.
 
     Args:
         step: the training step.

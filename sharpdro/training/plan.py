@@ -18,7 +18,7 @@ class Plan:
         save_step: epochs per numbered checkpoint; 0: none.
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
-        on_nan: "stop" or "skip": what happens at a step that comes to something not finite.
+        on_nan: "stop" or "skip": what happens at a step whose result is not finite.
     """
 
     total_epoch: int
@@ -32,3 +32,7 @@ class Plan:
     save_best: bool
     show_progress: bool
     on_nan: str = "stop"
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Whether the network is evaluated after an epoch."""
+        return epoch % self.eval_every == 0 or epoch == self.total_epoch

@@ -6,19 +6,20 @@ from pathlib import Path
 
 from sharpdro.evaluation.scores import Score
 from sharpdro.evaluation.summary import (
+    EVALUATION_COLUMNS,
     Evaluations,
     evaluation_rows,
     evaluations_of,
     read_evaluations,
 )
-from sharpdro.run_folder.csv_table import EVALUATION_COLUMNS, Table, until_epoch, until_step
+from sharpdro.run_folder.csv_table import Table, until_epoch, until_step
 
 OnRows = Callable[[str, list[dict[str, str]]], object]
 SPLITS = {"validation": "val.csv", "test": "test.csv"}
 
 
 class RunTables:
-    """The tables, and what the evaluations in them have come to.
+    """The tables, and the evaluations that they contain.
 
     Args:
         folder: the run's.

@@ -125,10 +125,8 @@ class Trainer:
         self._metrics = TrainingMetrics(*columns)
         self._columns = train_columns(*columns)
 
-    def train(self) -> dict:
-        """Train from the last checkpoint on; returns the content of summary.json.
-
-        Returns nothing in other processes than the first.
+    def train(self) -> None:
+        """Train from the last checkpoint on.
 
         Raises:
             RunError: the loss is no longer a finite number.
@@ -142,7 +140,7 @@ class Trainer:
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
             )
         for epoch in range(progress.epochs + 1, plan.total_epoch + 1):
-            is_evaluated = epoch % plan.eval_every == 0 or epoch == plan.total_epoch
+            is_evaluated = plan.is_evaluated(epoch)
             with self._saving_when_stopped(epoch, progress, tables):
                 self._train_epoch(epoch, progress, tables)
                 if is_evaluated:
@@ -152,7 +150,8 @@ class Trainer:
                 if is_evaluated and epoch < plan.total_epoch:
                     self._write_summary(tables)
             progress.steps = 0
-        return {} if tables is None else self._finish(tables)
+        if tables is not None:
+            self._finish(tables)
 
     def _resume(self) -> Progress:
         epochs, steps = self._checkpointing.resume(self._metrics)
@@ -253,7 +252,7 @@ class Trainer:
     def _record_steps(
         self, epoch: int, steps: list[FinishedStep], progress: Progress, tables: RunTables | None
     ) -> dict | None:
-        """See what steps came to; the line of train.csv that they complete, if they do."""
+        """Record finished steps; returns the row of train.csv that they complete, if any."""
         row = None
         for number, severities, result in steps:
             if self._nan_check.check_step(epoch, number, severities, result):
@@ -288,7 +287,7 @@ class Trainer:
         plan, folder = self._plan, self._record.log.folder
         return write_summary(folder, tables.evaluations, plan.total_epoch, plan.best_metric)
 
-    def _finish(self, tables: RunTables) -> dict:
+    def _finish(self, tables: RunTables) -> None:
         summary = self._write_summary(tables)
         rows = {
             f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
@@ -299,4 +298,3 @@ class Trainer:
             f"{self._plan.best_metric})\n{accuracy_table(rows)}\n"
             f"written to {self._record.log.folder}"
         )
-        return summary

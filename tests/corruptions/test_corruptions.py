@@ -358,7 +358,7 @@ def test_motion_blur_equals_the_published_code(variant, severity):
         assert np.array_equal(found, data[prefix + angle])
 
 
-# Of CORRUPTIONS.md: relative for the mean absolute difference and the gradient ratio, absolute for
+# Tolerances: relative for the mean absolute difference and the gradient ratio, absolute for
 # the mean level. Samples of this size scatter by one and a half times as much.
 TOLERANCES = {
     "gaussian_noise": (0.01, 0.01, 0.1),

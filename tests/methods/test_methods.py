@@ -59,7 +59,7 @@ STAGES = {
     # A tenth of the default's steps, ten times as long: the same groups, sooner.
     "eiil": {"eiil_epochs": 1, "eiil_steps": 1000, "eiil_lr": 0.01},
 }
-# Their second stage has the step of another method (tests/test_train_step.py), compiled once.
+# Their second stage has the step of another method, compiled once (test_train_step.py).
 STEP_OF = {"jtt": "erm", "eiil": "groupdro"}
 
 

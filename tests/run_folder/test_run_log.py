@@ -7,13 +7,14 @@ import pytest
 from sharpdro.errors import RunError
 from sharpdro.evaluation.scores import Score
 from sharpdro.evaluation.summary import (
+    EVALUATION_COLUMNS,
     accuracy_table,
     best_epoch,
     evaluation_rows,
     read_evaluations,
     write_summary,
 )
-from sharpdro.run_folder.csv_table import EVALUATION_COLUMNS, Table, until_epoch
+from sharpdro.run_folder.csv_table import Table, until_epoch
 from sharpdro.run_folder.folder import RunLog, run_name
 
 

@@ -40,7 +40,7 @@ def test_what_is_not_finite_is_named(tmp_path, losses, norm, weights, text):
     step = 3, 7, SEVERITIES, result(losses, norm, weights)
     with pytest.raises(RunError, match=text) as error:
         NanCheck("stop", kept).check_step(*step)
-    assert str(error.value).endswith("there is no checkpoint of before")
+    assert str(error.value).endswith("there is no earlier checkpoint")
     kept.write_text("")
     with pytest.raises(RunError, match=f"the last good checkpoint is {kept}$"):
         NanCheck("stop", kept).check_step(*step)

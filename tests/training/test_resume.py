@@ -102,7 +102,7 @@ def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     assert run.code(*flags) == 2
     message = capsys.readouterr().err
     assert "loss is no longer finite after epoch 1: lower --lr and choose another" in message
-    assert message.endswith("; there is no checkpoint of before\n")
+    assert message.endswith("; there is no earlier checkpoint\n")
     (folder,) = tmp_path.iterdir()
     assert not list(folder.glob("*.ckpt")) and not rows(folder / "test.csv")
     last = (folder / "log.txt").read_text().splitlines()[-1]
