@@ -35,8 +35,8 @@ def training_batches(
     epoch: int,
     augment_data: bool,
     sampler: str = "replacement",
-    part: int = 0,
-    num_parts: int = 1,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[Batch]:
     """One epoch of batches, randomly flipped.
 
@@ -48,19 +48,19 @@ def training_batches(
         seed, epoch: fix what is drawn.
         augment_data: also crop at random from the reflect-padded image (padding side/8).
         sampler: how batches are drawn, see `draw_rows`.
-        part, num_parts: which of the equal parts of each batch's images to read; what is drawn
+        rank, size: read the rank-th of `size` equal parts of each batch's images; what is drawn
             does not depend on it.
     """
     rng = np.random.default_rng([seed, 1, epoch])
     pool = np.repeat(np.arange(len(train.labels)), train.repeats)
-    own_part = slice(part * batch_size // num_parts, (part + 1) * batch_size // num_parts)
+    share = slice(rank * batch_size // size, (rank + 1) * batch_size // size)
     rows = draw_rows(sampler, pool, train.groups, batch_size, rng)
     for chosen in islice(rows, steps_per_epoch(len(train.labels), batch_size)):
-        images = train.images[chosen[own_part]]
-        mirror(images, (rng.random(batch_size) < 0.5)[own_part])
+        images = train.images[chosen[share]]
+        mirror(images, (rng.random(batch_size) < 0.5)[share])
         if augment_data:
             corners = rng.integers(0, 2 * crop_padding(images) + 1, (2, batch_size))
-            images = crops(images, corners[:, own_part])
+            images = crops(images, corners[:, share])
         yield Batch(images, train.labels[chosen], train.groups[chosen], train.severities[chosen])
 
 
@@ -102,7 +102,7 @@ def evaluation_steps(data: EvaluationSet, batch_size: int) -> int:
 
 
 def evaluation_batches(
-    data: EvaluationSet, severity: int, batch_size: int, part: int = 0, num_parts: int = 1
+    data: EvaluationSet, severity: int, batch_size: int, rank: int = 0, size: int = 1
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int] | None]:
     """Every image once, at one severity, in order.
 
@@ -113,18 +113,18 @@ def evaluation_batches(
         data: the set.
         severity: which.
         batch_size: B, at most.
-        part, num_parts: read every num_parts-th batch only, from this one on. A part for which
-            there is none reads the last one.
+        rank, size: read every size-th batch only, from the rank-th on; the last one if there is
+            none for this rank.
 
     Yields:
-        Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count; None for a batch
-        of another part.
+        Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count; None for a
+        batch of another rank.
     """
     array = data.arrays[severity]
     batch_size = min(batch_size, len(data.indices))
     last = evaluation_steps(data, batch_size) - 1
     for number, start in enumerate(range(0, len(data.indices), batch_size)):
-        if number % num_parts != min(part, last):
+        if number % size != min(rank, last):
             yield None
             continue
         rows = np.arange(start, start + batch_size)

@@ -27,6 +27,7 @@ from sharpdro.jobs.train import create_first_stage, create_step
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
 from sharpdro.run_folder.checkpoint import load, load_last, restore
 from sharpdro.run_folder.folder import RunLog
+from sharpdro.training.plan import is_evaluated
 
 _WIDTH = 12
 
@@ -180,9 +181,18 @@ def _report_data(args, report, log):
         refuse=report.refuse,
     )
     num_missing = _report_arrays(args, report, clean, arrays)
-    settings = (lists, None if lists else args.num_per_class, args.num_severity, args.seed)
-    settings += (args.num_val, args.num_test, args.severity_law)
-    sizes = report.attempt(survey_split, spec, clean, *settings)
+    sizes = report.attempt(
+        survey_split,
+        spec,
+        clean,
+        filelist_dir=lists,
+        num_per_class=None if lists else args.num_per_class,
+        num_severity=args.num_severity,
+        seed=args.seed,
+        num_val=args.num_val,
+        num_test=args.num_test,
+        severity_law=args.severity_law,
+    )
     if sizes is None:
         return None
     _report_sizes(args, report, sizes, unsure)
@@ -245,19 +255,37 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
     """
     batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
     num_severities = len(sizes.per_severity)
-    once = num_severities * sum(-(-n // batch) for n in (sizes.validation, sizes.test))
+    once = num_severities * (_batches(sizes.validation, batch) + _batches(sizes.test, batch))
     epochs = range(last.epochs + 1, args.total_epoch + 1)
-    number = sum(epoch % args.eval_every == 0 or epoch == args.total_epoch for epoch in epochs)
-    title, num_inferred = ("stage 2: ", first_stage.num_inferred) if first_stage else ("", None)
-    num_groups = num_inferred or num_severities
-    lengths = (len(epochs), number, number * once)
-    stages = [StageLeft(title, method_name(args), num_groups, *lengths, last.checkpoint)]
-    if first is not None:
-        epochs = first_stage.epochs - first.epochs
-        steps = once * (epochs > 0) + -(-sum(sizes.per_severity) // batch)  # all are predicted
-        lengths = (epochs, int(epochs > 0), steps)
-        stages.insert(0, StageLeft("stage 1: ", "erm", num_severities, *lengths, first.checkpoint))
-    return stages
+    num_evaluations = sum(
+        is_evaluated(epoch, args.eval_every, args.total_epoch) for epoch in epochs
+    )
+    last_stage = StageLeft(
+        title="stage 2: " if first_stage else "",
+        method=method_name(args),
+        num_groups=(first_stage and first_stage.num_inferred) or num_severities,
+        epochs=len(epochs),
+        evaluations=num_evaluations,
+        evaluation_steps=num_evaluations * once,
+        checkpoint=last.checkpoint,
+    )
+    if first is None:
+        return [last_stage]
+    is_trained = first_stage.epochs > first.epochs
+    first_left = StageLeft(
+        title="stage 1: ",
+        method="erm",
+        num_groups=num_severities,
+        epochs=first_stage.epochs - first.epochs,
+        evaluations=int(is_trained),
+        evaluation_steps=once * is_trained + _batches(sum(sizes.per_severity), batch),  # predicted
+        checkpoint=first.checkpoint,
+    )
+    return [first_left, last_stage]
+
+
+def _batches(num_images, batch_size):
+    return -(-num_images // batch_size)
 
 
 def _report_steps(args, report, stages, steps_per_epoch):

@@ -128,8 +128,10 @@ def _measure_all(evaluation, sets):
     def measure(name):
         test_set = sets[name]
         left = replace(test_set, arrays=test_set.arrays[len(clean_scores) :])
-        how = (args.eval_batch_size, args.show_progress)
-        scores = [*clean_scores, *for_each_severity(evaluator, f"test set, {name}", left, *how)]
+        new_scores = for_each_severity(
+            evaluator, f"test set, {name}", left, args.eval_batch_size, args.show_progress
+        )
+        scores = [*clean_scores, *new_scores]
         for severity, score in enumerate(scores):
             check_loss(f"{args.checkpoint} on {name} at severity {severity}", score.loss)
         clean_scores[:] = scores[:1]

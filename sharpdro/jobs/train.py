@@ -129,12 +129,26 @@ def train_network(args, processes, stage):
     step = create_step(args, network, stage.method, data.train.groups, num_groups, collectives)
 
     def batches(epoch):
-        settings = (args.batch_size, args.seed, epoch, args.augment_data, stage.sampler)
-        return training_batches(data.train, *settings, processes.rank, processes.size)
+        return training_batches(
+            data.train,
+            args.batch_size,
+            args.seed,
+            epoch,
+            augment_data=args.augment_data,
+            sampler=stage.sampler,
+            rank=processes.rank,
+            size=processes.size,
+        )
 
     def evaluate(split):
-        how = (args.eval_batch_size, plan.show_progress, processes)
-        return for_each_severity(evaluator, split, sets[split], *how)
+        return for_each_severity(
+            evaluator,
+            split,
+            sets[split],
+            args.eval_batch_size,
+            show_progress=plan.show_progress,
+            processes=processes,
+        )
 
     with _events(args, processes, stage) as on_rows:
         Trainer(

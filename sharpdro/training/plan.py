@@ -35,4 +35,9 @@ class Plan:
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether the network is evaluated after an epoch."""
-        return epoch % self.eval_every == 0 or epoch == self.total_epoch
+        return is_evaluated(epoch, self.eval_every, self.total_epoch)
+
+
+def is_evaluated(epoch: int, eval_every: int, total_epoch: int) -> bool:
+    """Whether a run is evaluated after an epoch: every so often, and after its last one."""
+    return epoch % eval_every == 0 or epoch == total_epoch

@@ -121,9 +121,9 @@ class Trainer:
         self._statistics = running_statistics(step.network)
         num_weights = step.num_groups if "group_weights" in step.outputs else 0
         weights = weight_columns(num_weights, inputs.are_groups_inferred)
-        columns = inputs.num_severities, weights, "ood_scores" in step.outputs
-        self._metrics = TrainingMetrics(*columns)
-        self._columns = train_columns(*columns)
+        has_scores = "ood_scores" in step.outputs
+        self._metrics = TrainingMetrics(inputs.num_severities, weights, has_scores)
+        self._columns = train_columns(inputs.num_severities, weights, has_scores)
 
     def train(self) -> None:
         """Train from the last checkpoint on.
