@@ -86,6 +86,7 @@ def test_what_was_found_is_kept_and_reused(tmp_path, stage):
     assert [row[:2] for row in table[1:]] == [["0", "3"], ["1", "2"], ["2", "1"]]
     # One of three, one of two and the one image are errors (in group 1).
     assert [float(row[-1]) for row in table[1:]] == [pytest.approx(1 / 3, abs=1e-5), 0.5, 1]
+    assert said[0].startswith("what the first stage found, by true severity (")
     assert table[0][-1] in said[0] and "0.333" in said[0] and " 3 " in said[1]
     again = learn(stage, tmp_path, make_set(), logits=None)
     assert np.array_equal(first.repeats, again.repeats)

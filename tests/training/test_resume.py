@@ -296,7 +296,7 @@ def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, cap
     assert run.code(*own, "--data_dir", str(other_data)) == 2
     error = capsys.readouterr().err
     array = other_data / "CIFAR-10-C" / "train" / "1" / "gaussian_noise.npy"
-    assert f"the training images of {array} are others than those that {folder} was" in error
+    assert f"the training images of {array} differ from those that {folder} was" in error
     assert error.count("\n") == 1 and tree(folder) == before
     # One severity of the test images alone.
     mended = others / "mended"
