@@ -258,9 +258,11 @@ def train(args):
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     team = join(args.distributed)
     data, steps = prepare.prepare_data(args, log, lists)
+    args = replace(args, fingerprint=data.fingerprint)
     log = prepare.open_run(args, log, team, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
-        _log_start(args, team, log, [describe_data(log.folder, device, data), warning, about_lists])
+        about_data = [describe_data(log.folder, device, data), *prepare.describe_own(args)]
+        _log_start(args, team, log, [*about_data, warning, about_lists])
         _train_stages(args, team, log, data, steps)
