@@ -116,8 +116,8 @@ def check_fingerprint(clean: dict[str, CleanSplit], expected: str | None, data_d
         DataError: they are others.
     """
     before = dict(zip(_SPLITS, expected.split("-"))) if expected else {}
-    for split in before.keys() & clean.keys():
-        if clean[split].crc32 != before[split]:
+    for split in _SPLITS:
+        if split in before and split in clean and clean[split].crc32 != before[split]:
             raise DataError(
                 f"the {split} images in {data_dir} are others than those that the network is of "
                 f"(checksum {clean[split].crc32}, not {before[split]}): restore them, or name the "

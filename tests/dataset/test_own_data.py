@@ -369,7 +369,7 @@ def test_damaged_arrays_are_refused(tmp_path):
 TINY = [
     *("-d", "folder", "--side", "32", "-n", "18", "--num_severity", "2", "--method", "erm"),
     *("--depth", "10", "--widen_factor", "1", "-b", "16", "--lr", "0.05"),
-    *("--total_epoch", "40", "--eval_every", "40", "--threads", "1", "--no-show_progress"),
+    *("--total_epoch", "40", "--eval_every", "40", "--no-show_progress"),
 ]
 
 
