@@ -57,9 +57,10 @@ class Images:
 
         Args:
             batch_size: B.
-            shuffle: another order in every epoch, which `seed` fixes; else that of the arrays.
+            shuffle: another order in every epoch and for every iterator, which the same program
+                gets again with the same `seed`; else that of the arrays.
             drop_remainder: leave the last batch out where it is smaller.
-            seed: of the order.
+            seed: of the orders, at least 0.
         """
         import mindspore.dataset as ms_dataset
 
@@ -80,17 +81,23 @@ def _order_of(count: int, shuffle: bool, seed: int):
         return ms_dataset.SequentialSampler()
 
     class Shuffled(ms_dataset.Sampler):
-        """Each epoch's order is a pure function of seed and epoch."""
+        """Every epoch of every iterator has an order of its own, a pure function of the seed.
 
-        def __init__(self):
+        MindSpore copies a pipeline, and what belongs to it, for each iterator.
+        """
+
+        def __init__(self, copies, number):
             super().__init__()
-            self._epochs = itertools.count()
+            self._copies, self._number, self._epochs = copies, number, itertools.count()
+
+        def __deepcopy__(self, memo):
+            return Shuffled(self._copies, next(self._copies))
 
         def __iter__(self):
-            rng = np.random.default_rng([seed, next(self._epochs)])
+            rng = np.random.default_rng([seed, self._number, next(self._epochs)])
             return iter(rng.permutation(count).tolist())
 
-    return Shuffled()
+    return Shuffled(itertools.count(1), 0)
 
 
 @dataclass(frozen=True)

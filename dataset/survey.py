@@ -73,12 +73,13 @@ def survey_clean(spec: DatasetSpec, data_dir: Path) -> CleanImages:
     """
     counts = {"train": spec.num_train, "test": spec.num_test}
     made_up = {s: np.arange(n, dtype=np.int32) % spec.num_classes for s, n in counts.items()}
-    clean = CleanImages(made_up, lines=describe_own_data(spec, data_dir))
+    clean = CleanImages(made_up)
     for splits in [[split] for split in SPLITS] if spec.photograph_folders else [SPLITS]:
         try:
             _survey_splits(spec, data_dir, splits, clean)
         except DataError as error:
             clean.problems.append(str(error))
+    clean.lines += describe_own_data(spec, data_dir)
     return clean
 
 

@@ -87,20 +87,21 @@ def triples(images, labels, severities):
     return sorted(zip(map(bytes, images), labels.tolist(), severities.tolist()))
 
 
-def test_mindspore_shuffles_anew_in_every_epoch_by_the_seed(data):
+def test_mindspore_shuffles_anew_in_every_epoch_and_iterator(data):
     def epochs(seed):
         pipeline = data.train.to_mindspore(120, shuffle=True, seed=seed)
         rows = pipeline.create_dict_iterator(num_epochs=2, output_numpy=True)
-        return [batch for _ in range(2) for batch in rows]
+        of_one_iterator = [batch for _ in range(2) for batch in rows]
+        return of_one_iterator + batches_of(pipeline)  # and of the next
 
-    first, second = epochs(0)
-    assert (first["image"] != second["image"]).any()
+    first, *others = epochs(0)
+    assert all((first["image"] != other["image"]).any() for other in others)
+    assert (others[0]["image"] != others[1]["image"]).any()
     expected = triples(data.train.images, data.train.labels, data.train.severities)
-    for epoch in (first, second):
+    for epoch in (first, *others):
         assert triples(epoch["image"], epoch["label"], epoch["severity"]) == expected
-    again = epochs(0)
-    assert np.array_equal(again[0]["image"], first["image"])
-    assert np.array_equal(again[1]["image"], second["image"])
+    for again, epoch in zip(epochs(0), (first, *others), strict=True):
+        assert np.array_equal(again["image"], epoch["image"])
     assert (epochs(1)[0]["image"] != first["image"]).any()
 
 
