@@ -100,8 +100,14 @@ def check_side(side: int | None, dataset: str) -> None:
         raise RunError(f"--side does not apply to -d {dataset}: leave it out")
 
 
-def check_classes(found: DatasetSpec, trained: DatasetSpec, data_dir: Path) -> None:
-    """Refuse the user's own data where they have other classes than those of the training."""
+def check_same_kind(found: DatasetSpec, trained: DatasetSpec, data_dir: Path) -> None:
+    """Refuse the user's own data of another size or of other classes than those of a training."""
+    if found.side != trained.side:
+        raise RunError(
+            f"--data_dir {data_dir} is read as images of {found.side}×{found.side}, but the "
+            f"network was trained on {trained.side}×{trained.side}: "
+            + ("leave --side out" if found.name == FOLDER else "name the place of its images")
+        )
     if found.class_names == trained.class_names:
         return
     other = {*found.class_names} ^ {*trained.class_names}

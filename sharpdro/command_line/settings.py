@@ -85,7 +85,8 @@ def _kept_or_default(settings, own: OwnData | None) -> TrainingSettings:
         if per_class is None and is_resumed:
             per_class = log.read_settings().get("num_per_class")
         per_class = per_class or own.default_num_per_class
-        own.check_num_per_class(per_class)
+        if not is_resumed:  # of which all must be as it was, which is checked elsewhere
+            own.check_num_per_class(per_class)
     elif lists is None:
         per_class = per_class or spec.num_per_class
     elif lists.parent == log.folder and per_class is None:
@@ -152,7 +153,7 @@ def _with_own_data(settings, side: int | None, trained: dict) -> EvaluationSetti
     splits = ("test",)
     own = find_own_data(settings.dataset, settings.data_dir, side or of_training.side, splits).spec
     if trained["dataset"] == settings.dataset:
-        checks.check_classes(own, of_training, settings.data_dir)
+        checks.check_same_kind(own, of_training, settings.data_dir)
     return replace(settings, side=own.side, class_names=own.class_names)
 
 

@@ -15,6 +15,7 @@ from corruptions.command_line import one_line, readable
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_space, check_writable, free_bytes
+from dataset.own_data import check_fingerprint
 from dataset.survey import survey_arrays, survey_clean, survey_split
 from sharpdro.command_line.settings import dataset_spec, find_filelists, method_name, run_folder
 from sharpdro.device import select_device
@@ -177,10 +178,18 @@ def _report_data(args, report, log):
     if sizes is None:
         return None
     _report_sizes(args, report, sizes, unsure)
-    if args.resume and log.exists() and not (report.problems or clean.num_bytes or num_missing):
-        data = prepare.read_data(args, log, lists, may_write=False)
-        report.attempt(prepare.check_same_images, args, log, data.checksums())
+    if args.resume and log.exists():
+        _compare_images(args, report, log, clean, num_missing)
     return sizes
+
+
+def _compare_images(args, report, log, clean, num_missing):
+    """Note where the images are others than those of the run, as far as they are there."""
+    before = report.attempt(log.read_settings) or {}
+    report.attempt(check_fingerprint, clean.splits, before.get("fingerprint"), args.data_dir)
+    if not (report.problems or clean.num_bytes or num_missing):
+        data = prepare.read_data(args, log, find_filelists(args), may_write=False)
+        report.attempt(prepare.check_same_images, args, log, data.checksums())
 
 
 def _report_arrays(args, report, clean, arrays):

@@ -397,6 +397,8 @@ def test_a_run_on_own_photographs(data_dir, tmp_path, capsys):
     elsewhere = [*TINY, "--data_dir", others, "--log_dir", logs, "--resume"]
     text = f"the train images in {others} are others than those that the network is of"
     assert_refused(capsys, elsewhere, text)
+    assert main.main([*map(str, elsewhere), "--dry_run"]) == 2
+    assert text in capsys.readouterr().out
     renamed = shutil.copytree(others, tmp_path / "renamed")
     for split in ("train", "test"):
         (renamed / split / "Hund").rename(renamed / split / "Esel")
@@ -415,4 +417,6 @@ def test_a_run_on_own_photographs(data_dir, tmp_path, capsys):
     text = f"the test images in {others} are others than those"
     assert_refused(capsys, [*again, "--data_dir", others], text)
     assert_refused(capsys, [*again, "--data_dir", renamed], "other classes", "such as Esel")
+    own = [*again, "--data_dir", data_dir, "--side", "64"]
+    assert_refused(capsys, own, "read as images of 64×64, but the network was trained on 32×32")
     assert_refused(capsys, again[:-2], "data/test is missing", "--data_dir")
