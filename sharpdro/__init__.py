@@ -3,16 +3,8 @@
 `from sharpdro import create_sgd, create_train_step` is all that a training loop of one's own needs.
 """
 
-from sharpdro.device import prepare_environment
-from sharpdro.packages import check_packages
-
 __all__ = ["create_sgd", "create_train_step"]
 __version__ = "1.0.0"
-
-check_packages()
-
-# Before MindSpore runs its first convolution, whoever imports which module first.
-prepare_environment()
 
 
 def __getattr__(name):

@@ -21,7 +21,7 @@ from sharpdro.command_line.settings import dataset_spec, find_filelists, method_
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import build_network
+from sharpdro.jobs.shared import build_network, initial_network
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
 from sharpdro.jobs.train import create_first_stage, create_step
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
@@ -109,7 +109,7 @@ def dry_run(args):
     device = report.attempt(prepare.check_device, args)
     select_device(device or "auto")
     if args.pretrained and not is_resumed:
-        report.attempt(prepare.check_pretrained, args)
+        report.attempt(initial_network, args, log.folder)
     first_stage = create_first_stage(args, args.show_progress)
     progress = _report_progress(args, report, log, first_stage)
     report.add("device", device or f"no {args.device_target} here")

@@ -15,8 +15,7 @@ from sharpdro.command_line.settings import dataset_spec, find_filelists, recorde
 from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
-from sharpdro.jobs.shared import build_network, check_free, check_kernels, check_same, making
-from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
@@ -114,15 +113,8 @@ def describe_own(args):
     return describe_own_data(dataset_spec(args), args.data_dir)
 
 
-def check_pretrained(args):
-    """Refuse weights that do not fit before anything long starts."""
-    load_pretrained(build_network(args)[0], args.pretrained)
-
-
 def prepare_data(args, log, lists):
     """The data and the number of steps per epoch."""
-    if args.pretrained and not log.exists():
-        check_pretrained(args)
     data = read_data(args, log, lists)
     return data, count_steps(args, len(data.train.labels))
 

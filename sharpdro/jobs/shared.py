@@ -1,14 +1,18 @@
 """What the jobs share: the network, how images are made, what is refused."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import mindspore as ms
+from mindspore import nn
 
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.command_line.settings import dataset_spec
 from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.run_folder.folder import LAST_CHECKPOINT
 
 
 def making(args):
@@ -26,6 +30,33 @@ def build_network(args):
     ms.set_seed(args.seed)
     spec = dataset_spec(args)
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
+
+
+@dataclass(frozen=True)
+class InitialNetwork:
+    """A network as training begins with it, unless there is a checkpoint to go on from.
+
+    Args:
+        network: float32 (N, 3, H, W) to logits.
+        normalize: uint8 (N, H, W, 3) to what the network takes.
+        about: a line for the log about --pretrained weights; None: there are none.
+    """
+
+    network: nn.Cell
+    normalize: nn.Cell
+    about: str | None
+
+
+def initial_network(args, folder):
+    """The network that a run in this directory begins with or, if it has begun, goes on with.
+
+    Raises:
+        RunError: the --pretrained weights cannot be read or do not fit.
+    """
+    network, normalize = build_network(args)
+    is_pretrained = args.pretrained and not (folder / LAST_CHECKPOINT).exists()
+    about = load_pretrained(network, args.pretrained) if is_pretrained else None
+    return InitialNetwork(network, normalize, about)
 
 
 def check_kernels(args, device):

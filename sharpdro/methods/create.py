@@ -9,6 +9,7 @@ import pkgutil
 
 from mindspore import nn
 
+from sharpdro.device import prepare_kernels
 from sharpdro.methods.base import TrainStep
 from sharpdro.methods.specs import METHODS, variant
 
@@ -34,6 +35,7 @@ def create_train_step(
     Raises:
         ValueError: unknown method, or one that is never distribution-agnostic.
     """
+    prepare_kernels()  # a loop of one's own may be all that there is
     name = variant(method, distribution_agnostic)
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
