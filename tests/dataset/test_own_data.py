@@ -28,6 +28,7 @@ from dataset.readers import photographs, read_splits
 from dataset.readers.decoding import decode
 from dataset.specs import IMAGENET30, spec_of
 from sharpdro.command_line.settings import parse
+from sharpdro.report.runs import read_runs
 
 NAMES = tuple(CLASSES)
 
@@ -266,6 +267,22 @@ def test_defaults(data_dir):
     assert (args.side, args.num_per_class, args.model) == (32, 5, "wideresnet")
 
 
+def test_a_run_says_what_is_special_about_its_data(data_dir, tmp_path, asked_steps):
+    """In its log and in settings.json; -n is three quarters of the smallest class."""
+    shutil.rmtree(data_dir / "test")
+    flags = [*("-d", "folder", "--data_dir", str(data_dir), "--side", "24", "--num_severity", "1")]
+    flags += ["--depth", "10", "--widen_factor", "1", "-b", "8", "-c", "contrast"]
+    assert main.main([*flags, "--log_dir", str(tmp_path / "logs")]) == 2 and asked_steps
+    (folder,) = (tmp_path / "logs").iterdir()
+    content = json.loads((folder / "settings.json").read_text())
+    assert content["settings"]["num_per_class"] == 15  # of 24 - 4
+    strengths, test_images = content["data"]["remarks"]
+    assert strengths.endswith("chosen for images of 64×64, and these have 24×24")
+    assert test_images.startswith("test images: a fifth of each class's training images in")
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    assert strengths in log and test_images in log
+
+
 # Arrays.
 def test_arrays_are_read_as_they_are(tmp_path):
     images, labels = write_arrays(tmp_path)
@@ -410,13 +427,20 @@ def test_a_run_on_own_photographs(data_dir, tmp_path, capsys):
     assert main.main([*flags, "--resume"]) == 0
     measured = [row for row in rows(folder / "test.csv") if row["epoch"] == "40"]
     assert {row["count"] for row in measured if row["severity"] in "012"} == {"15"}
+    reported, remarks = read_runs([logs])
+    assert [run.folder for run in reported] == [folder] and not remarks
     again = ["--eval_only", "--checkpoint", str(folder / "last.ckpt"), "--log_dir", str(logs)]
     assert main.main([*again, "--data_dir", str(data_dir), "--desc", "again"]) == 0
     evaluated = logs / "again_dsetfolder_corrgaussian_noise_eval_seed0"
     assert evaluated_rows(evaluated) == measured
+    check_evaluations_that_are_refused(capsys, again, data_dir, others, renamed)
+
+
+def check_evaluations_that_are_refused(capsys, again, data_dir, others, renamed):
     text = f"the test images in {others} are others than those"
     assert_refused(capsys, [*again, "--data_dir", others], text)
     assert_refused(capsys, [*again, "--data_dir", renamed], "other classes", "such as Esel")
     own = [*again, "--data_dir", data_dir, "--side", "64"]
     assert_refused(capsys, own, "read as images of 64×64, but the network was trained on 32×32")
-    assert_refused(capsys, again[:-2], "data/test is missing", "--data_dir")
+    nowhere = [*again, "--data_dir", data_dir / "nowhere"]
+    assert_refused(capsys, nowhere, "nowhere/test is missing: put photographs", "--data_dir")
