@@ -28,8 +28,6 @@ _MAX_NAMED = 3
 
 # What is found of the user's own data, besides their side: settings that are no flags.
 FOUND = ("class_names", "fingerprint")
-# Of other datasets these are as `DATASETS` has them, or there are none.
-_OF_OWN_DATA = {"side", *FOUND}
 
 TrainingSettings = make_dataclass("TrainingSettings", (*FLAGS, *FOUND), frozen=True)
 EvaluationSettings = make_dataclass(
@@ -205,8 +203,7 @@ def recorded(settings) -> dict:
     values = {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(settings).items())}
     if settings.dataset in OWN:
         values["class_names"] = [*settings.class_names]
-    unknown = FOUND if settings.dataset in OWN else _OF_OWN_DATA
-    for name in [name for name in unknown if values[name] is None]:
+    for name in [name for name in FOUND if values[name] is None]:
         del values[name]
     if isinstance(settings, EvaluationSettings):
         return values | {"corruption": [*settings.corruption]}
