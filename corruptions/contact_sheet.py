@@ -23,7 +23,7 @@ from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.parameters import SIDES
 from corruptions.program import run_program
-from corruptions.storage.photographs import opened_photograph
+from corruptions.storage.photographs import as_rgb, opened_photograph
 
 PROG = "python -m corruptions.contact_sheet"
 _GAP, _FONT_SIZE = 4, 16
@@ -65,7 +65,7 @@ def read_image(args):
     try:
         with opened_photograph(args.image) as image:
             size = SIDES[variant], SIDES[variant]
-            return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR)), variant
+            return np.asarray(as_rgb(image).resize(size, Image.Resampling.BILINEAR)), variant
     except DataError as error:
         raise DataError(f"{args.image} cannot be read as an image: {error}") from error
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from corruptions.errors import DataError
-from corruptions.frost_textures import draw_frost_textures
+from corruptions.frost_textures import HEIGHT, WIDTH, draw_frost_textures
+from corruptions.parameters import PARAMETERS
 from corruptions.storage.photographs import opened_photograph
 
 # The published code draws from these five alone, each as often; frost6.jpg is never used. The
@@ -38,6 +39,16 @@ def _shrunk_photographs(scale: float, folder: Path | None, times: tuple = ()) ->
     for picture in shrunk:
         picture.flags.writeable = False  # everybody gets the same arrays
     return shrunk
+
+
+def smallest_picture(variant: str, folder: Path | None = None) -> tuple[int, int]:
+    """Height and width that all pictures of frost have, as they are laid over images.
+
+    Images may be as large. Arguments as for `corruptions.corrupt`; errors as above.
+    """
+    scale = min(strength[2] for strength in PARAMETERS[variant]["frost"])
+    sizes = [picture.shape[:2] for picture in read_photographs(folder)] if folder else []
+    return tuple(round(min(lengths) * scale) for lengths in zip(*(sizes or [(HEIGHT, WIDTH)])))
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from corruptions import CORRUPTIONS, EXTRA, MAX_SEVERITY, STANDARD, VARIANTS
@@ -26,13 +25,22 @@ from corruptions.interrupts import interruptible
 from corruptions.parameters import variant_of_size
 from corruptions.program import run_program
 from corruptions.storage import manifest
-from corruptions.storage.arrays import Source, look_up
+from corruptions.storage.arrays import Source, look_up, open_array
 from corruptions.storage.making import make_arrays
 from corruptions.storage.manifest import recipes_of
-from corruptions.storage.npy import open_npy
+from corruptions.storage.own_images import (
+    NAMES,
+    check_names,
+    read_array,
+    read_labels,
+    read_pictures,
+    write_names,
+)
+from corruptions.storage.png import png_names, write_pngs
 
 PROG = "python -m corruptions.generate"
 PUBLISHED_JPEG_QUALITY = 85
+MIN_SIDE, MAX_SIDE = 8, 4096  # of pictures, in pixels
 
 
 def create_parser():
@@ -41,7 +49,8 @@ def create_parser():
         description=__doc__,
         epilog="Writes FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order "
         "of the clean images, with labels.npy beside them and FOLDER/manifest.json. Arrays that "
-        "are there are kept; stopped at any moment, the same command goes on.",
+        "are there are kept; stopped at any moment, the same command goes on. For a folder of "
+        "pictures FOLDER/{split}/names.txt names them in that order.",
         allow_abbrev=False,
     )
     _add_images(parser.add_argument_group("what to corrupt").add_argument)
@@ -53,8 +62,16 @@ def create_parser():
 def _add_images(add):
     add("-d", "--dataset", choices=DATASETS, help="a dataset, both splits of it")
     add("--data_dir", type=Path, default=Path("data"), help="where datasets lie (default: data)")
-    text = "instead of -d: an array of your own, uint8 (N, H, W, 3)"
-    add("--images", type=Path, metavar="FILE.npy", help=text)
+    text = (
+        "instead of -d: an array of your own, uint8 (N, H, W, 3), or a folder of pictures of any "
+        "kind, which are sorted by name"
+    )
+    add("--images", type=Path, metavar="PATH", help=text)
+    text = (
+        "for a folder of --images: make squares of so many pixels of the pictures (default: as "
+        "they are, all of one size)"
+    )
+    add("--side", type=count, metavar="PIXELS", help=text)
     text = "its labels, whole numbers (N,), copied beside the arrays"
     add("--labels", type=Path, metavar="FILE.npy", help=text)
     text = "FOLDER of the arrays (default for -d: the one that main.py reads, in --data_dir)"
@@ -89,6 +106,11 @@ def _add_corruptions(add):
 
 def _add_how(add):
     cores = len(os.sched_getaffinity(0))
+    text = (
+        "for a folder of --images: besides the arrays write the pictures, to "
+        "FOLDER/{corruption}/{severity}/NAME.png"
+    )
+    add("--png", action="store_true", help=text)
     text = f"processes; 0 or 1: this one alone (default: all cores, {cores})"
     add("--num_workers", type=count, default=cores, metavar="N", help=text)
     text = (
@@ -105,11 +127,12 @@ def parse(parser, argv):
         check_verification(parser, args)
         return args
     if (args.dataset is None) == (args.images is None):
-        parser.error("give either -d DATASET or --images FILE.npy")
+        parser.error("give either -d DATASET or --images FILE.npy or FOLDER")
     if args.images is not None and args.output is None:
         parser.error("--images needs --output FOLDER")
     if args.labels is not None and args.images is None:
         parser.error("--labels goes with --images alone")
+    check_pictures(parser, args)
     if args.corruptions is None:
         parser.error("-c: name corruptions, or one of " + ", ".join(SETS))
     if args.dataset and set(args.splits or ()) - {"train", "test"}:
@@ -121,6 +144,16 @@ def parse(parser, argv):
             parser.error(f"--splits: {split!r} must be a plain name of letters, digits and _ - .")
     check_frost_dir(parser, args.frost_dir, args.corruptions)
     return args
+
+
+def check_pictures(parser, args):
+    """Refuse what goes with a folder of pictures alone, and an impossible size."""
+    is_folder = args.images is not None and args.images.is_dir()
+    for name in ("side", "png"):
+        if getattr(args, name) and not is_folder:
+            parser.error(f"--{name} goes with a folder of --images alone: leave it out")
+    if args.side is not None and not MIN_SIDE <= args.side <= MAX_SIDE:
+        parser.error(f"--side {args.side}: give a whole number, {MIN_SIDE} to {MAX_SIDE}")
 
 
 def check_verification(parser, args):
@@ -139,31 +172,17 @@ def folder_of(args):
 
 
 def read_sources(args):
-    """The clean images by split."""
+    """The clean images by split, and the names of their files where they are pictures."""
     if args.dataset:
         splits = tuple(args.splits or ("train", "test"))
         read = read_clean(DATASETS[args.dataset], args.data_dir, args.num_workers, splits)
-        return {name: Source(*read[name]) for name in splits}
-    images = read_npy("--images", args.images)
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
-        raise DataError(
-            f"{args.images} holds {images.dtype} {images.shape}, not uint8 (N, H, W, 3) images"
-        )
-    labels = read_npy("--labels", args.labels) if args.labels else None
-    if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iu"):
-        raise DataError(
-            f"{args.labels} holds {labels.dtype} {labels.shape}, not one label, a whole number, "
-            f"for each of {len(images)} images"
-        )
-    return {(args.splits or ["test"])[0]: Source(images, labels)}
-
-
-def read_npy(flag, path):
-    """An array that the user has named."""
-    try:
-        return open_npy(path, remedy="save the array with numpy.save")
-    except OSError as error:
-        raise DataError(f"{flag} {path}: {error.strerror}") from error
+        return {name: Source(*read[name]) for name in splits}, None
+    split = (args.splits or ["test"])[0]
+    if not args.images.is_dir():
+        return {split: read_array(args.images, args.labels)}, None
+    pictures = read_pictures(args.images, args.side, args.num_workers, print)
+    labels = read_labels(args.labels, len(pictures.names))
+    return {split: Source(pictures.images, labels)}, pictures.names
 
 
 def create_recipes(args, sources):
@@ -192,28 +211,41 @@ def create_recipes(args, sources):
 def generate(args):
     """Make what is missing; returns the exit code."""
     folder = folder_of(args)
-    sources = read_sources(args)
+    sources, names = read_sources(args)
     recipes = create_recipes(args, sources)
+    if names is not None:
+        check_names(folder / recipes[0].split / NAMES, names)
+        if args.png:
+            png_names(names)
     stock = look_up(folder, sources, recipes)
-    missing, foreign = stock.missing, stock.num_foreign
-    num_bytes = sum(sources[recipe.split].images.nbytes for recipe in missing)
-    quality = recipes[0].jpeg_quality
+    report_stock(args, folder, sources, recipes, stock)
+    if stock.missing:
+        start = time.monotonic()
+        make_arrays(folder, sources, stock.missing, args.num_workers, show_progress=True)
+        seconds = time.monotonic() - start
+        total = sum(len(sources[recipe.split].images) for recipe in stock.missing)
+        print(f"{total:,} images in {seconds:.1f} s, {total / seconds:,.0f} images/s")
+    if names is not None:
+        write_names(folder / recipes[0].split / NAMES, names)
+        if args.png:
+            arrays = {r: open_array(folder, r, sources[r.split]) for r in recipes}
+            written, there = write_pngs(folder, arrays, png_names(names), args.num_workers)
+            print(f"{written:,} PNG files written, {there:,} there already")
+    return 0
+
+
+def report_stock(args, folder, sources, recipes, stock):
+    """Say what is there and what is to be made."""
+    num_bytes = sum(sources[recipe.split].images.nbytes for recipe in stock.missing)
+    quality, foreign = recipes[0].jpeg_quality, stock.num_foreign
     print(
         f"{folder}: {recipes[0].variant} strengths, seed {args.seed}, "
         + (f"through JPEG of quality {quality}\n" if quality else "no JPEG\n")
         + f"{len(recipes)} arrays asked for, {len(stock.arrays)} there"
         + (f" ({foreign} of them not made by this program)" if foreign else "")
-        + f", {len(missing)} to make ({num_bytes / 1e6:,.0f} MB)",
+        + f", {len(stock.missing)} to make ({num_bytes / 1e6:,.0f} MB)",
         flush=True,
     )
-    if not missing:
-        return 0
-    start = time.monotonic()
-    make_arrays(folder, sources, missing, args.num_workers, show_progress=True)
-    seconds = time.monotonic() - start
-    total = sum(len(sources[recipe.split].images) for recipe in missing)
-    print(f"{total:,} images in {seconds:.1f} s, {total / seconds:,.0f} images/s")
-    return 0
 
 
 def verify(args):

@@ -16,6 +16,8 @@ from corruptions.storage.arrays import look_up, open_array
 from corruptions.storage.making import make_arrays
 from corruptions.storage.manifest import Recipe, recipes_of
 from dataset import filelists
+from dataset.own_data import check_fingerprint
+from dataset.own_data import fingerprint as fingerprint_of
 from dataset.readers import read_splits
 from dataset.readers.published import open_published
 from dataset.sets import CleanSplit, EvaluationSet, PreparedData, Rows, TrainingSet
@@ -55,6 +57,7 @@ def prepare_dataset(
     filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
     severity_law: str = "poisson",
+    fingerprint: str | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
@@ -73,6 +76,7 @@ def prepare_dataset(
         filelist_dir: for a dataset that `has_lists`, where they lie.
         frost_dir: folder with the published photographs of frost; None: frost is drawn.
         severity_law: how the training images are shared out, see `severity_counts`.
+        fingerprint: of the user's own data, what they must be, see `dataset.own_data`.
         num_workers: processes that make missing arrays.
         show_progress: draw progress bars.
         report: called with a message about what is made.
@@ -84,6 +88,7 @@ def prepare_dataset(
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     clean = read_splits(spec, data_dir, **making)
+    check_fingerprint(clean, fingerprint, data_dir)
     train, test = clean["train"], clean["test"]
     test_rows = listed_test(spec, len(test.labels), test.files, filelist_dir)
     law = (num_per_class, num_severity, seed, severity_law)
@@ -103,6 +108,7 @@ def prepare_dataset(
         _test_set(arrays["test", corruption], test.labels, test_rows, num_test),
         foreign,
         lists,
+        fingerprint_of(clean) if spec.is_own else None,
     )
 
 
@@ -115,6 +121,7 @@ def prepare_test_sets(
     filelist_dir: Path | None = None,
     frost_dir: Path | None = None,
     published_dir: Path | None = None,
+    fingerprint: str | None = None,
     num_workers: int = 0,
     show_progress: bool = False,
     report: Callable[[str], object] = lambda text: None,
@@ -127,6 +134,7 @@ def prepare_test_sets(
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     clean = read_splits(spec, data_dir, ("test",), **making)
+    check_fingerprint(clean, fingerprint, data_dir)
     test = clean["test"]
     rows = listed_test(spec, len(test.labels), test.files, filelist_dir)
     if published_dir is None:

@@ -1,5 +1,6 @@
 """Sets of images: clean as they were read, to train on, to be measured on."""
 
+import functools
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,12 @@ class CleanSplit(Source):
     """
 
     files: Files | None = None
+
+    @functools.cached_property
+    def crc32(self) -> str:
+        """Of the labels (int32) and then the images' bytes, in hex."""
+        labels = zlib.crc32(np.ascontiguousarray(self.labels, "<i4"))
+        return f"{_crc32_of_rows(self.images, np.arange(len(self.labels)), labels):08x}"
 
 
 class Rows:
@@ -139,7 +146,7 @@ class PreparedData:
 
     `num_foreign` of the corrupted arrays were there already and not made by this program. Of a
     dataset that `has_lists`, `lists` say which image is where, see `dataset.filelists`: texts by
-    file name.
+    file name. Of the user's own data, `fingerprint` says which they are, see `dataset.own_data`.
     """
 
     train: TrainingSet
@@ -147,6 +154,7 @@ class PreparedData:
     test: EvaluationSet
     num_foreign: int = 0
     lists: dict[str, str] = field(default_factory=dict)
+    fingerprint: str | None = None
 
     def checksums(self) -> dict[str, list[str]]:
         """What the images of each set are at each severity, see `TrainingSet.checksums`."""

@@ -35,8 +35,10 @@ class DatasetSpec:
             the clean ones; if not, arrays that were made elsewhere are refused.
         class_names: the classes' names in label order; empty: they have none here.
         photograph_folders: for a dataset of photographs, `FOLDER/<class>/*`, the names that each
-            split's folder may have; they are decoded once, into `clean_folder`-`side`.
+            split's folder may have.
+        decoded_folder: where these lie inside the data directory once they are decoded.
         has_lists: whether lists may say which image gets which severity, see `dataset.filelists`.
+        is_own: whether it is what the user has put into the data directory, see `spec_of`.
     """
 
     name: str
@@ -59,7 +61,9 @@ class DatasetSpec:
     labels_tell_order: bool
     class_names: tuple[str, ...] = ()
     photograph_folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    decoded_folder: str | None = None
     has_lists: bool = False
+    is_own: bool = False
 
 
 SYNTHETIC = DatasetSpec(
@@ -146,7 +150,7 @@ _IMAGENET30_CLASSES = """
 
 IMAGENET30 = DatasetSpec(
     name="imagenet30",
-    reader="imagenet30",
+    reader="photographs",
     side=64,
     num_classes=30,
     mean=(0.485, 0.456, 0.406),
@@ -166,7 +170,58 @@ IMAGENET30 = DatasetSpec(
     class_names=tuple(_IMAGENET30_CLASSES.split()),
     # As the data directory of most projects has them, and as the published archives unpack.
     photograph_folders={"train": ("train", "one_class_train"), "test": ("test", "one_class_test")},
+    decoded_folder="ImageNet-30-64",
     has_lists=True,
 )
 
+# The user's own: photographs in a folder per class, or arrays.
+FOLDER, ARRAYS = "folder", "arrays"
+OWN = (FOLDER, ARRAYS)
+# In pixels; the corruptions need the least.
+MIN_SIDE, DEFAULT_SIDE, MAX_SIDE = 8, 64, 1024
+
 DATASETS = {spec.name: spec for spec in (SYNTHETIC, CIFAR10, CIFAR100, IMAGENET30)}
+
+
+def spec_of(
+    name: str, side: int | None = None, class_names: tuple[str, ...] | None = None
+) -> DatasetSpec:
+    """A dataset by its name; of the user's own data also by what was found there.
+
+    Args:
+        name: one of `DATASETS` or `OWN`.
+        side: of the images in pixels; for the user's own data alone.
+        class_names: in label order; for the user's own data alone.
+
+    Raises:
+        KeyError: there is no dataset of this name.
+    """
+    if name not in OWN:
+        return DATASETS[name]
+    is_small, is_folder = side <= CIFAR10.side, name == FOLDER
+    variant = "cifar" if side == CIFAR10.side else "imagenet64"
+    place = f"decoded-{side}" if is_folder else "arrays"
+    return DatasetSpec(
+        name=name,
+        reader="photographs" if is_folder else "arrays",
+        side=side,
+        num_classes=len(class_names),
+        mean=IMAGENET30.mean,
+        std=IMAGENET30.std,
+        clean_folder=".",
+        corrupted_folder=f"{place}-C",
+        archive=None,
+        variant=variant,
+        jpeg_quality=IMAGENET30.jpeg_quality if variant == IMAGENET30.variant else None,
+        num_per_class=0,  # see `dataset.own_data`
+        model=CIFAR10.model if is_small else IMAGENET30.model,
+        depth=CIFAR10.depth,
+        widen_factor=CIFAR10.widen_factor,
+        num_train=0,
+        num_test=0,
+        labels_tell_order=False,
+        class_names=tuple(class_names),
+        photograph_folders={"train": ("train",), "test": ("test",)} if is_folder else {},
+        decoded_folder=place if is_folder else None,
+        is_own=True,
+    )

@@ -13,10 +13,11 @@ from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
 from corruptions.storage.arrays import array_path, look_up, num_foreign
 from dataset import filelists
+from dataset.own_data import describe_own_data
 from dataset.prepare_dataset import create_recipes, refuse_foreign
 from dataset.readers import read_splits
 from dataset.readers.download import has_archive
-from dataset.readers.imagenet30 import decoded_array, find_split, labels_of
+from dataset.readers.photographs import decoded_array, find_split, labels_of
 from dataset.sets import CleanSplit
 from dataset.shares import listed_test, share_out
 from dataset.specs import DatasetSpec
@@ -78,6 +79,7 @@ def survey_clean(spec: DatasetSpec, data_dir: Path) -> CleanImages:
             _survey_splits(spec, data_dir, splits, clean)
         except DataError as error:
             clean.problems.append(str(error))
+    clean.lines += describe_own_data(spec, data_dir)
     return clean
 
 
@@ -97,6 +99,8 @@ def _survey_splits(spec, data_dir, splits, clean):
         if spec.photograph_folders:
             array = decoded_array(spec, data_dir, split)
             clean.lines.append(f"{len(images.labels):,} {split} images found in {array}")
+        elif spec.is_own:
+            clean.lines.append(f"{len(images.labels):,} {split} images found in {data_dir}")
     if not clean.lines:
         clean.lines.append("drawn by this program, nothing to fetch")
 

@@ -67,7 +67,8 @@ def settle_output(parser, args):
 def describe_classes(spec):
     """What the logits stand for, in their order."""
     if spec.class_names:
-        return f"classes in this order: {' '.join(spec.class_names)}"
+        separator = ", " if any(" " in name for name in spec.class_names) else " "
+        return f"classes in this order: {separator.join(spec.class_names)}"
     return f"classes in this order: {spec.name}'s labels 0 … {spec.num_classes - 1}"
 
 

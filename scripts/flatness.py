@@ -171,6 +171,7 @@ def read_images(args, subject):
             subject.severities[-1],
             num_test=args.num_images,
             filelist_dir=subject.lists,
+            fingerprint=subject.trained.settings.get("fingerprint"),
             num_workers=len(os.sched_getaffinity(0)),
             show_progress=True,
             report=partial(print, flush=True),

@@ -109,18 +109,26 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-def publish(written: Path, path: Path, before: Callable[[], object] = lambda: None) -> None:
+def publish(
+    written: Path,
+    path: Path,
+    before: Callable[[], object] = lambda: None,
+    is_lasting: bool = True,
+) -> None:
     """Let what was written under another name beside it appear as `path`, once it is on disk.
 
     Args:
         written: a file or folder.
         path: what it is to be called; what is there is replaced.
         before: called in between.
+        is_lasting: wait for the disk, so that no power failure can harm it.
     """
-    _put_on_disk(written)
+    if is_lasting:
+        _put_on_disk(written)
     before()
     os.replace(written, path)
-    _put_on_disk(path.parent)
+    if is_lasting:
+        _put_on_disk(path.parent)
 
 
 def _put_on_disk(path: Path) -> None:
@@ -131,10 +139,15 @@ def _put_on_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def complete(partial: BinaryIO, path: Path, before: Callable[[], object] = lambda: None) -> None:
+def complete(
+    partial: BinaryIO,
+    path: Path,
+    before: Callable[[], object] = lambda: None,
+    is_lasting: bool = True,
+) -> None:
     """Let a file of `exclusive_partial` appear under its name, as `publish` does."""
     partial.flush()
-    publish(Path(partial.name), path, before)
+    publish(Path(partial.name), path, before, is_lasting)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -5,13 +5,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from corruptions.errors import DataError
 from corruptions.storage.files import check_file
 
 # The decoders that photographs need; some of Pillow's others start programs.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 # Resizing a line of pixels takes memory for each of them. JPEG goes no further, either.
 _MAX_SIDE = 2**16
 
@@ -44,3 +45,22 @@ def opened_photograph(path: Path) -> Iterator[Image.Image]:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise DataError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """A photograph of any kind as RGB of 8 bits: its first frame, transparency left out.
+
+    It is not turned as its EXIF orientation says. Of 16 bits of grey the upper eight are kept.
+
+    Raises:
+        DataError: its pixels are no whole numbers of at most 16 bits, so nobody knows what is
+            white.
+    """
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.min() < 0 or pixels.max() >= 2**16:
+            raise DataError("its pixels are whole numbers of more than 16 bits")
+        image = Image.fromarray((pixels >> 8).astype(np.uint8))
+    elif image.mode == "F":
+        raise DataError("its pixels are floating-point numbers")
+    return image.convert("RGB")

@@ -1,10 +1,15 @@
 """Photographs decoded once into an array, with a table of its rows beside it.
 
 {split}.npy          uint8 (N, side, side, 3), one row per photograph
-{split}_files.tsv    class/file and size in bytes of each row, in order; where there is a third
-                     column, the photograph could not be decoded for that reason: it has no row
+{split}_files.tsv    of each row, in order: class/file, size in bytes, time of its last change in
+                     ns, CRC-32 of its bytes in hex; where there is a fifth column, the photograph
+                     could not be decoded for that reason: it has no row. In tables of earlier
+                     versions the time and the CRC-32 are missing
 """
 
+import functools
+import re
+import zlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -24,7 +29,7 @@ from corruptions.storage.files import (
     open_in_place,
     write_atomically,
 )
-from corruptions.storage.photographs import opened_photograph
+from corruptions.storage.photographs import as_rgb, opened_photograph
 from corruptions.storage.workers import in_order, worker_pool
 
 # Photographs that a worker gets at a time.
@@ -32,14 +37,44 @@ _CHUNK = 128
 # With fewer, starting worker processes costs more than it saves.
 _WORTH_WORKERS = 500
 _MAX_NAMED = 20
+_BLOCK = 2**20  # bytes that are read at a time
 
 
 class Record(NamedTuple):
-    """A photograph's class/file, its size in bytes and, if it has no row, why."""
+    """A photograph's class/file, size in bytes, time of change, CRC-32 and, if it has no row, why.
+
+    Time (in ns) and CRC-32 (in hex) are None in a table of an earlier version.
+    """
 
     name: str
     size: int
+    mtime_ns: int | None = None
+    crc32: str | None = None
     reason: str | None = None
+
+    def is_of(self, path: Path) -> bool:
+        """Whether a file is the one that was decoded, as far as the table can tell.
+
+        Size and time of change are enough where both are the same; where only the time differs, as
+        after a copy, the file is read.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        state = path.stat()
+        if state.st_size != self.size:
+            return False
+        return self.mtime_ns in (None, state.st_mtime_ns) or file_crc32(path) == self.crc32
+
+
+def file_crc32(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    check_file(path)
+    value = 0
+    with open(path, "rb") as file:
+        for block in iter(functools.partial(file.read, _BLOCK), b""):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
 
 
 def decode(path: Path, side: int) -> np.ndarray:
@@ -55,10 +90,7 @@ def decode(path: Path, side: int) -> np.ndarray:
         OSError: it cannot be read.
     """
     with opened_photograph(path) as image:
-        if image.mode.startswith("I"):  # 16 bits of grey
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-        return np.asarray(small)
+        return np.asarray(as_rgb(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def decode_all(
@@ -117,27 +149,29 @@ def _write_rows(
 ) -> list[Record]:
     """Write the pixels of all photographs that can be decoded; returns a record of every one."""
     names, paths = list(photographs), list(photographs.values())
-    jobs = ((paths[start : start + _CHUNK], side) for start in range(0, len(paths), _CHUNK))
+    starts = range(0, len(paths), _CHUNK)
+    jobs = ((names[i : i + _CHUNK], paths[i : i + _CHUNK], side) for i in starts)
     records = []
     for results in in_order(pool, _decode_some, jobs):
-        for result in results:
-            number = len(records)
-            reason = result if isinstance(result, str) else None
-            if reason is None:
-                rows.write(result)
-            records.append(Record(names[number], paths[number].stat().st_size, reason))
+        for record, pixels in results:
+            rows.write(pixels)
+            records.append(record)
         on_progress(len(results))
     return records
 
 
-def _decode_some(paths: list[Path], side: int) -> list[bytes | str]:
-    """The pixels of each photograph, or why there are none."""
+def _decode_some(names: list[str], paths: list[Path], side: int) -> list[tuple[Record, bytes]]:
+    """The record of each photograph and its pixels, of which there are none for some reason."""
     results = []
-    for path in paths:
+    for name, path in zip(names, paths):
+        state, reason = path.stat(), None
         try:
-            results.append(decode(path, side).tobytes())
+            pixels = decode(path, side).tobytes()
         except DataError as error:
-            results.append(str(error))
+            pixels, reason = b"", str(error)
+        crc32 = file_crc32(path)
+        record = Record(name, state.st_size, state.st_mtime_ns, crc32, reason)
+        results.append((record, pixels))
     return results
 
 
@@ -172,6 +206,21 @@ def read_records(array: Path) -> list[Record]:
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing: {remedy}") from error
     lines = [line.split("\t") for line in text.split("\n")[:-1]]
-    if not all(len(line) in (2, 3) and line[1].isdecimal() and len(line[1]) < 20 for line in lines):
-        raise DataError(f"{path} is damaged: {remedy}")
-    return [Record(name, int(size), *reason) for name, size, *reason in lines]
+    try:
+        return [_parse(line) for line in lines]
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {remedy}") from error
+
+
+def _parse(fields: list[str]) -> Record:
+    """A line's record; ValueError for what is none."""
+    name, size, *others = fields
+    time, crc32 = None, None
+    if len(others) >= 2:
+        time, crc32, *others = others
+        if not re.fullmatch("[0-9a-f]{8}", crc32):
+            raise ValueError(crc32)
+    numbers = [size] if time is None else [size, time]
+    if len(others) > 1 or not all(re.fullmatch("-?[0-9]{1,19}", number) for number in numbers):
+        raise ValueError(fields)
+    return Record(name, int(size), time and int(time), crc32, *others)

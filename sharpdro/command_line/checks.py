@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from corruptions.frost_photographs import smallest_picture
 from dataset.filelists import find_lists
 from dataset.readers.published import SIDE, check_files
-from dataset.specs import DATASETS, DatasetSpec
+from dataset.specs import FOLDER, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
 from sharpdro.errors import RunError
 from sharpdro.methods.specs import METHOD_SETTINGS, METHODS, variant
@@ -95,11 +96,45 @@ def _check_method(settings, given: dict) -> None:
         )
 
 
-def check_frost(settings) -> None:
-    """Refuse photographs of frost that would not be used."""
-    names = settings.corruption or ()  # else the checkpoint's run says which it is
-    if settings.frost_dir is not None and names and "frost" not in names:
-        raise RunError("--frost_dir goes with frost alone: leave it out")
+def check_side(side: int | None, dataset: str) -> None:
+    """Refuse a side, as given, for images that have one."""
+    if side is not None and dataset != FOLDER:
+        raise RunError(f"--side does not apply to -d {dataset}: leave it out")
+
+
+def check_same_kind(found: DatasetSpec, trained: DatasetSpec, data_dir: Path) -> None:
+    """Refuse the user's own data of another size or of other classes than those of a training."""
+    if found.side != trained.side:
+        raise RunError(
+            f"--data_dir {data_dir} is read as images of {found.side}×{found.side}, but the "
+            f"network was trained on {trained.side}×{trained.side}: "
+            + ("leave --side out" if found.name == FOLDER else "name the place of its images")
+        )
+    if found.class_names == trained.class_names:
+        return
+    other = {*found.class_names} ^ {*trained.class_names}
+    raise RunError(
+        f"--data_dir {data_dir} has other classes than the network was trained on, such as "
+        f"{min(other)}: name the place of its images, or measure on another dataset with -d"
+    )
+
+
+def check_frost(settings, spec: DatasetSpec) -> None:
+    """Refuse photographs of frost that would not be used, and images larger than frost."""
+    if "frost" not in settings.corruption:
+        if settings.frost_dir is not None:
+            raise RunError("--frost_dir goes with frost alone: leave it out")
+        return
+    if not spec.is_own:
+        return
+    height, width = smallest_picture(spec.variant, settings.frost_dir)
+    if spec.side > min(height, width):
+        smaller = "lower --side" if spec.name == FOLDER else "make the images smaller"
+        raise RunError(
+            f"-c frost: images of {spec.side}×{spec.side} are larger than the pictures of frost, "
+            f"of which the smallest covers {height}×{width}: {smaller}, or name larger pictures "
+            f"with --frost_dir"
+        )
 
 
 def check_filelists(filelist_dir: Path | None, spec: DatasetSpec) -> None:
@@ -127,16 +162,15 @@ def check_shares(settings, lists: Path) -> None:
         )
 
 
-def check_published(settings) -> None:
+def check_published(settings, spec: DatasetSpec) -> None:
     """Refuse published images that do not fit or are not there."""
     if settings.published is None:
         return
     if settings.frost_dir is not None:
         raise RunError("--frost_dir does not go with --published: leave one of them out")
-    side = DATASETS[settings.dataset].side
-    if side != SIDE:
+    if spec.side != SIDE:
         raise RunError(
-            f"--published images are {SIDE}×{SIDE}, those of -d {settings.dataset} {side}×{side}: "
-            f"leave it out"
+            f"--published images are {SIDE}×{SIDE}, those of -d {spec.name} {spec.side}×"
+            f"{spec.side}: leave it out"
         )
     check_files(settings.published, settings.corruption)

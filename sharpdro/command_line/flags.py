@@ -17,7 +17,7 @@ from corruptions.command_line import FROST_DIR_HELP, SETS, Parser
 from dataset.filelists import FILELIST_DIR
 from dataset.poisson import SEVERITY_LAWS
 from dataset.sampling import SAMPLERS
-from dataset.specs import DATASETS
+from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.evaluation.summary import BEST_METRICS
@@ -82,14 +82,22 @@ def _flag(usage: str, help: str, kind, default=None, use=NONE, **options) -> Fla
     return Flag(name, spellings, {"help": help, "default": default, **options}, use)
 
 
-def _per_dataset(field):
-    """The datasets' defaults of a setting, for its help."""
-    values = (f"{getattr(spec, field)} for {name}" for name, spec in DATASETS.items())
-    return f"(default: {', '.join(values)})"
+def _per_dataset(field, of_own=None):
+    """The datasets' defaults of a setting, for its help; of the user's own data CIFAR-10's."""
+    of_own = of_own or getattr(CIFAR10, field)
+    values = [f"{getattr(spec, field)} for {name}" for name, spec in DATASETS.items()]
+    return f"(default: {', '.join([*values, f'{of_own} for your own'])})"
 
 
 _RUN_FLAGS = (
-    _flag("-d --dataset", "what to train or measure on", DATASETS, "synthetic", use=CHECKPOINT),
+    _flag(
+        "-d --dataset",
+        "what to train or measure on; of your own in --data_dir: folder, photographs "
+        "{train,test}/CLASS/*; arrays, {train,test}.npz with images and labels",
+        (*DATASETS, *OWN),
+        "synthetic",
+        use=CHECKPOINT,
+    ),
     _flag(
         "--desc",
         "first part of the run directory's name; for --eval_only the default names the checkpoint",
@@ -154,6 +162,13 @@ _RUN_FLAGS = (
 _DATA_FLAGS = (
     _flag("--data_dir", "where datasets lie", Path, Path("data"), use=START | TAKEN),
     _flag(
+        "--side PIXELS",
+        f"for -d folder: what the photographs are made to, {MIN_SIDE} to {MAX_SIDE} (default: "
+        f"{DEFAULT_SIDE})",
+        number(int, MIN_SIDE, MAX_SIDE),
+        use=CHECKPOINT,
+    ),
+    _flag(
         "-c --corruption NAME",
         f"one of {', '.join(CORRUPTIONS)}; with --eval_only any number of them, or "
         f"{', '.join(SETS)}; images that are missing are made",
@@ -165,7 +180,7 @@ _DATA_FLAGS = (
     _flag(
         "-n --num_per_class N",
         f"training images per class, shared out by --severity_law; not with the lists of "
-        f"--filelist_dir {_per_dataset('num_per_class')}",
+        f"--filelist_dir {_per_dataset('num_per_class', 'three quarters of the smallest class')}",
         POSITIVE,
     ),
     _flag(
@@ -215,8 +230,9 @@ _DATA_FLAGS = (
     ),
 )
 
+_OWN_MODEL = f"{CIFAR10.model} up to {CIFAR10.side} pixels, else {IMAGENET30.model},"
 _MODEL_FLAGS = (
-    _flag("-m --model", f"the network {_per_dataset('model')}", MODELS),
+    _flag("-m --model", f"the network {_per_dataset('model', _OWN_MODEL)}", MODELS),
     _flag(
         "--depth D",
         f"layers of the wideresnet: 10, 16, 22, 28, … {_per_dataset('depth')}",

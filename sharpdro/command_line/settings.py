@@ -10,7 +10,8 @@ from pathlib import Path
 
 from corruptions.command_line import expand
 from dataset.filelists import FILELIST_DIR, find_lists
-from dataset.specs import DATASETS
+from dataset.own_data import OwnData, find_own_data
+from dataset.specs import DATASETS, OWN, DatasetSpec, spec_of
 from sharpdro.command_line import checks
 from sharpdro.command_line.flags import (
     FLAGS,
@@ -25,8 +26,13 @@ from sharpdro.run_folder.folder import RunLog, run_name
 # More corruptions than this are counted in the name of an evaluation's directory.
 _MAX_NAMED = 3
 
-TrainingSettings = make_dataclass("TrainingSettings", FLAGS, frozen=True)
-EvaluationSettings = make_dataclass("EvaluationSettings", sorted(OF_EVALUATION), frozen=True)
+# What is found of the user's own data, besides their side: settings that are no flags.
+FOUND = ("class_names", "fingerprint")
+
+TrainingSettings = make_dataclass("TrainingSettings", (*FLAGS, *FOUND), frozen=True)
+EvaluationSettings = make_dataclass(
+    "EvaluationSettings", (*sorted(OF_EVALUATION), *FOUND), frozen=True
+)
 
 
 def parse(argv, prog="main.py"):
@@ -43,32 +49,43 @@ def parse(argv, prog="main.py"):
 def training_settings(given: dict) -> TrainingSettings:
     """The settings of a training, with defaults for flags that are not given."""
     values = {name: flag.default for name, flag in FLAGS.items()} | given
-    spec = DATASETS[values["dataset"]]
-    values["corruption"] = expand(values["corruption"])
+    values |= dict.fromkeys(FOUND) | {"corruption": expand(values["corruption"])}
+    checks.check_folders(TrainingSettings(**values))
+    checks.check_side(given.get("side"), values["dataset"])
+    own, spec = None, DATASETS.get(values["dataset"])
+    if values["dataset"] in OWN:
+        own = find_own_data(values["dataset"], values["data_dir"], values["side"])
+        spec = own.spec
+        values |= {"side": spec.side, "class_names": spec.class_names}
     values["model"] = values["model"] or spec.model
     if values["model"] == "wideresnet":
         values["depth"] = values["depth"] or spec.depth
         values["widen_factor"] = values["widen_factor"] or spec.widen_factor
     settings = TrainingSettings(**values)
-    checks.check_folders(settings)
     checks.check_training(settings, given)
-    checks.check_frost(settings)
+    checks.check_frost(settings, spec)
     checks.check_filelists(settings.filelist_dir, spec)
-    return _kept_or_default(settings)
+    return _kept_or_default(settings, own)
 
 
-def _kept_or_default(settings) -> TrainingSettings:
+def _kept_or_default(settings, own: OwnData | None) -> TrainingSettings:
     """With -n and --threads, if not given, of the run that is resumed, or with their defaults.
 
     -n stays None where the lists of a new run say which images there are.
     """
     log = RunLog(run_folder(settings))
     is_resumed = settings.resume and log.exists()
-    spec, lists = DATASETS[settings.dataset], find_filelists(settings)
+    spec, lists = dataset_spec(settings), find_filelists(settings)
     threads, per_class = settings.threads, settings.num_per_class
     if threads is None:
         threads = log.read_threads() if is_resumed else len(os.sched_getaffinity(0))
-    if lists is None:
+    if own is not None:
+        if per_class is None and is_resumed:
+            per_class = log.read_settings().get("num_per_class")
+        per_class = per_class or own.default_num_per_class
+        if not is_resumed:  # of which all must be as it was, which is checked elsewhere
+            own.check_num_per_class(per_class)
+    elif lists is None:
         per_class = per_class or spec.num_per_class
     elif lists.parent == log.folder and per_class is None:
         per_class = log.read_settings().get("num_per_class")
@@ -77,7 +94,7 @@ def _kept_or_default(settings) -> TrainingSettings:
 
 def evaluation_settings(given: dict) -> EvaluationSettings:
     """The settings of an evaluation; None for what its checkpoint sets, see `of_checkpoint`."""
-    unknown = dict.fromkeys((*FROM_CHECKPOINT, "desc"))
+    unknown = dict.fromkeys((*FROM_CHECKPOINT, "desc", *FOUND))
     values = {name: FLAGS[name].default for name in OF_EVALUATION} | unknown | given
     if values["corruption"] is not None:
         values["corruption"] = expand(values["corruption"])
@@ -112,11 +129,35 @@ def of_checkpoint(
     desc = f"{trained.get('desc')}{trained_on}_{method}{stage}_{path.stem}{images}"
     values["desc"] = f"{desc_prefix}{desc}"
     given = {name: value for name, value in vars(settings).items() if value is not None}
+    side = given.get("side")
     settings = replace(settings, **{k: v for k, v in values.items() if k not in given})
-    checks.check_frost(settings)
-    checks.check_filelists(settings.filelist_dir, DATASETS[settings.dataset])
-    checks.check_published(settings)
+    checks.check_side(side, settings.dataset)
+    settings = _with_own_data(settings, side, trained)
+    spec = dataset_spec(settings)
+    checks.check_frost(settings, spec)
+    checks.check_filelists(settings.filelist_dir, spec)
+    checks.check_published(settings, spec)
     return settings
+
+
+def _with_own_data(settings, side: int | None, trained: dict) -> EvaluationSettings:
+    """The settings with what is found of the user's own data, which must fit the network.
+
+    The side of photographs is that of the images that it was trained on, unless it is given.
+    """
+    if settings.dataset not in OWN:
+        return replace(settings, side=None)
+    of_training = spec_of(trained["dataset"], trained.get("side"), trained.get("class_names"))
+    splits = ("test",)
+    own = find_own_data(settings.dataset, settings.data_dir, side or of_training.side, splits).spec
+    if trained["dataset"] == settings.dataset:
+        checks.check_same_kind(own, of_training, settings.data_dir)
+    return replace(settings, side=own.side, class_names=own.class_names)
+
+
+def dataset_spec(settings) -> DatasetSpec:
+    """The dataset of a training or evaluation."""
+    return spec_of(settings.dataset, settings.side, settings.class_names)
 
 
 def run_folder(settings) -> Path:
@@ -139,7 +180,7 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
 
     A run that is resumed goes by the lists that it has kept.
     """
-    if not DATASETS[settings.dataset].has_lists:
+    if not dataset_spec(settings).has_lists:
         return None
     kept = run_folder(settings) / FILELIST_DIR.name
     if settings.resume and find_lists(kept):
@@ -150,7 +191,7 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
 
 def lists_of_checkpoint(dataset: str, checkpoint: Path) -> Path | None:
     """Where the list of test images lies: with the checkpoint's run, or in the project's folder."""
-    if not DATASETS[dataset].has_lists:
+    if dataset in OWN or not DATASETS[dataset].has_lists:
         return None
     run = checkpoint.resolve().parent
     kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]
@@ -160,6 +201,10 @@ def lists_of_checkpoint(dataset: str, checkpoint: Path) -> Path | None:
 def recorded(settings) -> dict:
     """The settings as JSON can hold them; of a training without those of other methods."""
     values = {k: str(v) if isinstance(v, Path) else v for k, v in sorted(vars(settings).items())}
+    if settings.dataset in OWN:
+        values["class_names"] = [*settings.class_names]
+    for name in [name for name in FOUND if values[name] is None]:
+        del values[name]
     if isinstance(settings, EvaluationSettings):
         return values | {"corruption": [*settings.corruption]}
     (values["corruption"],) = settings.corruption

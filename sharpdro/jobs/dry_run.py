@@ -15,9 +15,9 @@ from corruptions.command_line import one_line, readable
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_space, check_writable, free_bytes
-from dataset.specs import DATASETS
+from dataset.own_data import check_fingerprint
 from dataset.survey import survey_arrays, survey_clean, survey_split
-from sharpdro.command_line.settings import find_filelists, method_name, run_folder
+from sharpdro.command_line.settings import dataset_spec, find_filelists, method_name, run_folder
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
@@ -159,7 +159,7 @@ def _report_progress(args, report, log, first_stage):
 
 def _report_data(args, report, log):
     """Say what there is of the data and what would be made; returns the numbers of images."""
-    spec, lists = DATASETS[args.dataset], find_filelists(args)
+    spec, lists = dataset_spec(args), find_filelists(args)
     (corruption,) = args.corruption
     if spec.has_lists:
         report.add("lists", f"those in {lists}" if lists else "none: shared out by -n and --seed")
@@ -196,10 +196,18 @@ def _report_data(args, report, log):
     if sizes is None:
         return None
     _report_sizes(args, report, sizes, unsure)
-    if args.resume and log.exists() and not (report.problems or clean.num_bytes or num_missing):
-        data = prepare.read_data(args, lists, may_write=False)
-        report.attempt(prepare.check_same_images, args, log, data.checksums())
+    if args.resume and log.exists():
+        _compare_images(args, report, log, clean, num_missing)
     return sizes
+
+
+def _compare_images(args, report, log, clean, num_missing):
+    """Note where the images are others than those of the run, as far as they are there."""
+    before = report.attempt(log.read_settings) or {}
+    report.attempt(check_fingerprint, clean.splits, before.get("fingerprint"), args.data_dir)
+    if not (report.problems or clean.num_bytes or num_missing):
+        data = prepare.read_data(args, log, find_filelists(args), may_write=False)
+        report.attempt(prepare.check_same_images, args, log, data.checksums())
 
 
 def _report_arrays(args, report, clean, arrays):
@@ -208,7 +216,7 @@ def _report_arrays(args, report, clean, arrays):
     there, missing, num_bytes = arrays or (0, 0, 0)
     made = f", {missing} would be made ({num_bytes / 1e6:,.0f} MB)" if missing else ""
     counts = f"{there} of {there + missing} arrays found{made}" if arrays else "not as it should be"
-    folder = args.data_dir / DATASETS[args.dataset].corrupted_folder
+    folder = args.data_dir / dataset_spec(args).corrupted_folder
     report.add("corruption", f"{corruption}: {counts}", f"in {folder}")
     num_bytes += clean.num_bytes
     if num_bytes:
@@ -301,7 +309,7 @@ def _report_steps(args, report, stages, steps_per_epoch):
 def _report_time(args, report, stages, steps_per_epoch, eval_batch_size):
     """Try out the steps, and say how long all of them would take."""
     report.add("time", "compiling the step and trying it out, some seconds to a minute")
-    spec, seconds, train_steps, eval_steps = DATASETS[args.dataset], 0.0, 0, 0
+    spec, seconds, train_steps, eval_steps = dataset_spec(args), 0.0, 0, 0
     for stage in stages:
         network, normalize = build_network(args)
         network = ms.amp.auto_mixed_precision(network, args.amp_level)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
-from dataset.specs import DATASETS
 from sharpdro.command_line.settings import (
     EvaluationSettings,
+    dataset_spec,
     lists_of_checkpoint,
     of_checkpoint,
     recorded,
@@ -80,7 +80,7 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
     check_kernels(args, device)
     trained = load_trained(args.checkpoint, args.cpu_kernels)
     args = of_checkpoint(args, trained.settings, desc_prefix)
-    spec = DATASETS[args.dataset]
+    spec = dataset_spec(args)
     if spec.num_classes != trained.spec.num_classes:
         raise RunError(
             f"-d {spec.name} has {spec.num_classes} classes, but {args.checkpoint} was trained on "
@@ -94,16 +94,18 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
 def evaluate(args):
     """Measure one checkpoint on the test set; returns the directory of the tables."""
     evaluation = prepare_evaluation(args)
-    args, log = evaluation.args, evaluation.log
+    args, log, trained = evaluation.args, evaluation.log, evaluation.trained
+    is_same = args.dataset == trained.spec.name
     with interruptible():
         sets = prepare_test_sets(
-            DATASETS[args.dataset],
+            dataset_spec(args),
             args.data_dir,
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
             filelist_dir=args.filelist_dir or lists_of_checkpoint(args.dataset, args.checkpoint),
             published_dir=args.published,
+            fingerprint=trained.settings.get("fingerprint") if is_same else None,
             **making(args),
         )
     log.lock()

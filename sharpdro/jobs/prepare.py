@@ -6,12 +6,12 @@ from functools import partial
 
 from corruptions.interrupts import interruptible
 from dataset.batches import steps_per_epoch
+from dataset.own_data import describe_own_data
 from dataset.poisson import severity_counts
 from dataset.prepare_dataset import prepare_dataset
-from dataset.specs import DATASETS
 from sharpdro.command_line.checks import check_shares
 from sharpdro.command_line.flags import FREE_ON_RESUME
-from sharpdro.command_line.settings import find_filelists, recorded
+from sharpdro.command_line.settings import dataset_spec, find_filelists, recorded
 from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
@@ -39,7 +39,7 @@ def checks_without_data(args, log):
         yield partial(_check_resumable, args, log)
     if args.num_per_class is not None:  # else lists say which images there are
         per_class = int(severity_counts(args.num_per_class, args.num_severity).sum())
-        yield partial(count_steps, args, DATASETS[args.dataset].num_classes * per_class)
+        yield partial(count_steps, args, dataset_spec(args).num_classes * per_class)
     yield partial(check_device, args)
 
 
@@ -87,11 +87,12 @@ def fix_run_threads(args, log, device):
     )
 
 
-def read_data(args, lists, may_write=True):
+def read_data(args, log, lists, may_write=True):
     """The data that the settings ask for; see `prepare_dataset`."""
+    before = log.read_settings() if args.resume and log.exists() else {}
     with interruptible():
         return prepare_dataset(
-            DATASETS[args.dataset],
+            dataset_spec(args),
             args.data_dir,
             *args.corruption,
             None if lists else args.num_per_class,
@@ -101,14 +102,20 @@ def read_data(args, lists, may_write=True):
             num_test=args.num_test,
             filelist_dir=lists,
             severity_law=args.severity_law,
+            fingerprint=before.get("fingerprint"),
             may_write=may_write,
             **making(args),
         )
 
 
-def prepare_data(args, lists):
+def describe_own(args):
+    """What is to be said of the user's own data; of other datasets nothing."""
+    return describe_own_data(dataset_spec(args), args.data_dir)
+
+
+def prepare_data(args, log, lists):
     """The data and the number of steps per epoch."""
-    data = read_data(args, lists)
+    data = read_data(args, log, lists)
     return data, count_steps(args, len(data.train.labels))
 
 
@@ -132,7 +139,7 @@ def check_same_images(args, log, checksums):
 
 
 def _place(args, part, severity):
-    spec = DATASETS[args.dataset]
+    spec = dataset_spec(args)
     if severity == 0:
         return f"severity 0 ({spec.name} in {args.data_dir})"
     split = "test" if part == "test" else "train"
@@ -171,6 +178,8 @@ def open_run(args, log, processes, device, data):
     before = log.last_processes() if log.exists() else processes.size
     is_unrecorded = log.exists() and not log.read_images()
     facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
+    if remarks := describe_own(args):
+        facts["remarks"] = remarks
     processes.run_on_first(partial(_open, args, log, environment, facts))
     if not processes.is_first:
         return SilentLog(log.folder)

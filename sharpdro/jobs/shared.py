@@ -6,8 +6,8 @@ from functools import partial
 import mindspore as ms
 from mindspore import nn
 
-from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
+from sharpdro.command_line.settings import dataset_spec
 from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
@@ -28,7 +28,7 @@ def making(args):
 def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
     ms.set_seed(args.seed)
-    spec = DATASETS[args.dataset]
+    spec = dataset_spec(args)
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
 
 
@@ -87,8 +87,19 @@ def check_same(log, now):
         before["threads"] = log.read_threads()
     for key in sorted(now.keys() - FREE_ON_RESUME):
         earlier = before.get(key, default_of(key))
+        if now[key] != earlier and key == "class_names":
+            raise RunError(
+                f"the classes in --data_dir {now['data_dir']} are others than those that "
+                f"{log.folder} was started with, such as {_example(now[key], earlier)}: name the "
+                f"place of its images, or choose another --desc"
+            )
         if now[key] != earlier:
             raise RunError(
                 f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
+
+
+def _example(names, others) -> str:
+    """A class that only one of two lists has; of an old or damaged one, whatever it is."""
+    return min({*names} ^ {*map(str, others or ())}, default=str(others))

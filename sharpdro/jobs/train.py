@@ -273,12 +273,12 @@ def train(args):
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)
     initial = initial_network(args, log.folder)  # refuses what does not fit before all that is long
-    data, steps = prepare.prepare_data(args, lists)
+    data, steps = prepare.prepare_data(args, log, lists)
+    args = replace(args, fingerprint=data.fingerprint)
     log = prepare.open_run(args, log, processes, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
-        _log_start(
-            args, processes, log, [describe_data(log.folder, device, data), warning, about_lists]
-        )
+        about_data = [describe_data(log.folder, device, data), *prepare.describe_own(args)]
+        _log_start(args, processes, log, [*about_data, warning, about_lists])
         _train_stages(args, processes, log, data, initial, steps)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mindspore import nn
 
-from dataset.specs import DATASETS, DatasetSpec
+from dataset.specs import DatasetSpec, spec_of
 from models import create_model
 from models.layers import Normalize
 from sharpdro.cpu_kernels.layers import Layers
@@ -75,7 +75,7 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     settings = stored.settings
     try:
         _check_size(settings, stored.parameters)
-        spec = DATASETS[settings["dataset"]]
+        spec = spec_of(settings["dataset"], settings.get("side"), settings.get("class_names"))
         network, normalize = create_network(
             settings["model"],
             spec,

@@ -8,7 +8,7 @@ from pathlib import Path
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.storage.files import check_file
 from dataset.filelists import FILELIST_DIR
-from dataset.specs import DATASETS
+from dataset.specs import DATASETS, OWN
 from sharpdro.command_line.flags import default_of
 from sharpdro.methods.specs import METHODS, variant
 from sharpdro.report.curves import Curve, read_training, read_validation
@@ -188,7 +188,7 @@ def _check_settings(content: dict) -> None:
     if _method_of(settings) not in METHODS:
         raise ValueError(f"unknown method {_method_of(settings)}")
     known_values = {
-        "dataset": DATASETS,
+        "dataset": dict.fromkeys((*DATASETS, *OWN)),
         "corruption": CORRUPTIONS,
         "num_severity": range(1, MAX_SEVERITY + 1),
     }

@@ -5,15 +5,16 @@ Names of folders are made of them, and sizes of networks.
 
 import argparse
 import os
+import re
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from dataset.specs import DATASETS
+from dataset.specs import DATASETS, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
 from sharpdro.flag_types import description
 from sharpdro.methods.specs import METHODS
 
 _CHOICES = {
-    "dataset": (*DATASETS,),
+    "dataset": (*DATASETS, *OWN),
     "corruption": CORRUPTIONS,
     "method": (*METHODS,),
     "distribution_agnostic": (False, True),
@@ -21,6 +22,7 @@ _CHOICES = {
     "num_severity": (*range(1, MAX_SEVERITY + 1),),
 }
 _LOWEST = {"seed": 0, "num_test": 0, "eval_batch_size": 1, "depth": 10, "widen_factor": 1}
+_FINGERPRINT = "[0-9a-f]{8}-[0-9a-f]{8}"
 _NONE_ALLOWED = ("depth", "widen_factor")
 
 
@@ -35,6 +37,26 @@ def check_settings(settings: dict) -> None:
     for name in (*_CHOICES, *_LOWEST, "desc"):
         if name in settings and not _fits(name, settings[name]):
             raise ValueError(f"{name} is {settings[name]!r:.80}")
+    if settings.get("dataset") in OWN:
+        _check_own_data(settings)
+
+
+def _check_own_data(settings: dict) -> None:
+    """See that what a run has found of the user's own data is possible."""
+    side, names = settings.get("side"), settings.get("class_names")
+    if type(side) is not int or not MIN_SIDE <= side <= MAX_SIDE:
+        raise ValueError(f"side is {side!r:.80}")
+    if type(names) is not list or not all(_is_class_name(name) for name in names):
+        raise ValueError(f"class_names is {names!r:.80}")
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ValueError(f"class_names is {names!r:.80}")
+    mark = settings.get("fingerprint")
+    if mark is not None and not (type(mark) is str and re.fullmatch(_FINGERPRINT, mark)):
+        raise ValueError(f"fingerprint is {mark!r:.80}")
+
+
+def _is_class_name(name) -> bool:
+    return type(name) is str and name.isprintable() and "/" not in name and name != ""
 
 
 def _fits(name: str, value) -> bool:

@@ -21,6 +21,7 @@ BAD_VALUES = {
     "--cpu_kernels": ["fast"],
     "--corruption": ["rain"],
     "--num_per_class": ["0", "-3", "1.5"],
+    "--side": ["7", "1025", "x"],
     "--num_severity": ["0", "6", "two"],
     "--num_val": ["-1"],
     "--num_test": ["-1"],
@@ -194,7 +195,9 @@ def test_settings_are_complete_and_frozen():
     """None is left where a flag has no meaning, or has none by default."""
     args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
     unset = {name for name, value in vars(args).items() if value is None}
-    assert unset == {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    of_own_data = {"side", "class_names", "fingerprint"}
+    no_default = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    assert unset == no_default | of_own_data
     assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
     with pytest.raises(dataclasses.FrozenInstanceError):
         args.lr = 1.0

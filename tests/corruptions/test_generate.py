@@ -153,7 +153,7 @@ def assert_refused(capsys, arguments, text):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        ("-c fog", "give either -d DATASET or --images FILE.npy"),
+        ("-c fog", "give either -d DATASET or --images FILE.npy or FOLDER"),
         ("-d cifar10 --images x.npy -c fog", "give either -d DATASET or --images"),
         ("--images x.npy -c fog", "--images needs --output FOLDER"),
         ("-d cifar10 --labels x.npy -c fog", "--labels goes with --images alone"),

@@ -189,7 +189,7 @@ def test_images_of_a_resumed_run_are_compared(look, run, tmp_path, stopwatch):
     images = data / "CIFAR-10-C" / "test" / "2" / "gaussian_noise.npy"
     np.save(images, 255 - np.load(images))
     _, problems = look(*flags, "--resume", "--data_dir", str(data))
-    assert len(problems) == 1 and f"the test images of {images} are others" in problems[0]
+    assert len(problems) == 1 and f"the test images of {images} differ" in problems[0]
 
 
 def test_a_checkpoint_of_another_model(look, run, tmp_path, stopwatch):

@@ -279,7 +279,7 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     names = [row["corruption"] for row in rows(folder / "test.csv")]
     assert names == ["gaussian_noise"] * 5
     with open(folder / "test.csv", "a") as file:
-        file.write("2,fog,0,1,1,5\n2,fog,1,")  # what a kill in the middle of writing leaves
+        file.write("2,fog,0,1,1,5,0\n2,fog,1,")  # what a kill in the middle of writing leaves
     assert main.main(own) == 0 and len(calls) == 5 + 3
     measured = {(row["corruption"], row["severity"]): row for row in rows(folder / "test.csv")}
     assert len(measured) == 10 and len(rows(folder / "test.csv")) == 10

@@ -11,7 +11,7 @@ import pytest
 from mindspore import Tensor, nn
 from running import ROOT
 
-from dataset.specs import DATASETS
+from dataset.specs import DATASETS, spec_of
 from models import create_model
 from models.resnet import ResNet
 from sharpdro.networks import export as network_export
@@ -91,6 +91,11 @@ def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
     assert "checked: run by onnxruntime" in said and "on 6 random images" in said
     classes = DATASETS[SETTINGS[name]["dataset"]].class_names
     assert f"order: {' '.join(classes) or 'cifar10' + chr(39) + 's labels 0 … 9'}\n" in said
+
+
+def test_names_of_classes_with_spaces_are_told_apart():
+    classes = spec_of("folder", 32, ("Hund", "große Katze"))
+    assert export.describe_classes(classes) == "classes in this order: Hund, große Katze"
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def _text(content):
     return change
 
 
+_OWN = {"dataset": "folder", "side": 32, "class_names": ["a", "b"]}
 DAMAGE = {
     # MindSpore itself would make 64 GB of them, filled with whatever lies in memory.
     "gigantic": (_shape(2**34), "stem.weight has 1728 bytes, which is not what its shape says"),
@@ -106,6 +107,15 @@ DAMAGE = {
     "corruption": (_settings(corruption="../x"), "corruption is '../x'"),
     "severities": (_settings(num_severity=10**9), "num_severity is 1000000000"),
     "number": (_settings(num_test=float("nan")), "num_test is nan"),
+    "no side": (_settings(dataset="folder", class_names=["a", "b"]), "side is None"),
+    "large side": (_settings(dataset="arrays", side=10**9), "side is 1000000000"),
+    "no classes": (_settings(dataset="folder", side=32), "class_names is None"),
+    "classes": (_settings(**_OWN | {"class_names": ["a", ["b"]]}), "class_names is ['a', ['b']]"),
+    "one class twice": (
+        _settings(**_OWN | {"class_names": ["a"] * 2}),
+        "class_names is ['a', 'a']",
+    ),
+    "fingerprint": (_settings(**_OWN, fingerprint="x" * 17), "fingerprint is 'xxxx"),
 }
 
 

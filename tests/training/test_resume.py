@@ -304,7 +304,7 @@ def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, cap
     array = mended / "CIFAR-10-C" / "test" / "2" / "gaussian_noise.npy"
     shutil.copy(other_data / array.relative_to(mended), array)
     assert run.code(*own, "--data_dir", str(mended)) == 2
-    assert f"the test images of {array} are others" in capsys.readouterr().err
+    assert f"the test images of {array} differ" in capsys.readouterr().err
     assert tree(folder) == before
     # The right ones, elsewhere.
     shutil.copy(run.data_dir / array.relative_to(mended), array)

@@ -1,6 +1,7 @@
-"""ImageNet-30 (Hendrycks et al., NeurIPS 2019): photographs of any size, in one folder per class.
+"""Photographs of any size, in one folder per class: ImageNet-30, and the user's own.
 
-They are decoded once, from DATA_DIR/ImageNet-30 into DATA_DIR/ImageNet-30-64, see `decoding`.
+They are decoded once, from DATA_DIR/ImageNet-30 into DATA_DIR/ImageNet-30-64, see `decoding`, or
+from DATA_DIR itself into DATA_DIR/decoded-64.
 """
 
 import os
@@ -12,6 +13,7 @@ import numpy as np
 from corruptions.errors import DataError
 from corruptions.storage.npy import open_npy
 from dataset.readers.decoding import Record, decode_all, read_records, table_of
+from dataset.readers.drawn_test import describe_drawn, drawn_for_test
 from dataset.sets import CleanSplit, Files
 from dataset.specs import DatasetSpec
 
@@ -25,7 +27,7 @@ def read(
     show_progress: bool,
     report: Callable[[str], object],
 ) -> dict[str, CleanSplit]:
-    """The photographs at 64×64, memory-mapped; decoded before, where that was not done yet.
+    """The photographs, memory-mapped, as squares; decoded before, where that was not done yet.
 
     Arguments as for `dataset.readers.read_splits`; rows are by class and file name.
 
@@ -38,6 +40,8 @@ def read(
         array = decoded_array(spec, data_dir, split)
         if not array.exists():
             source = f"{split} photographs in {data_dir / spec.clean_folder}"
+            if split == "test" and is_test_drawn(spec, data_dir):
+                source = f"{split} photographs, {describe_drawn(data_dir)},"
             decode_all(paths, array, spec.side, source, num_workers, show_progress, report)
     return {split: open_split(spec, data_dir, split, paths) for split, paths in photographs.items()}
 
@@ -83,6 +87,8 @@ def _raise_unless_missing(error: OSError) -> None:
 
 def find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
     """The photographs; None where there are none, but decoded ones are."""
+    if spec.is_own:
+        return _find_own(spec, data_dir, split)
     place = data_dir / spec.clean_folder
     folders = [place / name for name in spec.photograph_folders[split] if (place / name).is_dir()]
     if len(folders) > 1:
@@ -100,7 +106,63 @@ def find_split(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path]
 
 def decoded_array(spec: DatasetSpec, data_dir: Path, split: str) -> Path:
     """Where the photographs of a split lie once they are decoded."""
-    return data_dir / f"{spec.clean_folder}-{spec.side}" / f"{split}.npy"
+    return data_dir / spec.decoded_folder / f"{split}.npy"
+
+
+def is_test_drawn(spec: DatasetSpec, data_dir: Path) -> bool:
+    """Whether the test images of the user's own photographs are some of `train/`."""
+    is_there = {split: (data_dir / split).is_dir() for split in ("train", "test")}
+    return spec.is_own and is_there["train"] and not is_there["test"]
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """The classes of photographs that lie in a folder per class, in label order: by name.
+
+    Raises:
+        DataError: they are fewer than two, or have names that cannot be recorded.
+    """
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for name in names:
+        if not name.isprintable():
+            raise DataError(f"{str(folder / name)!r} has a name that cannot be printed: rename it")
+    if len(names) < 2:
+        raise DataError(
+            f"{folder} needs a folder of photographs for each of at least two classes, and has "
+            f"{', '.join(names) or 'none'}: name the right place with --data_dir"
+        )
+    return tuple(names)
+
+
+def missing(folder: Path) -> DataError:
+    """What is to be raised where the user's own photographs are not there."""
+    return DataError(
+        f"{folder} is missing: put photographs there, a folder for each class, or name the place "
+        f"of {folder.name}/ with --data_dir"
+    )
+
+
+def _find_own(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
+    """As `find_split`; without `test/` a part of `train/` is for testing, see `drawn_for_test`."""
+    is_drawn = is_test_drawn(spec, data_dir)
+    folder = data_dir / ("train" if is_drawn else split)
+    if not folder.is_dir():
+        if decoded_array(spec, data_dir, split).exists():
+            return None
+        raise missing(folder)
+    names = class_folders(folder)
+    for name in sorted({*names} ^ {*spec.class_names}):
+        raise DataError(
+            f"{folder} has other classes than expected: {name!r} "
+            + ("is new" if name in names else "is missing")
+            + "; train/ and test/ need the same folders, and a network the classes that it knows"
+        )
+    photographs = find_photographs(folder, spec.class_names)
+    if not is_drawn:
+        return photographs
+    index = {name: label for label, name in enumerate(spec.class_names)}
+    labels = np.array([index[name.split("/")[0]] for name in photographs])
+    is_chosen = drawn_for_test(labels, spec.class_names, folder) == (split == "test")
+    return {name: path for (name, path), chosen in zip(photographs.items(), is_chosen) if chosen}
 
 
 def open_split(
@@ -142,9 +204,9 @@ def labels_of(names: list[str], spec: DatasetSpec, array: Path) -> np.ndarray:
 
 
 def _check_unchanged(photographs: dict[str, Path], records: list[Record], array: Path) -> None:
-    sizes = {record.name: record.size for record in records}
-    other = [n for n in sizes.keys() & photographs if photographs[n].stat().st_size != sizes[n]]
-    gone, new = sizes.keys() - photographs.keys(), photographs.keys() - sizes.keys()
+    before = {record.name: record for record in records}
+    other = [n for n in before.keys() & photographs if not before[n].is_of(photographs[n])]
+    gone, new = before.keys() - photographs.keys(), photographs.keys() - before.keys()
     if gone or new or other:
         example = min([*gone, *new, *other])
         raise DataError(

@@ -1,0 +1,44 @@
+"""A test set for data that come without one: a seeded part of the training images.
+
+Always the same part, whatever the seed of a run, so that all runs are measured on the same images.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from corruptions.errors import DataError
+
+_SEED = 0
+_ONE_IN = 5
+
+
+def drawn_for_test(labels: np.ndarray, class_names: tuple[str, ...], source: Path) -> np.ndarray:
+    """Which of the images are for testing: a fifth of each class, at least one; bool (N,).
+
+    Args:
+        labels: of the images, ints (N,).
+        class_names: in label order.
+        source: where the images lie, for messages.
+
+    Raises:
+        DataError: a class has fewer than two images.
+    """
+    is_drawn, rng = np.zeros(len(labels), bool), np.random.default_rng([_SEED, 3])
+    for label, name in enumerate(class_names):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise DataError(
+                f"{source}: class {name} has {len(rows)} images, of which some must be set aside "
+                f"for testing: add some, or put test images beside it"
+            )
+        is_drawn[rng.permutation(rows)[: max(1, len(rows) // _ONE_IN)]] = True
+    return is_drawn
+
+
+def describe_drawn(data_dir: Path) -> str:
+    """What the test images are then, and why."""
+    return (
+        f"a fifth of each class's training images in {data_dir}, drawn with seed {_SEED}, as there "
+        f"are no test images"
+    )
