@@ -8,6 +8,7 @@ from dataset.specs import DATASETS, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
 from sharpdro.errors import RunError
 from sharpdro.methods.specs import METHOD_SETTINGS, METHODS, variant
+from sharpdro.own_code import is_place
 
 
 def check_mode(given: dict) -> None:
@@ -53,6 +54,11 @@ def check_training(settings, given: dict) -> None:
         raise RunError(
             f"--amp_level {settings.amp_level} does not go with --cpu_kernels "
             f"{settings.cpu_kernels}: leave one of them out"
+        )
+    if settings.cpu_kernels != "stock" and is_place(settings.model):
+        raise RunError(
+            f"--cpu_kernels {settings.cpu_kernels} does not apply to -m {settings.model}: leave it "
+            f"out"
         )
     if len(settings.corruption) > 1:
         raise RunError(

@@ -21,7 +21,14 @@ from dataset.specs import DATASETS
 from models import MODELS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.evaluation.summary import BEST_METRICS
-from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
+from sharpdro.flag_types import (
+    COUNT,
+    POSITIVE,
+    description,
+    number,
+    one_of_or_own,
+    wideresnet_depth,
+)
 from sharpdro.methods.specs import METHODS, variant
 
 
@@ -216,7 +223,12 @@ _DATA_FLAGS = (
 )
 
 _MODEL_FLAGS = (
-    _flag("-m --model", f"the network {_per_dataset('model')}", MODELS),
+    _flag(
+        "-m --model NAME",
+        f"the network: one of {', '.join(MODELS)}, or my_module:MyNet, a class or function of "
+        f"your own, called with num_classes=… {_per_dataset('model')}",
+        one_of_or_own(MODELS),
+    ),
     _flag(
         "--depth D",
         f"layers of the wideresnet: 10, 16, 22, 28, … {_per_dataset('depth')}",

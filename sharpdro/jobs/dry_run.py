@@ -219,7 +219,10 @@ def _report_sizes(args, report, sizes, unsure):
 def _report_network(args, report):
     """Say what would be trained, and how."""
     shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
-    number = sum(p.size for p in build_network(args)[0].trainable_params())
+    network = report.attempt(prepare.check_network, args)
+    if network is None:
+        return
+    number = sum(p.size for p in network.trainable_params())
     report.add("model", f"{args.model}{shape}: {number:,} parameters")
     method = method_name(args)
     passes = METHODS[method].passes

@@ -16,7 +16,9 @@ from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
 from sharpdro.jobs.shared import build_network, check_free, check_kernels, check_same, making
+from sharpdro.networks.own import check_logits
 from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.own_code import is_place
 from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
@@ -107,6 +109,15 @@ def read_data(args, lists, may_write=True):
         )
 
 
+def check_network(args):
+    """Refuse a network of the user's own that cannot be trained; returns the network."""
+    network, _ = build_network(args)
+    if is_place(args.model):
+        spec = DATASETS[args.dataset]
+        check_logits(args.model, network, spec.side, spec.num_classes)
+    return network
+
+
 def check_pretrained(args):
     """Refuse weights that do not fit before anything long starts."""
     load_pretrained(build_network(args)[0], args.pretrained)
@@ -114,6 +125,8 @@ def check_pretrained(args):
 
 def prepare_data(args, log, lists):
     """The data and the number of steps per epoch."""
+    if is_place(args.model):
+        check_network(args)
     if args.pretrained and not log.exists():
         check_pretrained(args)
     data = read_data(args, lists)

@@ -11,6 +11,7 @@ from dataset.specs import DATASETS
 from models import MODELS
 from sharpdro.flag_types import description
 from sharpdro.methods.specs import METHODS
+from sharpdro.own_code import is_place
 
 _CHOICES = {
     "dataset": (*DATASETS,),
@@ -22,6 +23,7 @@ _CHOICES = {
 }
 _LOWEST = {"seed": 0, "num_test": 0, "eval_batch_size": 1, "depth": 10, "widen_factor": 1}
 _NONE_ALLOWED = ("depth", "widen_factor")
+_MAY_BE_OWN = ("model",)
 
 
 def check_settings(settings: dict) -> None:
@@ -40,6 +42,8 @@ def check_settings(settings: dict) -> None:
 def _fits(name: str, value) -> bool:
     if name == "desc":
         return type(value) is str and _is_description(value)
+    if name in _MAY_BE_OWN and type(value) is str and is_place(value):
+        return True
     if name in _CHOICES:
         return any(type(value) is type(known) and value == known for known in _CHOICES[name])
     if value is None:
