@@ -102,19 +102,31 @@ def evaluation_steps(data: EvaluationSet, batch_size: int) -> int:
 
 
 def evaluation_batches(
-    data: EvaluationSet, severity: int, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    data: EvaluationSet, severity: int, batch_size: int, part: int = 0, num_parts: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray, int] | None]:
     """Every image once, at one severity, in order.
 
     The last batch is filled up with copies, so that all have one shape and nothing is compiled
     twice.
 
+    Args:
+        data: the set.
+        severity: which.
+        batch_size: B, at most.
+        part, num_parts: read every num_parts-th batch only, from this one on. A part for which
+            there is none reads the last one.
+
     Yields:
-        Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count.
+        Images uint8 (B, H, W, 3), labels int32 (B,), and how many of them count; None for a batch
+        of another part.
     """
     array = data.arrays[severity]
     batch_size = min(batch_size, len(data.indices))
-    for start in range(0, len(data.indices), batch_size):
+    last = evaluation_steps(data, batch_size) - 1
+    for number, start in enumerate(range(0, len(data.indices), batch_size)):
+        if number % num_parts != min(part, last):
+            yield None
+            continue
         rows = np.arange(start, start + batch_size)
         count = int((rows < len(data.indices)).sum())
         rows = np.minimum(rows, len(data.indices) - 1)

@@ -1,6 +1,6 @@
 """The classifiers: `create_model(name, num_classes)`."""
 
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,5 +29,4 @@ def create_model(name: str, num_classes: int, **settings) -> "nn.Cell":
     """
     if name not in _BUILDERS:
         raise ValueError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
-    module, builder = _BUILDERS[name].split(":")
-    return getattr(importlib.import_module(module), builder)(num_classes, **settings)
+    return pkgutil.resolve_name(_BUILDERS[name])(num_classes, **settings)

@@ -68,7 +68,7 @@ class ExportablePool(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.pad = nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1)))
+        self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1)))
         self.pool = nn.MaxPool2d(kernel_size=3, stride=2)
 
     def construct(self, x):

@@ -94,6 +94,13 @@ def _count_threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def is_available(device: str) -> bool:
+    """Whether MindSpore finds CPU, GPU or Ascend with its libraries here."""
+    import mindspore as ms
+
+    return getattr(ms.device_context, device.lower()).is_available()
+
+
 def find_device(target: str) -> str:
     """Which device there is for a target.
 
@@ -106,9 +113,7 @@ def find_device(target: str) -> str:
     Raises:
         RunError: MindSpore finds no such device or not the libraries for it.
     """
-    import mindspore as ms
-
-    available = [name for name in DEVICE_TARGETS[1:] if ms.hal.is_available(name)]
+    available = [name for name in DEVICE_TARGETS[1:] if is_available(name)]
     if target == "auto":
         target = available[-1]
     if target not in available:

@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_scheduler, join, schedule
 from sharpdro.methods.create import create_train_step
-from sharpdro.training.nan_guard import Guard
+from sharpdro.training.nan_guard import NanGuard
 from sharpdro.training.optimizer import create_sgd
 
 METHODS = {
@@ -39,13 +39,13 @@ class Network(nn.Cell):
         return self.classifier(hidden / (1 + hidden * hidden))
 
 
-def make_step(method, exchange):
+def make_step(method, collectives):
     rng, network = np.random.default_rng(1), Network()
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(rng.normal(0, 0.5, parameter.shape).astype("float32")))
     optimizer = create_sgd(network.trainable_params(), 0.1, 0.9, 0.02)
-    settings = METHODS[method]
-    return create_train_step(method, network, optimizer, NUM_GROUPS, exchange=exchange, **settings)
+    settings = {**METHODS[method], "collectives": collectives}
+    return create_train_step(method, network, optimizer, NUM_GROUPS, **settings)
 
 
 def batches(count):
@@ -59,8 +59,8 @@ def train(step, part, count=4):
     """Parameters and all outputs of some steps."""
     outputs = []
     for images, *others in batches(count):
-        found = step(Tensor(images[part]), *map(Tensor, others))
-        outputs += [output.asnumpy().astype("float64") for output in found]
+        result = step(Tensor(images[part]), *map(Tensor, others)).asnumpy()
+        outputs += [value.astype("float64") for value in result if value is not None]
     return {p.name: p.asnumpy() for p in step.get_parameters()}, outputs
 
 
@@ -69,19 +69,19 @@ def distance(a, b):
     return max(float(np.abs(x - y).max() / (np.abs(x).max() + 1e-12)) for x, y in zip(a, b))
 
 
-def check_local_perturbations(team, own, parameters_alone):
+def check_local_perturbations(processes, own, parameters_alone):
     """They differ; a step that is not finite in one process is taken back in all."""
-    step = make_step("sharpdro", team.exchange(True))
+    step = make_step("sharpdro", processes.collectives(True))
     parameters, _ = train(step, own)
-    team.check_same(step.get_parameters(), "with local perturbations")
-    guard = Guard(step)
+    processes.check_same_parameters(step.get_parameters(), "with local perturbations")
+    guard = NanGuard(step)
     ((images, labels, groups),) = batches(1)
     images[0] = np.nan  # of the first process
-    happened = bool(guard(Tensor(images[own]), Tensor(labels), Tensor(groups))[-1])
+    result = guard(Tensor(images[own]), Tensor(labels), Tensor(groups)).asnumpy()
     now = [p.asnumpy() for p in step.get_parameters()]
     return {
         "local": distance(parameters_alone.values(), parameters.values()),
-        "happened": happened,
+        "applied": bool(result.was_applied),
         "unchanged": distance(parameters.values(), now) == 0,
     }
 
@@ -91,31 +91,31 @@ def main(folder, *methods):
     select_device("CPU")
     if is_scheduler():
         return schedule()
-    team = join(True)
-    size = BATCH_SIZE // team.size
-    own = slice(team.rank * size, (team.rank + 1) * size)
+    processes = join(True)
+    size = BATCH_SIZE // processes.size
+    own = slice(processes.rank * size, (processes.rank + 1) * size)
     found, parameters_alone = {}, {}
     for method in methods:
-        step = make_step(method, team.exchange(False))
+        step = make_step(method, processes.collectives(False))
         expected, alone = train(make_step(method, None), slice(None))
         parameters_alone[method] = expected
         parameters, together = train(step, own)
-        team.check_same(step.get_parameters(), method)
+        processes.check_same_parameters(step.get_parameters(), method)
         found[method] = [
             distance(expected.values(), parameters.values()),
             distance(alone, together),
         ]
-    found["rank"], found["size"] = team.rank, team.size
+    found["rank"], found["size"] = processes.rank, processes.size
 
     if len(methods) == len(METHODS):
-        found |= check_local_perturbations(team, own, parameters_alone["sharpdro"])
-    gathered = team.gather(np.full((2, 3), team.rank, np.int32))
+        found |= check_local_perturbations(processes, own, parameters_alone["sharpdro"])
+    gathered = processes.all_gather(np.full((2, 3), processes.rank, np.int32))
     found["gathered"] = gathered[:, 0, 0].tolist()
     try:
-        team.check_equal("the ranks", team.rank, "none")
+        processes.check_equal("the ranks", processes.rank, "none")
     except RunError as error:
         found["differs"] = str(error)
-    (Path(folder) / f"{team.rank}.json").write_text(json.dumps(found))
+    (Path(folder) / f"{processes.rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

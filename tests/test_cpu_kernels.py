@@ -401,7 +401,7 @@ def test_other_machines_are_told(unbuilt, capsys, tmp_path, system, machine):
 
 
 def test_other_devices_are_told(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("mindspore.hal.is_available", lambda name: name != "Ascend")
+    monkeypatch.setattr("sharpdro.device.is_available", lambda name: name != "Ascend")
     refused(capsys, tmp_path, "is not for GPU: leave it out, or choose --device_target CPU")
 
 

@@ -38,7 +38,7 @@ def test_the_users_own_setting_stays(environment, name):
 
 
 def test_missing_device_is_named(monkeypatch):
-    monkeypatch.setattr("mindspore.hal.is_available", lambda name: name == "CPU")
+    monkeypatch.setattr("sharpdro.device.is_available", lambda name: name == "CPU")
     with pytest.raises(RunError, match="--device_target GPU: MindSpore finds no GPU") as caught:
         device.select_device("GPU")
     assert "\n" not in str(caught.value)
@@ -46,7 +46,7 @@ def test_missing_device_is_named(monkeypatch):
 
 def test_auto_prefers_an_accelerator(monkeypatch):
     chosen = []
-    monkeypatch.setattr("mindspore.hal.is_available", lambda name: name != "Ascend")
+    monkeypatch.setattr("sharpdro.device.is_available", lambda name: name != "Ascend")
     monkeypatch.setattr("mindspore.set_device", chosen.append)
     assert device.select_device("auto") == "GPU" and chosen == ["GPU"]
 

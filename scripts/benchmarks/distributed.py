@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ("erm", "sharpdro")
 
 
-def message_timer(network, num_rows, team):
+def message_timer(network, num_rows, processes):
     """A function that returns the seconds of what one pass of a step sends: gradients, logits."""
     import numpy as np
     from mindspore import Tensor, nn
@@ -28,10 +28,10 @@ def message_timer(network, num_rows, team):
     class Messages(nn.Cell):
         def __init__(self):
             super().__init__()
-            self.exchange = team.exchange(False)
+            self.collectives = processes.collectives(False)
 
         def construct(self, logits, gradients):
-            return self.exchange.gather(logits), self.exchange.sum(gradients)
+            return self.collectives.gather(logits), self.collectives.sum(gradients)
 
     messages = Messages()
     gradients = tuple(Tensor(p.asnumpy()) for p in network.trainable_params())
@@ -54,23 +54,23 @@ def timed_steps(depth, widen_factor, batch_size, rounds):
 
     from dataset.specs import CIFAR10
     from sharpdro.device import select_device
-    from sharpdro.distributed.process_group import ALONE, is_scheduler, join, schedule
+    from sharpdro.distributed.process_group import SINGLE_PROCESS, is_scheduler, join, schedule
     from sharpdro.networks.build import create_network
 
     select_device("CPU")
     if is_scheduler():
         return schedule()
-    team = join(True)
+    processes = join(True)
     network, _ = create_network("wideresnet", CIFAR10, depth, widen_factor)
-    part = batch_size // team.size
-    functions = {"messages": message_timer(network, part, team)}
+    part = batch_size // processes.size
+    functions = {"messages": message_timer(network, part, processes)}
     for method in MEASURED:
         shape = method, depth, widen_factor
-        functions[f"{method} alone"] = step_timer(*shape, batch_size, ALONE)
-        functions[f"{method} part"] = step_timer(*shape, part, ALONE)
-        functions[f"{method} together"] = step_timer(*shape, batch_size, team)
+        functions[f"{method} alone"] = step_timer(*shape, batch_size, SINGLE_PROCESS)
+        functions[f"{method} part"] = step_timer(*shape, part, SINGLE_PROCESS)
+        functions[f"{method} together"] = step_timer(*shape, batch_size, processes)
     times = in_turns(functions, rounds)
-    if team.is_first:
+    if processes.is_first:
         print("TIMES", json.dumps(times), flush=True)
 
 

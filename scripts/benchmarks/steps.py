@@ -7,16 +7,16 @@ from benchmarks.made_up import NUM_GROUPS, made_up_batch
 from benchmarks.measuring import Options, Row, in_turns, ratio
 from dataset.specs import CIFAR10
 from sharpdro.device import select_device  # sets the environment before MindSpore is imported
-from sharpdro.distributed.process_group import ALONE
+from sharpdro.distributed.process_group import SINGLE_PROCESS
 
 # Passes over the network in one step.
 METHODS = {"erm": 1, "sam": 2, "groupdro": 1, "sharpdro_agnostic": 2, "sharpdro": 2}
 
 
-def step_timer(method, depth, widen_factor, batch_size, team=None, cpu_kernels="stock"):
+def step_timer(method, depth, widen_factor, batch_size, processes=None, cpu_kernels="stock"):
     """A function that does one step as `Trainer` does it and returns the seconds it took.
 
-    In a team, for which the device is selected already, the batch's images are shared out.
+    In several processes, whose device is selected already, the batch's images are shared out.
     """
     import mindspore as ms
     from mindspore import Tensor
@@ -26,24 +26,23 @@ def step_timer(method, depth, widen_factor, batch_size, team=None, cpu_kernels="
     from sharpdro.training.optimizer import create_sgd
     from sharpdro.training.trainer import TrainingGraph
 
-    if team is None:
+    if processes is None:
         select_device("CPU")
-        team = ALONE
+        processes = SINGLE_PROCESS
     ms.set_seed(0)
     network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor, cpu_kernels)
     optimizer = create_sgd(network.trainable_params(), 0.03, 0.9, 5e-4)
     method, _, agnostic = method.partition("_")
-    how = {"distribution_agnostic": bool(agnostic), "exchange": team.exchange(False)}
+    how = {"distribution_agnostic": bool(agnostic), "collectives": processes.collectives(False)}
     step = create_train_step(method, network, optimizer, NUM_GROUPS, **how)
     graph = TrainingGraph(normalize, step)
     images, *others = made_up_batch(batch_size)
-    own = batch_size // team.size
-    batch = images[team.rank * own :][:own], *others
+    own = batch_size // processes.size
+    batch = images[processes.rank * own :][:own], *others
 
     def run():
         start = time.perf_counter()
-        for output in graph(*map(Tensor, batch)):
-            output.asnumpy()
+        graph(*map(Tensor, batch)).asnumpy()
         return time.perf_counter() - start
 
     run(), run()  # compiles; warms up

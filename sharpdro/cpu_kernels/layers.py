@@ -13,6 +13,8 @@ from mindspore import Tensor, nn, ops
 from models import layers
 from sharpdro.cpu_kernels.build import build_library
 
+_assign = ops.Assign()
+
 
 def _operator(name, shape, dtype, bprop=None, **attributes):
     operator = ops.Custom(f"{build_library()}:{name}", shape, dtype, "aot", bprop=bprop)
@@ -135,8 +137,8 @@ class NormActivation(nn.BatchNorm2d):
         if not self.training:
             return self.evaluate(x, *parameters, self.how)
         y, _, _, mean, variance = self.normalize(x, *parameters, self.how)
-        y = ops.depend(y, ops.assign(self.moving_mean, ops.stop_gradient(mean)))
-        return ops.depend(y, ops.assign(self.moving_variance, ops.stop_gradient(variance)))
+        y = ops.depend(y, _assign(self.moving_mean, ops.stop_gradient(mean)))
+        return ops.depend(y, _assign(self.moving_variance, ops.stop_gradient(variance)))
 
 
 class Layers(layers.Layers):

@@ -1,5 +1,6 @@
-"""The processes of a run: one alone, or several that MindSpore's launcher msrun has started."""
+"""The processes of a run: a single one, or several that MindSpore's launcher msrun has started."""
 
+import abc
 import contextlib
 import ctypes
 import os
@@ -14,26 +15,46 @@ from corruptions.interrupts import Terminated, check_interrupts, is_held
 from sharpdro.errors import RunError
 
 if TYPE_CHECKING:
-    from sharpdro.distributed.collectives import Exchange
+    from mindspore import Parameter
+
+    from sharpdro.distributed.collectives import Collectives
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
-class Alone:
-    """A run of one process."""
+class Processes(abc.ABC):
+    """The processes of a run, seen from one of them.
 
-    rank, size, is_first = 0, 1, True
+    Args:
+        rank: of this process, 0 … size−1; the first keeps the run's directory.
+        size: number of processes.
+    """
 
-    def exchange(self, sums_late: bool) -> "Exchange | None":
-        """What a training step needs to be a part of the whole; None alone."""
-        return None
+    def __init__(self, rank: int, size: int):
+        self.rank, self.size = rank, size
 
-    def gather(self, mine: np.ndarray) -> np.ndarray:
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first process."""
+        return self.rank == 0
+
+    @abc.abstractmethod
+    def collectives(self, local_perturbation: bool) -> "Collectives | None":
+        """What a training step needs to be a part of the whole; None in a single process."""
+
+    @abc.abstractmethod
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
         """The arrays of all processes, (size, …); float32 or int32, of one shape."""
-        return mine[None]
 
-    def average(self, parameters: Iterable) -> None:
+    def average(self, parameters: "Iterable[Parameter]") -> None:
         """Give parameters the mean of the processes' values."""
+        if self.size == 1:
+            return
+        from mindspore import Tensor
+
+        for parameter in parameters:
+            mean = self.all_gather(parameter.asnumpy()).mean(0, dtype=np.float64)
+            parameter.set_data(Tensor(mean.astype(np.float32)))
 
     def check_interrupts(self) -> None:
         """Raise what was held back, in all processes if in any.
@@ -41,41 +62,77 @@ class Alone:
         Raises:
             KeyboardInterrupt, Terminated: see `interrupts.check_interrupts`.
         """
-        check_interrupts()
+        if self.all_gather(np.array([is_held()], np.int32)).any():
+            stop_all()
 
-    def first_does(self, work: Callable[[], object]) -> None:
+    def run_on_first(self, work: Callable[[], object]) -> None:
         """Let the first process work while the others wait.
 
         Raises:
-            RunError: in all processes, if the work fails.
+            RunError: in all processes, if the work fails; OSError in the first.
         """
-        work()
+        failure = None
+        if self.is_first:
+            try:
+                work()
+            except (RunError, OSError) as error:
+                failure = error
+        if self.all_gather(np.array([failure is not None], np.int32))[0, 0]:
+            raise failure or RunError("the first process stopped, see its message")
 
-    def check_equal(self, what: str, number: int, advice: str) -> None:
+    def check_equal(self, name: str, number: int, advice: str) -> None:
         """See that all processes have the same int32.
 
         Args:
-            what: the number says.
+            name: of what the number stands for, in the plural.
             number: of this process.
             advice: what to do where they differ.
 
         Raises:
             RunError: they have not.
         """
+        numbers = self.all_gather(np.array([number], np.int32))[:, 0]
+        if (numbers != numbers[0]).any():
+            listed = ", ".join(map(str, numbers))
+            raise RunError(f"{name} differ between the processes ({listed}): {advice}")
 
-    def check_same(self, parameters: Iterable, when: str) -> None:
+    def check_same_parameters(self, parameters: "Iterable[Parameter]", when: str) -> None:
         """See that all processes have the same parameters, bit by bit.
 
         Raises:
             RunError: they have not.
         """
+        if self.size == 1:
+            return
+        arrays = (np.ascontiguousarray(parameter.asnumpy()) for parameter in parameters)
+        advice = "resume, and if it happens again, do without --distributed"
+        self.check_equal(f"the parameters {when}", checksum(*arrays), advice)
 
 
-ALONE = Alone()
+class SingleProcess(Processes):
+    """A run of one process."""
+
+    def __init__(self):
+        super().__init__(rank=0, size=1)
+
+    def collectives(self, local_perturbation: bool) -> None:
+        """None: there is nobody to communicate with."""
+        return None
+
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
+        """The array alone, (1, …)."""
+        return array[None]
 
 
-class Team(Alone):
-    """A run of several processes, this being one of them."""
+SINGLE_PROCESS = SingleProcess()
+
+
+class ProcessGroup(Processes):
+    """A run of several processes that msrun has started, this being one of them.
+
+    Raises:
+        RunError: they did not find one another.
+    """
 
     def __init__(self):
         from mindspore import communication, ops
@@ -89,52 +146,21 @@ class Team(Alone):
                 f"the processes did not find one another ({reason}): if another run uses the same "
                 f"port, choose another, PORT=… for scripts/distributed.sh, --master_port for msrun"
             ) from error
-        self.rank, self.size = communication.get_rank(), communication.get_group_size()
-        self.is_first = self.rank == 0
+        super().__init__(communication.get_rank(), communication.get_group_size())
         print(f"{self.size} processes have found one another", flush=True)
         self._all_gather = ops.AllGather()
 
-    def exchange(self, sums_late: bool) -> "Exchange":
-        from sharpdro.distributed.collectives import Exchange
+    def collectives(self, local_perturbation: bool) -> "Collectives":
+        """The collective operations inside a training step, see `Collectives`."""
+        from sharpdro.distributed.collectives import Collectives
 
-        return Exchange(self.rank, self.size, sums_late)
+        return Collectives(self.rank, self.size, local_perturbation)
 
-    def gather(self, mine: np.ndarray) -> np.ndarray:
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, (size, …)."""
         from mindspore import Tensor
 
-        return self._all_gather(Tensor(mine[None])).asnumpy()
-
-    def average(self, parameters: Iterable) -> None:
-        from mindspore import Tensor
-
-        for parameter in parameters:
-            mean = self.gather(parameter.asnumpy()).mean(0, dtype=np.float64)
-            parameter.set_data(Tensor(mean.astype(np.float32)))
-
-    def check_interrupts(self) -> None:
-        if self.gather(np.array([is_held()], np.int32)).any():
-            stop_all()
-
-    def first_does(self, work: Callable[[], object]) -> None:
-        failure = None
-        if self.is_first:
-            try:
-                work()
-            except (RunError, OSError) as error:
-                failure = error
-        if self.gather(np.array([failure is not None], np.int32))[0, 0]:
-            raise failure or RunError("the first process stopped, see its message")
-
-    def check_equal(self, what: str, number: int, advice: str) -> None:
-        found = self.gather(np.array([number], np.int32))[:, 0]
-        if (found != found[0]).any():
-            numbers = ", ".join(map(str, found))
-            raise RunError(f"{what} differ between the processes ({numbers}): {advice}")
-
-    def check_same(self, parameters: Iterable, when: str) -> None:
-        arrays = (np.ascontiguousarray(parameter.asnumpy()) for parameter in parameters)
-        advice = "resume, and if it happens again, do without --distributed"
-        self.check_equal(f"the parameters {when}", checksum(*arrays), advice)
+        return self._all_gather(Tensor(array[None])).asnumpy()
 
 
 def stop_all() -> None:
@@ -207,6 +233,6 @@ def check_launch(is_distributed: bool, batch_size: int) -> None:
         )
 
 
-def join(is_distributed: bool) -> Alone:
+def join(is_distributed: bool) -> Processes:
     """The processes of this run, once all of them are there."""
-    return Team() if is_distributed else ALONE
+    return ProcessGroup() if is_distributed else SingleProcess()

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.sets import EvaluationSet
-from sharpdro.distributed.process_group import ALONE, Alone
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
 from sharpdro.evaluation.scores import Score
 from sharpdro.methods.losses import cross_entropy
 
@@ -35,13 +35,13 @@ class Evaluator:
     Args:
         network: images float32 (N, 3, H, W) to logits.
         normalize: uint8 (N, H, W, 3) to what the network takes.
-        team: the processes, each of which takes its turn of the batches.
+        processes: the processes, each of which takes its turn of the batches.
     """
 
-    def __init__(self, network: nn.Cell, normalize: nn.Cell, team: Alone = ALONE):
+    def __init__(self, network: nn.Cell, normalize: nn.Cell, processes: Processes = SINGLE_PROCESS):
         self._network = network
         self._graph = EvaluationGraph(network, normalize)
-        self._team = team
+        self._processes = processes
 
     def __call__(
         self,
@@ -51,7 +51,8 @@ class Evaluator:
         """Sum over all batches, divide once.
 
         Args:
-            batches: images uint8 (B, H, W, 3), labels (B,), how many of the rows count.
+            batches: images uint8 (B, H, W, 3), labels (B,), how many of the rows count; those of
+                other processes may be None.
             on_step: called after each batch.
         """
         loss = correct = 0.0
@@ -68,34 +69,39 @@ class Evaluator:
 
     def _outputs(self, batches, on_step):
         """What the graph gives for each batch, cut to the rows that count."""
+        rank, size = self._processes.rank, self._processes.size
         was_training = self._network.training
         self._graph.set_train(False)
-        counts, own = [], []
-        for number, (images, labels, count) in enumerate(batches):
-            counts.append(count)
-            last = Tensor(images), Tensor(labels, ms.int32)
-            if number % self._team.size == self._team.rank:
-                outputs = self._graph(*last)
-                own.append([output.asnumpy().copy() for output in outputs])
-                if self._team.size == 1:
+        outputs, num_batches, last = [], 0, None
+        for number, batch in enumerate(batches):
+            num_batches += 1
+            last = last if batch is None else batch
+            if number % size == rank:
+                outputs.append(self._measure(*batch))
+                if size == 1:
                     check_interrupts()
             on_step()
+        if not outputs:  # fewer batches than processes: what is too much is cut off
+            outputs.append(self._measure(*last))
         self._network.set_train(was_training)
-        if not own:  # fewer batches than processes
-            own = [[output.asnumpy().copy() for output in self._graph(*last)]]
-        for outputs, count in zip(self._in_order(own, len(counts)), counts):
-            yield [output[:count] for output in outputs]
+        for *arrays, count in self._in_order(outputs, num_batches):
+            yield [array[:count] for array in arrays]
 
-    def _in_order(self, own, number):
+    def _measure(self, images, labels, count):
+        outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
+        return [*(output.asnumpy().copy() for output in outputs), np.array(count, np.int32)]
+
+    def _in_order(self, outputs, num_batches):
         """All batches' outputs, of which each process has every size-th."""
-        size = self._team.size
+        size = self._processes.size
         if size == 1:
-            return own
-        self._team.check_interrupts()
-        rounds = -(-number // size)
-        own = own + own[-1:] * (rounds - len(own))  # as many for all; what is too many is cut off
-        stacked = [self._team.gather(np.stack(kind)) for kind in zip(*own)]
-        return zip(*(kind.swapaxes(0, 1).reshape(-1, *kind.shape[2:])[:number] for kind in stacked))
+            return outputs
+        self._processes.check_interrupts()
+        rounds = -(-num_batches // size)
+        outputs = outputs + outputs[-1:] * (rounds - len(outputs))  # as many for all
+        gathered = [self._processes.all_gather(np.stack(kind)) for kind in zip(*outputs)]
+        in_order = (g.swapaxes(0, 1).reshape(-1, *g.shape[2:])[:num_batches] for g in gathered)
+        return zip(*in_order)
 
 
 def for_each_severity(
@@ -104,6 +110,7 @@ def for_each_severity(
     chosen: EvaluationSet,
     batch_size: int,
     show_progress: bool = False,
+    processes: Processes = SINGLE_PROCESS,
 ) -> list:
     """What a function of batches returns for a set of images at each of its severities.
 
@@ -113,9 +120,14 @@ def for_each_severity(
         chosen: the set.
         batch_size: images per step.
         show_progress: draw a progress bar on a terminal.
+        processes: those among which the function shares out the batches: each reads its own.
     """
     severities = range(len(chosen.arrays))
     total = len(severities) * evaluation_steps(chosen, batch_size)
     disable = None if show_progress else True
     with tqdm(desc=f"{split} set", total=total, unit="step", leave=False, disable=disable) as bar:
-        return [function(evaluation_batches(chosen, s, batch_size), bar.update) for s in severities]
+        parts = processes.rank, processes.size
+        return [
+            function(evaluation_batches(chosen, s, batch_size, *parts), bar.update)
+            for s in severities
+        ]

@@ -4,6 +4,7 @@ All of it is derived from the tables, so that a resumed run cannot come to anoth
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from corruptions.storage.files import write_atomically
@@ -12,6 +13,8 @@ from sharpdro.evaluation.scores import Score, mean_score, worst_score
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_rows
 
+# Of a table of evaluations: {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
+Evaluations = dict[int, dict[str, dict]]
 BEST_METRICS = ("worst", "mean", "clean")
 
 
@@ -30,22 +33,34 @@ def evaluation_rows(epoch: int, scores: list[Score]) -> list[dict]:
     ]
 
 
-def read_evaluations(path: Path) -> dict[int, dict[str, dict]]:
-    """val.csv or test.csv as {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
+def evaluations_of(rows: Iterable[dict[str, str]]) -> Evaluations:
+    """What rows {column: cell} of val.csv or test.csv hold.
+
+    Raises:
+        KeyError, ValueError: a column is missing or holds no number.
+    """
+    evaluations: Evaluations = {}
+    for row in rows:
+        evaluations.setdefault(int(row["epoch"]), {})[row["severity"]] = numbers_of(row)
+    return evaluations
+
+
+def read_evaluations(path: Path) -> Evaluations:
+    """The evaluations in val.csv or test.csv.
 
     Raises:
         RunError: it is not such a table.
     """
-    epochs: dict[int, dict[str, dict]] = {}
-    rows = read_rows(path, lambda row: (int(row["epoch"]), row["severity"], numbers_of(row)))
-    for epoch, severity, numbers in rows:
-        epochs.setdefault(epoch, {})[severity] = numbers
-    for epoch, scores in epochs.items():
+    evaluations: Evaluations = {}
+    for row in read_rows(path, lambda row: evaluations_of([row])):
+        for epoch, scores in row.items():
+            evaluations.setdefault(epoch, {}).update(scores)
+    for epoch, scores in evaluations.items():
         if not is_complete(scores):
             raise RunError(
                 f"{path} lacks severities of epoch {epoch}: restore it, or delete {path.parent}"
             )
-    return epochs
+    return evaluations
 
 
 def is_complete(scores: dict) -> bool:
@@ -63,7 +78,7 @@ def numbers_of(row: dict[str, str]) -> dict[str, float]:
     }
 
 
-def best_epoch(validation: dict[int, dict[str, dict]], metric: str) -> int:
+def best_epoch(validation: Evaluations, metric: str) -> int:
     """The epoch of the highest validation accuracy, the earliest of several.
 
     Args:
@@ -74,14 +89,24 @@ def best_epoch(validation: dict[int, dict[str, dict]], metric: str) -> int:
     return max(validation, key=lambda epoch: (validation[epoch][row]["accuracy"], -epoch))
 
 
-def write_summary(folder: Path, total_epoch: int, metric: str) -> dict:
+def write_summary(
+    folder: Path, evaluations: dict[str, Evaluations], total_epoch: int, metric: str
+) -> dict:
     """Write summary.json: numbers per severity at the last and at the best epoch so far.
+
+    Args:
+        folder: the run's.
+        evaluations: in its val.csv and test.csv, as "validation" and "test".
+        total_epoch: number of epochs of the run.
+        metric: see `best_epoch`.
+
+    Returns:
+        What is written.
 
     Raises:
         RunError: the tables hold no epoch, or not the same ones.
     """
-    validation = read_evaluations(folder / "val.csv")
-    test = read_evaluations(folder / "test.csv")
+    validation, test = evaluations["validation"], evaluations["test"]
     if not validation or validation.keys() != test.keys():
         raise RunError(f"val.csv and test.csv in {folder} differ in their epochs: restore them")
 

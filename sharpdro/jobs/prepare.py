@@ -161,14 +161,14 @@ def _place(args, part, severity):
     return args.data_dir / spec.corrupted_folder / split / str(severity) / f"{corruption}.npy"
 
 
-def check_equal(args, team, checksums):
+def check_equal(args, processes, checksums):
     """See that all processes have the same settings and images."""
-    if team.size == 1:
+    if processes.size == 1:
         return
     of_run = {k: v for k, v in recorded(args).items() if k not in FREE_ON_RESUME}
-    team.check_equal("the flags", checksum(json.dumps(of_run).encode()), "give all the same")
+    processes.check_equal("the flags", checksum(json.dumps(of_run).encode()), "give all the same")
     advice = "let all have the same --data_dir, or equal ones"
-    team.check_equal("the data", checksum(json.dumps(checksums).encode()), advice)
+    processes.check_equal("the data", checksum(json.dumps(checksums).encode()), advice)
 
 
 def _open(args, log, environment, data):
@@ -184,20 +184,21 @@ def _open(args, log, environment, data):
         when_refused.pop_all()
 
 
-def open_run(args, log, team, device, data):
+def open_run(args, log, processes, device, data):
     """Open the run's directory; returns what this process writes to."""
     checksums = data.checksums()
-    check_equal(args, team, checksums)
-    environment = {**describe_environment(device), "processes": team.size}
-    before = log.last_processes() if log.exists() else team.size
+    check_equal(args, processes, checksums)
+    environment = {**describe_environment(device), "processes": processes.size}
+    before = log.last_processes() if log.exists() else processes.size
     is_unrecorded = log.exists() and not log.read_images()
     facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
-    team.first_does(partial(_open, args, log, environment, facts))
-    if not team.is_first:
+    processes.run_on_first(partial(_open, args, log, environment, facts))
+    if not processes.is_first:
         return SilentLog(log.folder)
-    if before != team.size:
+    if before != processes.size:
         log.say(
-            f"{before} processes until now, {team.size} from now on: batch norm sees other parts"
+            f"{before} processes until now, {processes.size} from now on: "
+            f"batch norm sees other parts"
         )
     if is_unrecorded:
         log.say(

@@ -71,9 +71,8 @@ def time_training(
 
     def make_step(epoch):
         for batch in training_batches(train, batch_size, 0, epoch, augment_data):  # a single one
-            outputs = graph(Tensor(batch.images), Tensor(batch.labels), Tensor(batch.groups))
-            for output in outputs:
-                output.asnumpy()  # waits for the device
+            result = graph(Tensor(batch.images), Tensor(batch.labels), Tensor(batch.groups))
+            result.asnumpy()  # waits for the device
 
     return _time_steps(make_step, range(1, MAX_STEPS + 2))
 

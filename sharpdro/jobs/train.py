@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import pkgutil
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,7 +25,7 @@ from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs import prepare
 from sharpdro.jobs.shared import build_network
 from sharpdro.methods.create import create_train_step
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS, load_class
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
 from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.run_folder.environment import describe_data
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
@@ -34,7 +35,7 @@ from sharpdro.training.nan_guard import create_loss_scaler
 from sharpdro.training.optimizer import create_sgd
 from sharpdro.training.plan import Plan
 from sharpdro.training.schedule import learning_rate_at
-from sharpdro.training.trainer import Trainer
+from sharpdro.training.trainer import RunRecord, Trainer, TrainingInputs
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def make_plan(args, steps, show_progress):
     )
 
 
-def create_step(args, network, method, groups, num_groups, exchange=None):
+def create_step(args, network, method, groups, num_groups, collectives=None):
     """A method's training step, with its optimizer.
 
     Args:
@@ -87,7 +88,7 @@ def create_step(args, network, method, groups, num_groups, exchange=None):
         method: key into METHODS.
         groups: of the training images, ints (N,).
         num_groups: their number.
-        exchange: with the other processes; None: there are none.
+        collectives: of the run's processes; None: there is one.
     """
     settings = {key: getattr(args, key) for key in METHODS[method].step_settings}
     if METHODS[method].weights_groups:
@@ -95,12 +96,13 @@ def create_step(args, network, method, groups, num_groups, exchange=None):
     if args.amp_level != "O0":
         settings["loss_scaler"] = create_loss_scaler()
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    return create_train_step(method, network, optimizer, num_groups, exchange=exchange, **settings)
+    settings["collectives"] = collectives
+    return create_train_step(method, network, optimizer, num_groups, **settings)
 
 
-def _events(args, team, stage):
+def _events(args, processes, stage):
     """Where the rows of a stage's tables go besides, as a context."""
-    if not (args.tensorboard and team.is_first):
+    if not (args.tensorboard and processes.is_first):
         return contextlib.nullcontext(lambda table, rows: None)
     return event_file(stage.log.events, stage.plan.steps_per_epoch)
 
@@ -113,7 +115,7 @@ def _initial_network(args, log):
     return ms.amp.auto_mixed_precision(network, args.amp_level), normalize
 
 
-def train_network(args, team, stage):
+def train_network(args, processes, stage):
     """Train a network, or go on with what the stage's folder has of it.
 
     Returns:
@@ -124,34 +126,33 @@ def train_network(args, team, stage):
     gc.collect()
     plan, log, data = stage.plan, stage.log, stage.data
     network, normalize = _initial_network(args, log)
-    evaluator = Evaluator(network, normalize, team)
+    evaluator = Evaluator(network, normalize, processes)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = stage.num_inferred or args.num_severity + 1
-    exchange = team.exchange(args.local_perturbation)
-    step = create_step(args, network, stage.method, data.train.groups, num_groups, exchange)
+    collectives = processes.collectives(args.local_perturbation)
+    step = create_step(args, network, stage.method, data.train.groups, num_groups, collectives)
 
     def batches(epoch):
         settings = (args.batch_size, args.seed, epoch, args.augment_data, stage.sampler)
-        return training_batches(data.train, *settings, team.rank, team.size)
+        return training_batches(data.train, *settings, processes.rank, processes.size)
 
     def evaluate(split):
-        return for_each_severity(
-            evaluator, split, sets[split], args.eval_batch_size, plan.show_progress
-        )
+        how = (args.eval_batch_size, plan.show_progress, processes)
+        return for_each_severity(evaluator, split, sets[split], *how)
 
-    with _events(args, team, stage) as on_rows:
+    with _events(args, processes, stage) as on_rows:
         Trainer(
             plan,
             step,
-            normalize,
-            batches=batches,
-            evaluate=evaluate,
-            log=log,
-            settings=recorded(args),
-            num_severities=args.num_severity + 1,
-            are_groups_inferred=stage.num_inferred is not None,
-            team=team,
-            on_rows=on_rows,
+            TrainingInputs(
+                normalize,
+                batches=batches,
+                evaluate=evaluate,
+                num_severities=args.num_severity + 1,
+                are_groups_inferred=stage.num_inferred is not None,
+            ),
+            RunRecord(log, recorded(args), on_rows),
+            processes=processes,
         ).train()
     return evaluator
 
@@ -162,10 +163,11 @@ def create_first_stage(args, show_progress):
     if spec.first_stage is None:
         return None
     settings = {name: getattr(args, name) for name in spec.stage_settings}
-    return load_class(spec.first_stage)(**settings, seed=args.seed, show_progress=show_progress)
+    stage = pkgutil.resolve_name(spec.first_stage)
+    return stage(**settings, seed=args.seed, show_progress=show_progress)
 
 
-def run_first_stage(args, team, second):
+def run_first_stage(args, processes, second):
     """Train by ERM and learn from it what the second stage is to train on.
 
     Returns:
@@ -180,37 +182,41 @@ def run_first_stage(args, team, second):
 
     def predict():
         log.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
-        evaluator = train_network(args, team, Stage("erm", plan, part, second.data, sampler))
+        evaluator = train_network(args, processes, Stage("erm", plan, part, second.data, sampler))
         (logits,) = for_each_severity(
             evaluator.predict,
             "training",
             every_row(train),
             args.eval_batch_size,
             plan.show_progress,
+            processes,
         )
         return logits
 
     # An event file would not be made by training, if there is nothing left to train.
-    if args.tensorboard and team.is_first and (part.folder / first_stage.file).exists():
+    if args.tensorboard and processes.is_first and (part.folder / first_stage.file).exists():
         convert_tables(part.folder, part.events)
-    train = learn_from_first_stage(first_stage, part.folder, train, predict, log.say, team)
+    train = learn_from_first_stage(first_stage, part.folder, train, predict, log.say, processes)
     log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
     data = replace(second.data, train=train)
     return replace(second, data=data, num_inferred=first_stage.num_inferred)
 
 
-def _train_stages(args, team, log, data, steps):
+def _train_stages(args, processes, log, data, steps):
     """Train by a method, after its first stage if it has one."""
-    method, plan = method_name(args), make_plan(args, steps, args.show_progress and team.is_first)
+    method, plan = (
+        method_name(args),
+        make_plan(args, steps, args.show_progress and processes.is_first),
+    )
     stage = Stage(method, plan, log, data, args.sampler)
     if METHODS[method].first_stage is not None:
-        stage = run_first_stage(args, team, stage)
+        stage = run_first_stage(args, processes, stage)
     warmup = METHODS[method].warmup
     if warmup is not None and getattr(args, warmup) >= steps * args.total_epoch:
         log.say(
             f"--{warmup} {getattr(args, warmup)} outlasts the run: the penalty's weight stays 1"
         )
-    train_network(args, team, stage)
+    train_network(args, processes, stage)
 
 
 def _report_finished(args, log):
@@ -223,16 +229,15 @@ def _report_finished(args, log):
     print(f"finished already: {log.folder}")
 
 
-def _log_start(args, team, log, lines):
+def _log_start(args, processes, log, lines):
     """Log what the run is about to do: the lines, and what is special about it."""
     if args.cpu_kernels != "stock":
         lines.append(f"CPU kernels: {args.cpu_kernels}")
     if args.tensorboard:
         lines.append(f"for TensorBoard: tensorboard --logdir {log.events}")
     if args.distributed:
-        lines.append(
-            f"{team.size} processes, {args.batch_size // team.size} images of a batch each"
-        )
+        images = args.batch_size // processes.size
+        lines.append(f"{processes.size} processes, {images} images of a batch each")
     for line in filter(None, lines):
         log.say(line)
 
@@ -256,11 +261,13 @@ def train(args):
     device = select_device(args.device_target)
     warning = prepare.fix_run_threads(args, log, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
-    team = join(args.distributed)
+    processes = join(args.distributed)
     data, steps = prepare.prepare_data(args, log, lists)
-    log = prepare.open_run(args, log, team, device, data)
+    log = prepare.open_run(args, log, processes, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
-        _log_start(args, team, log, [describe_data(log.folder, device, data), warning, about_lists])
-        _train_stages(args, team, log, data, steps)
+        _log_start(
+            args, processes, log, [describe_data(log.folder, device, data), warning, about_lists]
+        )
+        _train_stages(args, processes, log, data, steps)

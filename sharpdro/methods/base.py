@@ -1,18 +1,59 @@
 """What the training steps share."""
 
-import warnings
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from sharpdro.distributed.collectives import Exchange
+from sharpdro.distributed.collectives import Collectives
 from sharpdro.methods.group_weights import initial_weights
 from sharpdro.methods.losses import cross_entropy
 from sharpdro.methods.perturbation import global_norm
 
 
-class TrainStep(nn.TrainOneStepCell):
+class StepResult(NamedTuple):
+    """What a training step returns, all of it measured at θ before the update.
+
+    Args:
+        per_sample_loss: ℓ, float32 (B,), in nats.
+        is_correct: whether the prediction was right, float32 (B,) of 0 and 1.
+        gradient_norm: over all parameters together, float32 (): of the mean loss, or of the
+            method's own objective where that is all that is differentiated (groupdro, irm, vrex).
+        group_weights: q after the step, float32 (G,); None: the method raises none.
+        ood_scores: each sample's out-of-distribution score, float32 (B,); None: it has none.
+        was_applied: bool () of a step that may be taken back, see `NanGuard`; None: it may not.
+        loss_scale: after the step, float32 (); None: losses are not scaled.
+    """
+
+    per_sample_loss: Tensor
+    is_correct: Tensor
+    gradient_norm: Tensor
+    group_weights: Tensor | None = None
+    ood_scores: Tensor | None = None
+    was_applied: Tensor | None = None
+    loss_scale: Tensor | None = None
+
+    def asnumpy(self) -> "StepResult":
+        """The same as NumPy arrays, once the device has computed them."""
+        return StepResult(*(value if value is None else value.asnumpy() for value in self))
+
+
+class StepCell(nn.Cell):
+    """A cell that is called with images, labels and groups, and returns a `StepResult`.
+
+    Its `construct` returns a plain tuple, the fields named by `outputs`: a compiled graph that
+    makes named tuples itself returns to Python for them, which takes 3 ms and more per step.
+    """
+
+    outputs = ("per_sample_loss", "is_correct", "gradient_norm")
+
+    def __call__(self, images, labels, groups) -> StepResult:
+        values = super().__call__(images, labels, groups)
+        return StepResult(**dict(zip(self.outputs, values, strict=True)))
+
+
+class TrainStep(StepCell, nn.TrainOneStepCell):
     """The differentiated loss, the group weights, the optimizer.
 
     Args:
@@ -21,13 +62,11 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: number of groups G; groups are 0 … G−1.
         group_sizes: the groups' training images; an empty group starts with weight 0.
         loss_scaler: keeps small gradients from vanishing in float16 (`nan_guard`); None: float32.
-        exchange: with the other processes of a distributed run, whose images are then a part of
+        collectives: with the other processes of a distributed run, whose images are then a part of
             the batch that labels and groups are of; None: there are none.
+        reads_groups: whether a call checks the groups; where they are not read, fetching them
+            would only let the host wait for the device.
     """
-
-    reads_groups = False
-    uses_group_weights = False
-    has_scores = False
 
     def __init__(
         self,
@@ -36,12 +75,14 @@ class TrainStep(nn.TrainOneStepCell):
         num_groups: int,
         group_sizes=None,
         loss_scaler: ms.amp.LossScaler | None = None,
-        exchange: Exchange | None = None,
+        collectives: Collectives | None = None,
+        reads_groups: bool = False,
     ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
         self.loss_scaler = loss_scaler
-        self.exchange = exchange
+        self.collectives = collectives
+        self.reads_groups = reads_groups
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
             Tensor(initial_weights(num_groups, group_sizes)),
@@ -49,15 +90,8 @@ class TrainStep(nn.TrainOneStepCell):
             requires_grad=False,
         )
         self.differentiate = self.gradients_of(self.weighted_loss)
-        if self.uses_group_weights and group_sizes is None:
-            warnings.warn(
-                "no group_sizes: every group starts with an equal weight, also one without a "
-                "training image, which then keeps some of it; give np.bincount(groups, "
-                "minlength=num_groups) of the training images",
-                stacklevel=2,
-            )
 
-    def __call__(self, images, labels, groups):
+    def __call__(self, images, labels, groups) -> StepResult:
         """One step; as a part of another graph only `construct` is called, and nothing checked.
 
         Raises:
@@ -82,8 +116,8 @@ class TrainStep(nn.TrainOneStepCell):
         differentiate = ms.value_and_grad(objective, None, self.parameters, has_aux=True)
         if self.loss_scaler is not None:
             differentiate = self._scaled(objective, self.loss_scaler)
-        if self.exchange is not None and not self.exchange.sums_late:
-            differentiate = self._summed(differentiate, self.exchange)
+        if self.collectives is not None and not self.collectives.local_perturbation:
+            differentiate = self._summed(differentiate, self.collectives)
         return differentiate
 
     def _scaled(self, objective, scaler):
@@ -99,18 +133,18 @@ class TrainStep(nn.TrainOneStepCell):
 
         return differentiate
 
-    def _summed(self, differentiate_own, exchange):
+    def _summed(self, differentiate_own, collectives):
         def differentiate(*inputs):
             outputs, gradients = differentiate_own(*inputs)
-            return outputs, exchange.sum(gradients)
+            return outputs, collectives.sum(gradients)
 
         return differentiate
 
     def forward(self, images, labels):
         """Logits (B, C) and per-sample cross-entropy ℓ (B,)."""
         logits = self.network(images)
-        if self.exchange is not None:
-            logits = self.exchange.gather(logits)
+        if self.collectives is not None:
+            logits = self.collectives.gather(logits)
         return logits, cross_entropy(logits, labels)
 
     def weighted_loss(self, images, labels, weights):
@@ -125,8 +159,8 @@ class TrainStep(nn.TrainOneStepCell):
 
     def descend(self, gradients, after=None):
         """One step of the optimizer, once `after` has been computed."""
-        if self.exchange is not None and self.exchange.sums_late:
-            gradients = self.exchange.sum(gradients)
+        if self.collectives is not None and self.collectives.local_perturbation:
+            gradients = self.collectives.sum(gradients)
         return self.optimizer(gradients if after is None else ops.depend(gradients, after))
 
 
@@ -137,6 +171,6 @@ def equal_weights(labels):
 
 
 def measured(logits, losses, labels, gradients, after):
-    """What every step returns, once `after` has been computed."""
+    """What every step returns (`StepCell.outputs`), once `after` has been computed."""
     correct = (logits.argmax(1).astype("int32") == labels).astype("float32")
     return ops.depend((losses, correct, global_norm(gradients)), after)

@@ -2,19 +2,15 @@
 
 Every step is called as `step(images, labels, groups)` with normalised float32 (B, 3, H, W),
 int32 (B,) and int32 (B,) (in a distributed run with a part of the images, see `collectives`), and
-returns, all measured at θ before the update,
-
-- per-sample loss, float32 (B,),
-- whether the prediction was right, float32 (B,) of 0 and 1,
-- norm of the gradient over all parameters together, float32 (): of the mean loss, or of the
-  method's own objective where that is all that is differentiated (groupdro, irm, vrex),
-- with `has_scores` also each sample's out-of-distribution score, float32 (B,).
+returns a `StepResult`.
 """
+
+import pkgutil
 
 from mindspore import nn
 
 from sharpdro.methods.base import TrainStep
-from sharpdro.methods.specs import METHODS, load_class, variant
+from sharpdro.methods.specs import METHODS, variant
 
 
 def create_train_step(
@@ -42,5 +38,6 @@ def create_train_step(
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
     spec = METHODS[name]
-    step = load_class(spec.step)
-    return step(network, optimizer, num_groups, **{**spec.step_settings, **settings}).set_train()
+    settings = {**spec.step_settings, "reads_groups": spec.reads_groups, **settings}
+    step = pkgutil.resolve_name(spec.step)
+    return step(network, optimizer, num_groups, **settings).set_train()

@@ -3,6 +3,8 @@
 A *group* is what the SharpDRO paper calls a distribution: all training images of one severity.
 """
 
+import warnings
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -17,7 +19,7 @@ _LEAST_WEIGHT = 1e-30
 
 def group_membership(groups, num_groups):
     """Group of each sample, int32 (B,), as a 0/1 matrix, float32 (B, G)."""
-    return (groups.expand_dims(1) == ops.arange(num_groups).expand_dims(0)).astype("float32")
+    return (groups.reshape((-1, 1)) == ops.arange(num_groups)).astype("float32")
 
 
 def group_means(values, membership):
@@ -93,6 +95,7 @@ class GroupAscent(nn.Cell):
             uses the running mean of its loss (decay 0.9), known since it was seen first.
         group_adjustment: C of Sagawa et al. (ICLR 2020, section 3.3), which favours small groups.
         group_sizes: n_s, the groups' training images, needed with C; an empty group's C/√n_s is 0.
+            Without them a warning says what that means for empty groups.
 
     `known_losses` is a Parameter for `ema`, which remembers; else a constant that is not used.
 
@@ -115,6 +118,13 @@ class GroupAscent(nn.Cell):
             )
         if group_adjustment and group_sizes is None:
             raise ValueError("group_adjustment needs group_sizes")
+        if group_sizes is None:
+            warnings.warn(
+                "no group_sizes: every group starts with an equal weight, also one without a "
+                "training image, which then keeps some of it; give np.bincount(groups, "
+                "minlength=num_groups) of the training images",
+                stacklevel=2,
+            )
         sizes = np.zeros(num_groups) if group_sizes is None else np.asarray(group_sizes)
         adjustments = np.where(sizes > 0, group_adjustment / np.sqrt(np.maximum(sizes, 1)), 0.0)
         self.step_size = step_size

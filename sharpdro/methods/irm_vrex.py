@@ -20,8 +20,6 @@ class PenaltyStep(TrainStep):
         shared: see `TrainStep`.
     """
 
-    reads_groups = True
-
     def __init__(
         self,
         network: nn.Cell,

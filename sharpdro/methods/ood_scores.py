@@ -5,6 +5,9 @@ Every score is larger for what is more likely to be corrupted. `images` are norm
 the second, at θ + ε.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from mindspore import ops
 
 from sharpdro.methods.specs import OOD_SCORES
@@ -55,14 +58,28 @@ def kurtosis(images, logits, losses, perturbed):
     return -ops.sqrt(ops.sqrt(tails * contrast))
 
 
-_FUNCTIONS = (confidence_drop, softmax, energy, entropy, loss, kurtosis)
-_OOD_SCORES = dict(zip(OOD_SCORES, _FUNCTIONS, strict=True))
-# Scores of the images alone: in a distributed run of those that a process has.
-OF_IMAGES = {"kurtosis"}
+class OODScore(NamedTuple):
+    """A score.
+
+    Args:
+        function: of (images, logits, losses, perturbed), gives the scores.
+        is_of_images: whether it is one of the images alone, in a distributed run of those that a
+            process has; others are of what is known of the whole batch.
+    """
+
+    function: Callable
+    is_of_images: bool = False
 
 
-def score_function(name: str):
-    """The score of this name, a function of (images, logits, losses, perturbed).
+_SCORES = (
+    *map(OODScore, (confidence_drop, softmax, energy, entropy, loss)),
+    OODScore(kurtosis, is_of_images=True),
+)
+_OOD_SCORES = dict(zip(OOD_SCORES, _SCORES, strict=True))
+
+
+def find_score(name: str) -> OODScore:
+    """The score of this name.
 
     Raises:
         ValueError: there is none.

@@ -9,6 +9,7 @@ compile.
 from mindspore import ParameterTuple, nn, ops
 
 _map = ops.HyperMap()
+_assign = ops.Assign()
 
 
 def read(parameters, after):
@@ -49,7 +50,7 @@ def _read(after, parameter):
 
 
 def _write(after, parameter, value):
-    return ops.assign(parameter, ops.depend(value, after))
+    return _assign(parameter, ops.depend(value, after))
 
 
 def _add(a, b):

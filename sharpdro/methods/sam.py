@@ -53,13 +53,17 @@ class SAMStep(TwoPassStep):
     """Sharpness-aware minimisation (Foret et al., ICLR 2021, algorithm 1). Groups are not read."""
 
     def construct(self, images, labels, groups):
-        # Pass 1 at θ updates the running statistics.
+        # Pass 1 at θ, which updates the running statistics.
         logits, losses, gradients = self.differentiate_mean_loss(images, labels)
 
-        # Pass 2 at θ + ε.
+        # Perturb: θ + ε.
         before, perturbed = self.perturb(gradients)
+
+        # Pass 2 at θ + ε.
         images = ops.depend(images, perturbed)
         _, _, perturbed_gradients = self.differentiate_mean_loss(images, labels)
+
+        # Restore θ and the running statistics.
         restored = self.restore(before, after=perturbed_gradients)
 
         # Update: descend the gradient at θ + ε, from θ.

@@ -1,9 +1,9 @@
 """The methods: what they are, which settings they have, what they need. Knows no MindSpore.
 
-A method's step and first stage are named as "module:Class", and imported once they are used.
+A method's step and first stage are named as "module:Class", and imported once they are used
+(`pkgutil.resolve_name`).
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -91,7 +91,8 @@ class MethodSpec:
         stage_flags: settings of the first stage.
         stage_epochs: the setting that is the first stage's number of epochs.
         warmup: the setting that is the number of steps before the method begins.
-        reads_severities: whether it needs the training images' severities.
+        reads_groups: whether its step reads the groups: the severities, or what the first stage
+            has inferred.
         passes: forward and backward passes per step.
         balances: whether `--sampler balanced` makes sense: there are groups to balance, and
             severities may be read for it.
@@ -107,11 +108,16 @@ class MethodSpec:
     stage_flags: tuple[Setting, ...] = ()
     stage_epochs: str | None = None
     warmup: str | None = None
-    reads_severities: bool = False
+    reads_groups: bool = False
     passes: int = 1
     balances: bool = True
     perturbs: bool = False
     weights_groups: bool = False
+
+    @property
+    def reads_severities(self) -> bool:
+        """Whether it needs the training images' severities."""
+        return self.reads_groups and self.first_stage is None
 
     @property
     def flags(self) -> tuple[Setting, ...]:
@@ -141,7 +147,7 @@ METHODS = {
         "Huang et al., CVPR 2023",
         "sharpdro.methods.sharpdro:SharpDROStep",
         (*_PERTURBATION, *_GROUP_WEIGHTS),
-        reads_severities=True,
+        reads_groups=True,
         passes=2,
         perturbs=True,
         weights_groups=True,
@@ -174,7 +180,7 @@ METHODS = {
         "Sagawa et al., ICLR 2020",
         "sharpdro.methods.group_dro:GroupDROStep",
         _GROUP_WEIGHTS,
-        reads_severities=True,
+        reads_groups=True,
         weights_groups=True,
     ),
     "irm": MethodSpec(
@@ -184,7 +190,7 @@ METHODS = {
         "sharpdro.methods.irm_vrex:IRMStep",
         _penalty_settings("irm_lambda", 1.0, "irm_warmup"),
         warmup="irm_warmup",
-        reads_severities=True,
+        reads_groups=True,
     ),
     "vrex": MethodSpec(
         "risk extrapolation (V-REx): penalise the variance of the severities' losses",
@@ -192,7 +198,7 @@ METHODS = {
         "sharpdro.methods.irm_vrex:VRExStep",
         _penalty_settings("vrex_beta", 1.0, "vrex_warmup"),
         warmup="vrex_warmup",
-        reads_severities=True,
+        reads_groups=True,
     ),
     "jtt": MethodSpec(
         "just train twice: ERM for a few epochs, then ERM from scratch with the training errors "
@@ -228,6 +234,7 @@ METHODS = {
             Setting("eiil_lr", 0.001, "Adam's learning rate", number(float, 0, above=True), "RATE"),
         ),
         stage_epochs="eiil_epochs",
+        reads_groups=True,
         weights_groups=True,
     ),
 }
@@ -235,12 +242,6 @@ METHODS = {
 
 # Names of the settings that not all methods have.
 METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
-
-
-def load_class(place: str) -> type:
-    """The class at "module:Class"."""
-    module, name = place.split(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def variant(method: str, distribution_agnostic: bool) -> str:

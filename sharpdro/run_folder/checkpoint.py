@@ -151,7 +151,10 @@ def read_arrays(path: Path) -> dict[str, Parameter | str]:
 
     MindSpore takes shapes and texts on trust: it makes arrays of any size that a few bytes
     declare, with memory that nobody has written, and texts of impossible characters. So these are
-    checked first, and the checksum where there is one.
+    checked first, and the checksum where there is one. Size and checksum alone would not do: files
+    from elsewhere need not have one, and whoever makes a file can make it fit. That takes
+    MindSpore's description of the format, `checkpoint_pb2`, which is not public; requirements.txt
+    names the one version of MindSpore that it is tested with.
 
     Raises:
         ValueError, TypeError, RuntimeError, OSError: the file is damaged, or no such checkpoint.

@@ -2,11 +2,11 @@
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from corruptions.storage.files import naming, write_atomically
-from sharpdro.run_folder.reading import RESTORE, refusing
+from sharpdro.run_folder.reading import RESTORE, read_rows, refusing
 
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
@@ -36,7 +36,7 @@ class Table:
         self._on_rows = on_rows
         kept = self._kept_lines(keep) if path.exists() else []
         write_atomically(path, "".join([",".join(columns) + "\n", *kept]))
-        self._tell([line.rstrip("\n").split(",") for line in kept])
+        self._on_rows(self._by_column(line.rstrip("\n").split(",") for line in kept))
 
     def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
         with refusing(self.path, RESTORE), open(self.path, encoding="utf-8", newline="") as file:
@@ -49,8 +49,11 @@ class Table:
         rows = (dict(zip(columns, line.rstrip("\n").split(","))) for line in kept)
         return [",".join(row.get(name, "") for name in self._columns) + "\n" for row in rows]
 
-    def append(self, rows: list[dict]) -> None:
+    def append(self, rows: list[dict]) -> list[dict[str, str]]:
         """Add rows, by column name, and see them to disk.
+
+        Returns:
+            The rows as they are in the table, {column: cell}.
 
         Raises:
             OSError: they cannot be written.
@@ -60,10 +63,12 @@ class Table:
             csv.writer(file, lineterminator="\n").writerows(cells)
             file.flush()
             os.fsync(file.fileno())
-        self._tell(cells)
+        added = self._by_column(cells)
+        self._on_rows(added)
+        return added
 
-    def _tell(self, cells: list[list[str]]) -> None:
-        self._on_rows([dict(zip(self._columns, row)) for row in cells])
+    def _by_column(self, cells: Iterable[list[str]]) -> list[dict[str, str]]:
+        return [dict(zip(self._columns, row)) for row in cells]
 
 
 def epoch_of(line: str) -> int:
@@ -83,10 +88,7 @@ def until_step(epoch: int, step: int) -> Callable[[str], bool]:
 
 def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
-    if not path.exists():
-        return []
-    with refusing(path, RESTORE), open(path, encoding="utf-8", newline="") as file:
-        return [epoch_of(line) for line in file.readlines()[1:] if line.endswith("\n")]
+    return read_rows(path, lambda row: int(row["epoch"])) if path.exists() else []
 
 
 def format_value(value) -> str:
@@ -94,10 +96,3 @@ def format_value(value) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-class NoTable:
-    """Stands in for a table where another process writes it."""
-
-    def append(self, rows: list[dict]) -> None:
-        """Do nothing."""

@@ -65,14 +65,22 @@ def read_json(path: Path, convert: Callable[[dict], T], remedy: str) -> T:
         return convert(parse_json(path))
 
 
-def read_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:
+def read_rows(
+    path: Path, convert: Callable[[dict[str, str]], T], remedy: str | None = None
+) -> list[T]:
     """What `convert` makes of each whole line {column: cell} of a run's CSV table.
+
+    Args:
+        path: the table.
+        convert: fails where a line is not as it should be.
+        remedy: what to do where the table cannot be read.
 
     Raises:
         RunError: see `refusing`.
     """
+    remedy = remedy or f"restore it, or choose another --desc than that of {path.parent}"
     with (
-        refusing(path, f"restore it, or choose another --desc than that of {path.parent}"),
+        refusing(path, remedy),
         open(path, encoding="utf-8", newline="") as file,
     ):
         whole = (line for line in file if line.endswith("\n"))

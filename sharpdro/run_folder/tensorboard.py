@@ -1,8 +1,11 @@
 """Event files for TensorBoard: what the tables of a run hold, once more.
 
 The tables stay the only truth. Whenever a run starts or goes on, its event file is made anew from
-the rows that they hold, and follows them from there on; so it has neither gaps nor doubles. It is
-written with tensorboardX, but without the queue and the threads of its SummaryWriter.
+the rows that they hold, and follows them from there on; so it has neither gaps nor doubles.
+
+It is written with tensorboardX, but not by its SummaryWriter: that one hands events to a thread
+through a queue, its `flush` does not wait for them, so that a killed run would lack rows, and where
+the disk is full the thread ends and the next `add_scalar` waits for ever (tensorboardX 2.6.5).
 """
 
 import contextlib

@@ -1,20 +1,45 @@
-"""What a run saves of its training, and how it is taken up again."""
+"""What a run saves of its training, and how it is resumed."""
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from sharpdro.evaluation.summary import best_epoch, write_summary
+from sharpdro.evaluation.summary import Evaluations, best_epoch
 from sharpdro.run_folder import checkpoint
 from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunLog
 from sharpdro.run_folder.reading import RESTORE, refusing
-from sharpdro.training.metrics import Interval
+from sharpdro.training.metrics import MetricSums, TrainingMetrics
 from sharpdro.training.plan import Plan
 
 # Before the names of running statistics of which there is one for each process.
 _OF_PROCESSES = "of_processes."
+# In the checkpoint of an unfinished epoch; what earlier versions called it, and the sums in it.
+_METRICS, _EARLIER_METRICS = "metrics", "interval"
+_EARLIER_SUMS = {
+    "steps": "steps",
+    "_skipped_steps": "skipped_steps",
+    "_gradient_norm": "gradient_norm",
+    "_counts": "counts",
+    "_losses": "losses",
+    "_correct": "correct",
+    "_weights": "group_weights",
+    "_severities": "severities",
+    "_scores": "ood_scores",
+}
 
 
-class Saver:
+def read_sums(unfinished: dict) -> MetricSums:
+    """The sums of an unfinished epoch, as this version or an earlier one has saved them.
+
+    Raises:
+        KeyError, ValueError, TypeError, AttributeError: there are none.
+    """
+    if _METRICS in unfinished:
+        return MetricSums.from_json(unfinished[_METRICS])
+    earlier = unfinished[_EARLIER_METRICS]
+    return MetricSums.from_json({now: earlier[name] for name, now in _EARLIER_SUMS.items()})
+
+
+class Checkpointing:
     """Writes and reads the checkpoints of a run.
 
     Args:
@@ -30,13 +55,13 @@ class Saver:
         self._log = log
         self._settings = settings
         self._is_last_good = True  # or there is none
-        self._taken_up = {}
+        self._restored = {}
 
-    def take_up(self, interval: Interval) -> tuple[int, int]:
+    def resume(self, metrics: TrainingMetrics) -> tuple[int, int]:
         """Restore what was saved last, if anything was; what a kill left half-written goes.
 
         Args:
-            interval: gets the sums of the unfinished epoch.
+            metrics: gets the sums of the unfinished epoch.
 
         Returns:
             The number of finished epochs, and of the next one's finished steps.
@@ -46,26 +71,26 @@ class Saver:
         """
         for half in self._log.folder.glob(".*.partial*"):
             half.unlink(missing_ok=True)
-        found = checkpoint.load_last(self._log.folder, self._log.say)
-        if found is None:
+        last = checkpoint.load_last(self._log.folder, self._log.say)
+        if last is None:
             return 0, 0
-        stored, path = found
+        stored, path = last
         checkpoint.restore(self._cell, stored, path)
-        self._taken_up = stored.parameters
+        self._restored = stored.parameters
         self._is_last_good = path.name == LAST_CHECKPOINT
         if stored.epoch == self._plan.total_epoch:
             self._log.say("finished already")
             return stored.epoch, 0
-        step, where = 0, f"going on after epoch {stored.epoch}"
+        step, text = 0, f"going on after epoch {stored.epoch}"
         if stored.unfinished:
             with refusing(path, RESTORE):
                 step = int(stored.unfinished["step"])
-                interval.restore(stored.unfinished["interval"])
-            where += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
-        self._log.say(where)
+                metrics.sums = read_sums(stored.unfinished)
+            text += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
+        self._log.say(text)
         return stored.epoch, step
 
-    def take_up_statistics(self, statistics: list[Parameter], rank: int, size: int) -> None:
+    def restore_statistics(self, statistics: list[Parameter], rank: int, size: int) -> None:
         """Restore this process's own running statistics, if it was stopped inside an epoch.
 
         Where there were fewer or more processes, each gets the mean over those.
@@ -75,19 +100,20 @@ class Saver:
             rank, size: of this process, and the number of processes.
         """
         for parameter in statistics:
-            stored = self._taken_up.get(_OF_PROCESSES + parameter.name)
+            stored = self._restored.get(_OF_PROCESSES + parameter.name)
             if stored is not None:
                 values = stored.asnumpy()
-                own = values[rank] if len(values) == size else values.mean(0, dtype=np.float64)
-                parameter.set_data(Tensor(own.astype(np.float32)))
-        self._taken_up = {}
+                is_same = len(values) == size
+                restored = values[rank] if is_same else values.mean(0, dtype=np.float64)
+                parameter.set_data(Tensor(restored.astype(np.float32)))
+        self._restored = {}
 
-    def save_epoch(self, epoch: int, validation: dict[int, dict]) -> None:
+    def save_epoch(self, epoch: int, validation: Evaluations) -> None:
         """Save what is wanted; last.ckpt comes last, as it declares the epoch finished.
 
         Args:
             epoch: just finished.
-            validation: what `summary.read_evaluations` gives.
+            validation: the evaluations so far, see `summary.read_evaluations`.
 
         Raises:
             OSError: it cannot be written.
@@ -102,17 +128,15 @@ class Saver:
             checkpoint.save(self._log.folder / name, self._cell, epoch, self._settings)
         if plan.save_last:
             self._save_last(epoch)
-        if validation:
-            write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
 
     def save_unfinished(
-        self, epoch: int, step: int, interval: Interval, statistics: dict[str, np.ndarray]
+        self, epoch: int, step: int, sums: MetricSums, statistics: dict[str, np.ndarray]
     ) -> None:
         """Save an epoch after one of its steps, unless it has come to nothing finite.
 
         Args:
             epoch, step: which.
-            interval: its sums.
+            sums: its metrics' sums.
             statistics: the running statistics of several processes by name, each (size, …); those
                 of a single one are in the cell.
 
@@ -122,7 +146,7 @@ class Saver:
         if not all(np.isfinite(p.asnumpy()).all() for p in self._cell.get_parameters()):
             return
         arrays = {_OF_PROCESSES + name: array for name, array in statistics.items()}
-        self._save_last(epoch - 1, {"step": step, "interval": interval.state()}, arrays)
+        self._save_last(epoch - 1, {"step": step, _METRICS: sums.for_json()}, arrays)
         self._log.say(f"stopped in epoch {epoch} after step {step}, which is saved")
 
     def _save_last(self, epoch, unfinished=None, arrays=None):

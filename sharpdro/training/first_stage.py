@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from corruptions.interrupts import check_interrupts
 from corruptions.storage.files import write_atomically
-from sharpdro.distributed.process_group import ALONE, Alone
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
 from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import format_value
-from sharpdro.run_folder.reading import refusing
+from sharpdro.run_folder.reading import read_rows, refusing
 
 ALIGNMENT = "alignment.csv"
 
@@ -47,14 +47,14 @@ class JTT:
         """Which images (N,) the logits (N, C) get wrong: 0 or 1."""
         return {"is_error": (logits.argmax(1) != labels).astype(np.int64)}
 
-    def apply(self, train, found):
+    def apply(self, train, columns):
         """The training set with its errors repeated."""
-        repeats = np.where(found["is_error"] == 1, self._upweight, 1)
+        repeats = np.where(columns["is_error"] == 1, self._upweight, 1)
         return dataclasses.replace(train, repeats=repeats)
 
-    def remark(self, found) -> str:
+    def remark(self, columns) -> str:
         """How many images the second stage repeats, and whether that makes sense."""
-        errors, count = int(found["is_error"].sum()), len(found["is_error"])
+        errors, count = int(columns["is_error"].sum()), len(columns["is_error"])
         if errors == 0:
             return "no training errors, so the second stage is ERM: lower --jtt_epochs"
         text = f"error set: {errors} of {count} images"
@@ -62,9 +62,9 @@ class JTT:
             text += ", more than half, which singles out nothing: raise --jtt_epochs"
         return text
 
-    def check(self, found) -> bool:
+    def check(self, columns) -> bool:
         """Whether values read from a file are possible."""
-        return np.isin(found["is_error"], (0, 1)).all()
+        return np.isin(columns["is_error"], (0, 1)).all()
 
 
 class EIIL:
@@ -131,21 +131,21 @@ class EIIL:
             assignment += scale * first / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         return _sigmoid(assignment)
 
-    def apply(self, train, found):
+    def apply(self, train, columns):
         """The training set with the inferred groups instead of the severities."""
-        return dataclasses.replace(train, groups=found["group"].astype(np.int32))
+        return dataclasses.replace(train, groups=columns["group"].astype(np.int32))
 
-    def remark(self, found) -> str:
+    def remark(self, columns) -> str:
         """The groups' sizes, and whether they make sense."""
-        if len(set(found["group"].tolist())) == 1:
+        if len(set(columns["group"].tolist())) == 1:
             return "all images are in one group, so the second stage is ERM: change --eiil_epochs"
-        sizes = np.bincount(found["group"].astype(int), minlength=2)
+        sizes = np.bincount(columns["group"].astype(int), minlength=2)
         return f"inferred groups: {sizes[0]} images in group 0, {sizes[1]} in group 1"
 
-    def check(self, found) -> bool:
+    def check(self, columns) -> bool:
         """Whether values read from a file are possible."""
-        p = found["probability"]
-        return np.isin(found["group"], (0, 1)).all() and ((p >= 0) & (p <= 1)).all()
+        p = columns["probability"]
+        return np.isin(columns["group"], (0, 1)).all() and ((p >= 0) & (p <= 1)).all()
 
 
 def _sigmoid(x):
@@ -153,7 +153,12 @@ def _sigmoid(x):
 
 
 def learn_from_first_stage(
-    stage, folder: Path, train, predict: Callable[[], np.ndarray], say, team: Alone = ALONE
+    stage,
+    folder: Path,
+    train,
+    predict: Callable[[], np.ndarray],
+    say,
+    processes: Processes = SINGLE_PROCESS,
 ):
     """The training set of the second stage; what was found is kept in the folder, and reused.
 
@@ -164,33 +169,35 @@ def learn_from_first_stage(
         predict: trains the first stage, or takes up what is there of it; returns its logits for
             every training image, (N, C).
         say: called with the lines that tell how what was found lines up with the severities.
-        team: the processes of the run, the first of which keeps what was found.
+        processes: the processes of the run, the first of which keeps what was found.
 
     Raises:
         RunError: the file that is there is damaged, or of other training images.
     """
     path = folder / stage.file
     is_found = path.exists()
-    team.check_equal(f"what they find at {path}", int(is_found), "let all see the same --log_dir")
+    processes.check_equal(
+        f"what they find at {path}", int(is_found), "let all see the same --log_dir"
+    )
     if not is_found:
         fixed = {"index": train.indices, "label": train.labels, "severity": train.severities}
         text = _as_csv({**fixed, **stage.find(predict(), train.labels)})
-        team.first_does(lambda: write_atomically(path, text))
-    found = _read(path, stage, train)  # as a resumed run will
-    table = _alignment(found, stage.means, train.severities)
-    team.first_does(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
-    say(f"what the first stage found, by true severity ({path}):\n{_as_text(table)}")
-    say(stage.remark(found))
-    return stage.apply(train, found)
+        processes.run_on_first(lambda: write_atomically(path, text))
+    columns = _read(path, stage, train)  # as a resumed run will
+    table = _alignment(columns, stage.means, train.severities)
+    processes.run_on_first(lambda: write_atomically(folder / ALIGNMENT, _as_csv(table)))
+    say(f"what the first stage columns, by true severity ({path}):\n{_as_text(table)}")
+    say(stage.remark(columns))
+    return stage.apply(train, columns)
 
 
-def _alignment(found, means, severities):
+def _alignment(columns, means, severities):
     """Per severity the number of images and the mean of every column found."""
     present = np.unique(severities)
     chosen = [severities == s for s in present]
     table = {"severity": present, "count": np.array([c.sum() for c in chosen])}
     for name, mean in means.items():
-        table[mean] = np.array([found[name][c].mean() for c in chosen])
+        table[mean] = np.array([columns[name][c].mean() for c in chosen])
     return table
 
 
@@ -219,11 +226,11 @@ def _read(path, stage, train):
         RunError: they cannot be read or do not fit the training set.
     """
     advice = "restore it, or delete it to have it made again"
-    with refusing(path, advice), open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-        table = {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-        found = {k: v for k, v in table.items() if k not in ("index", "label", "severity")}
-        is_sound = stage.check(found) and "index" in table
+    rows = read_rows(path, lambda row: {k: float(v) for k, v in row.items()}, advice)
+    with refusing(path, advice):
+        table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        learned = {k: v for k, v in table.items() if k not in ("index", "label", "severity")}
+        is_sound = stage.check(learned) and "index" in table
     if not is_sound or not np.array_equal(table["index"], train.indices):
         raise RunError(f"{path} does not fit the training set: {advice}")
-    return found
+    return learned

@@ -1,18 +1,66 @@
 """What happened between two lines of train.csv, averaged over all of its steps."""
 
+import dataclasses
 import time
 
 import numpy as np
 from scipy.stats import spearmanr
 
-_SUMS = (
-    *("steps", "_skipped_steps", "_gradient_norm", "_counts", "_losses", "_correct", "_weights"),
-    *("_severities", "_scores"),
-)
+from sharpdro.methods.base import StepResult
 
 
-class Interval:
-    """Sums over the steps since the last `row`.
+@dataclasses.dataclass
+class MetricSums:
+    """Sums over steps. A checkpoint holds them by these names.
+
+    Args:
+        steps: number of steps that count; skipped_steps: of those that were taken back.
+        gradient_norm: the steps' sum.
+        counts, losses, correct: the images' sums by severity, (S,).
+        group_weights: the steps' sums by group, (G,), or (0,) for a method without.
+        severities, ood_scores: of the images, per step (B,); empty for a method without scores.
+    """
+
+    steps: int
+    skipped_steps: int
+    gradient_norm: float
+    counts: np.ndarray
+    losses: np.ndarray
+    correct: np.ndarray
+    group_weights: np.ndarray
+    severities: list
+    ood_scores: list
+
+    @classmethod
+    def zeros(cls, num_severities: int, num_weights: int) -> "MetricSums":
+        """Those of no step."""
+        counts = np.zeros(num_severities, np.int64)
+        losses, correct = np.zeros(num_severities), np.zeros(num_severities)
+        return cls(0, 0, 0.0, counts, losses, correct, np.zeros(num_weights), [], [])
+
+    def for_json(self) -> dict[str, list | int | float]:
+        """The sums as JSON can hold them."""
+        fields = dataclasses.fields(self)
+        return {f.name: np.asarray(getattr(self, f.name)).tolist() for f in fields}
+
+    @classmethod
+    def from_json(cls, content: dict[str, list | int | float]) -> "MetricSums":
+        """What `for_json` has given.
+
+        Raises:
+            KeyError: a sum is missing.
+            ValueError: one holds no numbers.
+        """
+        arrays = {f.name: np.asarray(content[f.name]) for f in dataclasses.fields(cls)}
+        for name in ("steps", "skipped_steps", "gradient_norm"):
+            arrays[name] = arrays[name].item()
+        for name in ("severities", "ood_scores"):
+            arrays[name] = list(arrays[name])
+        return cls(**arrays)
+
+
+class TrainingMetrics:
+    """Averages over the steps since the last `row`.
 
     Args:
         num_severities: number of severities.
@@ -25,16 +73,7 @@ class Interval:
         self._weight_names = weight_names
         self._has_scores = has_scores
         self._is_compiled = False
-        self._reset()
-
-    def _reset(self):
-        self.steps = self._skipped_steps = 0
-        self._counts = np.zeros(self._num_severities, np.int64)
-        self._losses = np.zeros(self._num_severities)
-        self._correct = np.zeros(self._num_severities)
-        self._weights = np.zeros(len(self._weight_names))
-        self._severities, self._scores = [], []
-        self._gradient_norm = 0.0
+        self.sums = MetricSums.zeros(num_severities, len(weight_names))
         self.start_clock()
 
     def start_clock(self) -> None:
@@ -42,33 +81,25 @@ class Interval:
         self._timed_images = 0
         self._started = time.perf_counter()
 
-    def add(self, severities, losses, correct, gradient_norm, group_weights, scores=None) -> None:
-        """Add one step: severities, losses, correct, scores (B,), weights (G,) after the step."""
-        self.steps += 1
-        self._counts += np.bincount(severities, minlength=self._num_severities)
-        self._losses += np.bincount(severities, losses, self._num_severities)
-        self._correct += np.bincount(severities, correct, self._num_severities)
-        self._weights += group_weights[: len(self._weight_names)]
-        self._gradient_norm += float(gradient_norm)
+    def add(self, severities: np.ndarray, result: StepResult) -> None:
+        """Add one step: its images' severities (B,), its result as arrays."""
+        sums, number = self.sums, self._num_severities
+        sums.steps += 1
+        sums.counts += np.bincount(severities, minlength=number)
+        sums.losses += np.bincount(severities, result.per_sample_loss, number)
+        sums.correct += np.bincount(severities, result.is_correct, number)
+        if self._weight_names:
+            sums.group_weights += result.group_weights
+        sums.gradient_norm += float(result.gradient_norm)
         if self._has_scores:
-            self._severities.append(severities)
-            self._scores.append(scores)
+            sums.severities.append(severities)
+            sums.ood_scores.append(result.ood_scores)
         self._time(len(severities))
 
     def skip(self, num_images: int) -> None:
         """Add one step that was taken back: it counts for nothing but the time."""
-        self._skipped_steps += 1
+        self.sums.skipped_steps += 1
         self._time(num_images)
-
-    def state(self) -> dict[str, list]:
-        """The sums, for JSON; the time is no part of them."""
-        return {name: np.asarray(getattr(self, name)).tolist() for name in _SUMS}
-
-    def restore(self, state: dict[str, list]) -> None:
-        """Go on from what `state` has given."""
-        for name in _SUMS:
-            setattr(self, name, np.asarray(state[name]))
-        self._severities, self._scores = list(self._severities), list(self._scores)
 
     def _time(self, num_images):
         self._timed_images += num_images
@@ -77,37 +108,39 @@ class Interval:
             self.start_clock()
 
     def row(self, epoch: int, step: int, learning_rate: float) -> dict:
-        """The line of train.csv; starts the next interval."""
-        total = self._counts.sum()  # 0 where all steps were skipped
+        """The line of train.csv; what comes next is for the next line."""
+        sums = self.sums
+        total = sums.counts.sum()  # 0 where all steps were skipped
         row = {
             "epoch": epoch,
             "step": step,
-            "loss": _mean(self._losses.sum(), total),
-            "accuracy": _mean(self._correct.sum(), total),
+            "loss": _mean(sums.losses.sum(), total),
+            "accuracy": _mean(sums.correct.sum(), total),
         }
-        for s in range(self._num_severities):
-            count = self._counts[s]
+        for s, count in enumerate(sums.counts):
             row[f"count_{s}"] = count
-            row[f"loss_{s}"] = _mean(self._losses[s], count)
-            row[f"accuracy_{s}"] = _mean(self._correct[s], count)
+            row[f"loss_{s}"] = _mean(sums.losses[s], count)
+            row[f"accuracy_{s}"] = _mean(sums.correct[s], count)
             row[f"weight_{s}"] = None
-        row.update({n: _mean(w, self.steps) for n, w in zip(self._weight_names, self._weights)})
+        weights = zip(self._weight_names, sums.group_weights)
+        row.update({name: _mean(weight, sums.steps) for name, weight in weights})
         if self._has_scores:
             row.update(self._score_columns())
-        row["gradient_norm"] = _mean(self._gradient_norm, self.steps)
-        row["skipped_steps"] = self._skipped_steps
+        row["gradient_norm"] = _mean(sums.gradient_norm, sums.steps)
+        row["skipped_steps"] = sums.skipped_steps
         row["learning_rate"] = learning_rate
         seconds = time.perf_counter() - self._started
         row["images_per_second"] = self._timed_images / seconds if self._timed_images else None
-        self._reset()
+        self.sums = MetricSums.zeros(self._num_severities, len(self._weight_names))
+        self.start_clock()
         return row
 
     def _score_columns(self):
         """How well the scores tell the severities, and what they are on average."""
-        severities = np.concatenate([np.zeros(0, int), *self._severities])
-        scores = np.concatenate([np.zeros(0), *self._scores])
-        sums = np.bincount(severities, scores, self._num_severities)
-        row = {f"score_{s}": sums[s] / n if n else None for s, n in enumerate(self._counts)}
+        severities = np.concatenate([np.zeros(0, int), *self.sums.severities])
+        scores = np.concatenate([np.zeros(0), *self.sums.ood_scores])
+        totals = np.bincount(severities, scores, self._num_severities)
+        row = {f"score_{s}": totals[s] / n if n else None for s, n in enumerate(self.sums.counts)}
         # Ranks need two different values of both.
         ranks = len(set(severities.tolist())) > 1 and np.ptp(scores) > 0
         spearman = float(spearmanr(severities, scores).statistic) if ranks else None

@@ -5,10 +5,10 @@ section 3.2): it is doubled until a gradient overflows, the step is skipped, the
 """
 
 import mindspore as ms
-from mindspore import ParameterTuple, nn, ops
+from mindspore import ParameterTuple, ops
 
 from sharpdro.methods import parameters
-from sharpdro.methods.create import TrainStep
+from sharpdro.methods.base import StepCell, TrainStep
 
 _FIRST_SCALE = 2.0**16
 _STEPS_PER_DOUBLING = 2000
@@ -20,11 +20,12 @@ def create_loss_scaler() -> ms.amp.DynamicLossScaler:
     return ms.amp.DynamicLossScaler(_FIRST_SCALE, 2, _STEPS_PER_DOUBLING)
 
 
-class Guard(nn.Cell):
-    """A training step that either happens or leaves everything bit by bit as it was.
+class NanGuard(StepCell):
+    """A training step that is either applied or leaves everything bit by bit as it was.
 
     Everything is all parameters: of both passes, the optimizer, the group weights, the running
-    statistics. The loss scale is adjusted as it was told by the step's outcome.
+    statistics. The loss scale is adjusted as the step's outcome says. What a step that is taken
+    back returns is what it would have come to.
 
     Args:
         step: the training step.
@@ -33,33 +34,33 @@ class Guard(nn.Cell):
     def __init__(self, step: TrainStep):
         super().__init__(auto_prefix=False)
         self.step = step
+        self.collectives = step.collectives
         floats = [p for p in step.get_parameters() if p.dtype == ms.float32]
         others = [p for p in step.get_parameters() if p.dtype != ms.float32]
         self.state = ParameterTuple(floats + others)
         self.num_floats = len(floats)
         self.scaler = step.loss_scaler
+        self.outputs = (*step.outputs, "was_applied")
         if self.scaler is not None:  # so that they are in checkpoints
             self.loss_scale = self.scaler.scale_value
             self.finite_steps = self.scaler.counter
+            self.outputs += ("loss_scale",)
 
     def construct(self, images, labels, groups):
-        """What the step returns, and whether it happened: a bool () that comes last."""
         before = parameters.read(self.state, after=images)
         results = self.step(ops.depend(images, before), labels, groups)
         now = parameters.read(self.state, after=results)
-        happened = ms.amp.all_finite(now[: self.num_floats] + results)
-        if self.step.exchange is not None:
-            happened = self.step.exchange.all(happened)
-        kept = _map(ops.partial(_choose, happened), now, before)
+        is_finite = ms.amp.all_finite(now[: self.num_floats] + results)
+        if self.collectives is not None:
+            is_finite = self.collectives.all(is_finite)
+        kept = _map(ops.partial(_choose, is_finite), now, before)
         written = parameters.write(self.state, kept, after=now)
-        if self.scaler is not None:
-            written = written, self.scaler.adjust(ops.depend(happened, written))
-        return ops.depend(results, written) + (happened,)
-
-    def can_scale_less(self) -> bool:
-        """Whether a gradient that overflowed may not overflow at a smaller loss scale."""
-        return self.scaler is not None and float(self.loss_scale.asnumpy()) > 1
+        if self.scaler is None:
+            return ops.depend(results, written) + (is_finite,)
+        adjusted = self.scaler.adjust(ops.depend(is_finite, written))
+        results = ops.depend(results, (written, adjusted)) + (is_finite,)
+        return results + parameters.read((self.loss_scale,), after=adjusted)
 
 
-def _choose(happened, new, old):
-    return ops.where(happened, new, old)
+def _choose(is_finite, new, old):
+    return ops.where(is_finite, new, old)

@@ -18,7 +18,7 @@ class Plan:
         save_step: epochs per numbered checkpoint; 0: none.
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
-        on_nan: one of `finiteness.ON_NAN`.
+        on_nan: "stop" or "skip": what happens at a step that comes to something not finite.
     """
 
     total_epoch: int

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import mindspore as ms
@@ -10,42 +11,78 @@ from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from corruptions.interrupts import Terminated, check_interrupts, is_held
-from sharpdro.distributed.process_group import ALONE, Alone, stop_all
+from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes, stop_all
 from sharpdro.evaluation.scores import Score
-from sharpdro.evaluation.summary import (
-    accuracy_table,
-    evaluation_rows,
-    read_evaluations,
-    write_summary,
-)
-from sharpdro.finiteness import Finiteness
+from sharpdro.evaluation.summary import accuracy_table, write_summary
+from sharpdro.methods.base import StepCell, TrainStep
 from sharpdro.methods.batch_norm import running_statistics
-from sharpdro.methods.create import TrainStep
-from sharpdro.run_folder.csv_table import (
-    EVALUATION_COLUMNS,
-    NoTable,
-    Table,
-    until_epoch,
-    until_step,
-)
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
-from sharpdro.training.batch_feed import Batches, BatchFeed
-from sharpdro.training.checkpointing import Saver
-from sharpdro.training.metrics import Interval, train_columns, weight_columns
-from sharpdro.training.nan_guard import Guard
+from sharpdro.training.batch_feed import Batches, BatchFeed, FinishedStep
+from sharpdro.training.checkpointing import Checkpointing
+from sharpdro.training.metrics import TrainingMetrics, train_columns, weight_columns
+from sharpdro.training.nan_check import NanCheck
+from sharpdro.training.nan_guard import NanGuard
 from sharpdro.training.plan import Plan
+from sharpdro.training.run_tables import SPLITS, OnRows, RunTables
+
+# Steps whose results are fetched together: a device is hardly ever waited for, and a run that is
+# stopped has few steps left to finish.
+FETCHED_STEPS = 10
 
 
-class TrainingGraph(nn.Cell):
+class TrainingGraph(StepCell):
     """The training step behind the normalisation, so that the device is fed with uint8."""
 
-    def __init__(self, normalize: nn.Cell, step: TrainStep | Guard):
+    def __init__(self, normalize: nn.Cell, step: TrainStep | NanGuard):
         super().__init__(auto_prefix=False)
         self.normalize = normalize
         self.step = step
+        self.outputs = step.outputs
 
     def construct(self, images, labels, groups):
         return self.step(self.normalize(images), labels, groups)
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What a network is trained and measured on.
+
+    Args:
+        normalize: uint8 (B, H, W, 3) to what the step takes.
+        batches: the batches of an epoch.
+        evaluate: the scores per severity of "validation" or "test".
+        num_severities: number of severities, by which losses and the like are written down.
+        are_groups_inferred: whether the step's groups are others than the severities.
+    """
+
+    normalize: nn.Cell
+    batches: Batches
+    evaluate: Callable[[str], list[Score]]
+    num_severities: int
+    are_groups_inferred: bool = False
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Where a training is written down.
+
+    Args:
+        log: the run's directory, created.
+        settings: of the run, to go into checkpoints.
+        on_rows: see `RunTables`.
+    """
+
+    log: RunLog
+    settings: dict
+    on_rows: OnRows = lambda table, rows: None
+
+
+@dataclass
+class Progress:
+    """How far a training has come: finished epochs, and finished steps of the next."""
+
+    epochs: int
+    steps: int
 
 
 class Trainer:
@@ -57,196 +94,209 @@ class Trainer:
     Args:
         plan: how long, how often.
         step: the method's training step.
-        normalize: uint8 (B, H, W, 3) to what the step takes.
-        batches: the batches of an epoch.
-        evaluate: the scores per severity of "validation" or "test".
-        log: the run's directory, created.
-        settings: of the run, to go into checkpoints.
-        num_severities: number of severities, by which losses and the like are written down.
-        are_groups_inferred: whether the step's groups are others than the severities.
-        team: the processes of the run, the first of which keeps the directory.
-        on_rows: called with the name of a table and the rows that it begins with, or that are
-            added, see `Table`.
+        inputs: what it is trained and measured on.
+        record: where it is written down.
+        processes: of the run, the first of which keeps the directory.
     """
 
     def __init__(
         self,
         plan: Plan,
         step: TrainStep,
-        normalize: nn.Cell,
-        batches: Batches,
-        evaluate: Callable[[str], list[Score]],
-        log: RunLog,
-        settings: dict,
-        num_severities: int,
-        are_groups_inferred: bool = False,
-        team: Alone = ALONE,
-        on_rows: Callable[[str, list[dict]], object] = lambda table, rows: None,
+        inputs: TrainingInputs,
+        record: RunRecord,
+        processes: Processes = SINGLE_PROCESS,
     ):
         self._plan = plan
         self._step = step
-        self._is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
-        self._cell = Guard(step) if self._is_guarded else step
-        graph = TrainingGraph(normalize, self._cell)
-        self._feed = BatchFeed(graph, batches)
-        self._finiteness = Finiteness(
-            plan.on_nan, log.folder / LAST_CHECKPOINT if plan.save_last else None
-        )
-        self._evaluate = evaluate
-        self._log = log
-        self._team = team
-        self._saver = Saver(plan, self._cell, log, settings)
+        self._inputs = inputs
+        self._record = record
+        self._processes = processes
+        is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
+        self._cell = NanGuard(step) if is_guarded else step
+        self._feed = BatchFeed(TrainingGraph(inputs.normalize, self._cell), inputs.batches)
+        last = record.log.folder / LAST_CHECKPOINT if plan.save_last else None
+        self._nan_check = NanCheck(plan.on_nan, last)
+        self._checkpointing = Checkpointing(plan, self._cell, record.log, record.settings)
         self._statistics = running_statistics(step.network)
-        self._on_rows = on_rows
-        num_weights = step.num_groups if step.uses_group_weights else 0
-        weights = weight_columns(num_weights, are_groups_inferred)
-        self._columns = train_columns(num_severities, weights, step.has_scores)
-        self._interval = Interval(num_severities, weights, step.has_scores)
+        num_weights = step.num_groups if "group_weights" in step.outputs else 0
+        weights = weight_columns(num_weights, inputs.are_groups_inferred)
+        columns = inputs.num_severities, weights, "ood_scores" in step.outputs
+        self._metrics = TrainingMetrics(*columns)
+        self._columns = train_columns(*columns)
 
     def train(self) -> dict:
         """Train from the last checkpoint on; returns the content of summary.json.
 
+        Returns nothing in other processes than the first.
+
         Raises:
             RunError: the loss is no longer a finite number.
         """
-        finished, self._done = self._saver.take_up(self._interval)
-        steps = finished * self._plan.steps_per_epoch + self._done
-        advice = "let all processes see the same --log_dir"
-        self._team.check_equal("the numbers of finished steps", steps, advice)
-        self._team.check_same(self._cell.get_parameters(), "at the beginning")
-        self._saver.take_up_statistics(self._statistics, self._team.rank, self._team.size)
-        own, whole = until_step(finished, self._done), until_epoch(finished)
-        self._train_table = self._table("train.csv", self._columns, own)
-        self._tables = {
-            "validation": self._table("val.csv", EVALUATION_COLUMNS, whole),
-            "test": self._table("test.csv", EVALUATION_COLUMNS, whole),
-        }
-        if finished < self._plan.total_epoch:
+        plan = self._plan
+        progress = self._resume()
+        tables = self._open_tables(progress)
+        if progress.epochs < plan.total_epoch:
             parameters = sum(p.size for p in self._step.parameters)
-            self._log.say(
+            self._record.log.say(
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
             )
-        for epoch in range(finished + 1, self._plan.total_epoch + 1):
-            with self._saving_when_stopped(epoch):
-                self._train_epoch(epoch)
-                if epoch % self._plan.eval_every == 0 or epoch == self._plan.total_epoch:
-                    self._evaluate_epoch(epoch)
-            if self._team.is_first:
-                self._saver.save_epoch(epoch, read_evaluations(self._tables["validation"].path))
-            self._done = 0
-        return self._summarize() if self._team.is_first else {}
+        for epoch in range(progress.epochs + 1, plan.total_epoch + 1):
+            is_evaluated = epoch % plan.eval_every == 0 or epoch == plan.total_epoch
+            with self._saving_when_stopped(epoch, progress, tables):
+                self._train_epoch(epoch, progress, tables)
+                if is_evaluated:
+                    self._evaluate_epoch(epoch, tables)
+            if tables is not None:
+                self._checkpointing.save_epoch(epoch, tables.evaluations["validation"])
+                if is_evaluated and epoch < plan.total_epoch:
+                    self._write_summary(tables)
+            progress.steps = 0
+        return {} if tables is None else self._finish(tables)
 
-    def _table(self, name: str, columns: list[str], keep) -> Table | NoTable:
-        if not self._team.is_first:
-            return NoTable()
-        return Table(self._log.folder / name, columns, keep, partial(self._on_rows, name))
+    def _resume(self) -> Progress:
+        epochs, steps = self._checkpointing.resume(self._metrics)
+        total = epochs * self._plan.steps_per_epoch + steps
+        advice = "let all processes see the same --log_dir"
+        processes = self._processes
+        processes.check_equal("the numbers of finished steps", total, advice)
+        processes.check_same_parameters(self._cell.get_parameters(), "at the beginning")
+        self._checkpointing.restore_statistics(self._statistics, processes.rank, processes.size)
+        return Progress(epochs, steps)
+
+    def _open_tables(self, progress: Progress) -> RunTables | None:
+        """The run's tables; None where another process writes them."""
+        if not self._processes.is_first:
+            return None
+        record, finished = self._record, (progress.epochs, progress.steps)
+        return RunTables(record.log.folder, self._columns, record.on_rows, *finished)
 
     @contextlib.contextmanager
-    def _saving_when_stopped(self, epoch: int) -> Iterator[None]:
+    def _saving_when_stopped(
+        self, epoch: int, progress: Progress, tables: RunTables | None
+    ) -> Iterator[None]:
         """Save an unfinished epoch when the user stops it; several processes stop together."""
-        begun = self._done
+        first_step = progress.steps
         try:
             yield
         except (KeyboardInterrupt, Terminated):
-            if self._plan.save_last and self._done > begun:
-                several = self._statistics if self._team.size > 1 else ()
-                arrays = {p.name: self._team.gather(p.asnumpy()) for p in several}
-                save = self._saver.save_unfinished
-                self._team.first_does(partial(save, epoch, self._done, self._interval, arrays))
+            self._record_steps(epoch, self._feed.fetch(), progress, tables)
+            if self._plan.save_last and progress.steps > first_step:
+                processes, several = self._processes, self._processes.size > 1
+                statistics = self._statistics if several else ()
+                arrays = {p.name: processes.all_gather(p.asnumpy()) for p in statistics}
+                save = self._checkpointing.save_unfinished
+                processes.run_on_first(
+                    partial(save, epoch, progress.steps, self._metrics.sums, arrays)
+                )
             raise
 
-    def _train_epoch(self, epoch: int) -> None:
-        """Make an epoch's steps, as far as they are not done yet."""
+    def _train_epoch(self, epoch: int, progress: Progress, tables: RunTables | None) -> None:
+        """Make an epoch's steps, as far as they are not finished yet."""
         started = time.perf_counter()
-        self._make_steps(epoch)
-        self._team.average(self._statistics)
-        self._team.check_same(self._cell.get_parameters(), f"after epoch {epoch}")
+        self._make_steps(epoch, progress, tables)
+        self._processes.average(self._statistics)
+        self._processes.check_same_parameters(self._cell.get_parameters(), f"after epoch {epoch}")
         for parameter in self._cell.get_parameters():
-            self._finiteness.check(parameter.name, parameter.asnumpy(), epoch)
-        self._log.say(
+            self._nan_check.check(parameter.name, parameter.asnumpy(), epoch)
+        self._record.log.say(
             f"epoch {epoch}/{self._plan.total_epoch}: "
-            f"trained in {time.perf_counter() - started:.0f} s{self._finiteness.told()}"
+            f"trained in {time.perf_counter() - started:.0f} s{self._nan_check.skipped_steps()}"
         )
 
-    def _make_steps(self, epoch: int) -> None:
+    def _make_steps(self, epoch: int, progress: Progress, tables: RunTables | None) -> None:
         plan = self._plan
-        rate = plan.learning_rate(epoch)
-        self._step.optimizer.learning_rate.set_data(Tensor(rate, ms.float32))
-        progress = tqdm(
-            self._feed.steps(epoch, self._done),
+        rate = Tensor(plan.learning_rate(epoch), ms.float32)
+        self._step.optimizer.learning_rate.set_data(rate)
+        progress_bar = tqdm(
+            self._feed.steps(epoch, progress.steps),
             desc=f"epoch {epoch}/{plan.total_epoch}",
-            initial=self._done,
+            initial=progress.steps,
             total=plan.steps_per_epoch,
             unit="step",
             leave=False,
             disable=None if plan.show_progress else True,
         )
-        self._interval.start_clock()
-        self._finiteness.start_epoch()
-        with progress as bar:
-            for number, (severities, outputs) in enumerate(bar, self._done + 1):
-                self._take_down(epoch, number, severities, outputs)
-                if number % plan.log_train == 0 or number == plan.steps_per_epoch:
-                    row = self._interval.row(epoch, number, rate)
-                    self._train_table.append([row])
-                    if row["loss"] is not None:
+        self._metrics.start_clock()
+        self._nan_check.start_epoch()
+        is_first = True  # what the first step took is mostly its compilation
+        with progress_bar as bar:
+            for number in bar:
+                is_fetched = is_first or self._is_fetched(number)
+                if is_fetched:
+                    row = self._record_steps(epoch, self._feed.fetch(), progress, tables)
+                    if row is not None and row["loss"] is not None:
                         loss, accuracy = f"{row['loss']:.3f}", f"{row['accuracy']:.3f}"
                         bar.set_postfix(loss=loss, accuracy=accuracy)
-                self._done = number
-                self._check_interrupts()
+                self._check_interrupts(is_fetched)
+                is_first = False
 
-    def _check_interrupts(self) -> None:
-        """Raise what was held back, after the same step in all processes."""
-        exchange = self._step.exchange
-        if exchange is None:
+    def _is_fetched(self, number: int) -> bool:
+        """Whether results are fetched after this step: before every line of train.csv, too."""
+        is_last = number == self._plan.steps_per_epoch
+        return is_last or number % self._plan.log_train % FETCHED_STEPS == 0
+
+    def _check_interrupts(self, is_fetched: bool) -> None:
+        """Raise what was held back, after the same step in all processes.
+
+        Which of several are to stop is only asked for where results are fetched anyway.
+        """
+        collectives = self._step.collectives
+        if collectives is None:
             check_interrupts()
-        elif exchange.is_asked_to_stop():
-            stop_all()
-        elif is_held():
-            exchange.ask_to_stop()
-
-    def _take_down(self, epoch, number, severities, outputs) -> None:
-        """See what a step came to."""
-        outputs = [output.asnumpy() for output in outputs]
-        happened = bool(outputs.pop()) if self._is_guarded else None
-        losses, correct, gradient_norm, *scores = outputs
-        weights = self._step.group_weights.asnumpy()
-        found = epoch, number, severities, losses, gradient_norm, weights
-        if happened is None:
-            self._finiteness.check_step(*found)
-        elif happened:
-            self._finiteness.happened()
-        else:
-            self._finiteness.skip(*found, is_overflow=self._cell.can_scale_less())
-            self._interval.skip(len(severities))
             return
-        self._interval.add(severities, losses, correct, gradient_norm, weights, *scores)
+        if is_fetched and collectives.is_stop_requested():
+            stop_all()
+        if is_held():
+            collectives.request_stop()
 
-    def _evaluate_epoch(self, epoch: int) -> None:
+    def _record_steps(
+        self, epoch: int, steps: list[FinishedStep], progress: Progress, tables: RunTables | None
+    ) -> dict | None:
+        """See what steps came to; the line of train.csv that they complete, if they do."""
+        row = None
+        for number, severities, result in steps:
+            if self._nan_check.check_step(epoch, number, severities, result):
+                self._metrics.add(severities, result)
+            else:
+                self._metrics.skip(len(severities))
+            if number % self._plan.log_train == 0 or number == self._plan.steps_per_epoch:
+                row = self._metrics.row(epoch, number, self._plan.learning_rate(epoch))
+                if tables is not None:
+                    tables.add_training(row)
+            progress.steps = number
+        return row
+
+    def _evaluate_epoch(self, epoch: int, tables: RunTables | None) -> None:
         started = time.perf_counter()
-        for split, table in self._tables.items():
-            scores = self._evaluate(split)
-            found = [score.loss for score in scores]
-            self._finiteness.check(f"the {split} loss", found, epoch)
-            table.append(evaluation_rows(epoch, scores))
-        if not self._team.is_first:
+        for split in SPLITS:
+            scores = self._inputs.evaluate(split)
+            losses = [score.loss for score in scores]
+            self._nan_check.check(f"the {split} loss", losses, epoch)
+            if tables is not None:
+                tables.add_evaluation(split, epoch, scores)
+        if tables is None:
             return
         rows = {
-            f"  {split} accuracy, severity": read_evaluations(table.path)[epoch]
-            for split, table in self._tables.items()
+            f"  {split} accuracy, severity": evaluations[epoch]
+            for split, evaluations in tables.evaluations.items()
         }
         seconds = time.perf_counter() - started
-        self._log.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
+        self._record.log.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
 
-    def _summarize(self) -> dict:
-        plan = self._plan
-        summary = write_summary(self._log.folder, plan.total_epoch, plan.best_metric)
+    def _write_summary(self, tables: RunTables) -> dict:
+        plan, folder = self._plan, self._record.log.folder
+        return write_summary(folder, tables.evaluations, plan.total_epoch, plan.best_metric)
+
+    def _finish(self, tables: RunTables) -> dict:
+        summary = self._write_summary(tables)
         rows = {
             f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
         }
-        self._log.say(
+        self._record.log.say(
             f"test accuracy in percent per severity (best epoch: highest validation accuracy, "
-            f"{plan.best_metric})\n{accuracy_table(rows)}\nwritten to {self._log.folder}"
+            f"{self._plan.best_metric})\n{accuracy_table(rows)}\n"
+            f"written to {self._record.log.folder}"
         )
         return summary

@@ -57,7 +57,7 @@ def check_steps(folder, number, methods):
             assert parameters < 1e-5 and outputs < 1e-4, method
         if len(methods) == len(METHODS):
             assert 1e-4 < found["local"] < 0.5
-            assert found["happened"] is False and found["unchanged"] is True
+            assert found["applied"] is False and found["unchanged"] is True
         assert found["gathered"] == list(range(number))
         assert found["differs"].startswith("the ranks differ between the processes (0, 1")
 
@@ -238,9 +238,9 @@ def test_processes_have_flags_and_data_in_common(change, differs):
         train = TrainingSet(images, labels, severities, np.arange(50))
         sets = (EvaluationSet([images] * 3, np.arange(9), np.arange(9)) for _ in range(2))
         data = PreparedData(train, *sets)
-        args, team = parse(["--method", "erm"]), FakeTeam()
+        args, processes = parse(["--method", "erm"]), FakeTeam()
         if altered:
             change(args, data)
-        prepare.check_equal(args, team, data.checksums())
-        found.append(team.numbers)
+        prepare.check_equal(args, processes, data.checksums())
+        found.append(processes.numbers)
     assert tuple(a != b for a, b in zip(*found)) == differs

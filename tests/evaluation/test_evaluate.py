@@ -6,9 +6,11 @@ from mindspore import Tensor
 from oracle import SLOPE, losses, windows
 from small_network import SmallNetwork, load, random_parameters
 
+from dataset.batches import evaluation_batches
+from dataset.sets import EvaluationSet
 from models.layers import Normalize
-from sharpdro.distributed.process_group import Alone
-from sharpdro.evaluation.evaluator import Evaluator
+from sharpdro.distributed.process_group import SingleProcess
+from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.evaluation.scores import Score, mean_score, worst_score
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
@@ -56,17 +58,17 @@ def test_score_counts_every_image_once(network):
     assert np.array_equal(network.norm.moving_mean.asnumpy(), before)
 
 
-class OneOf(Alone):
+class OneOf(SingleProcess):
     """One of several processes; what the others send is known, or taken down to be known."""
 
     def __init__(self, rank, size, sent):
         self.rank, self.size, self.sent, self.number = rank, size, sent, 0
 
-    def gather(self, mine):
-        self.sent.setdefault(self.number, {})[self.rank] = mine
+    def all_gather(self, array):
+        self.sent.setdefault(self.number, {})[self.rank] = array
         self.number += 1
         of_all = self.sent[self.number - 1]
-        return np.stack([of_all.get(rank, mine) for rank in range(self.size)])
+        return np.stack([of_all.get(rank, array) for rank in range(self.size)])
 
 
 @pytest.mark.parametrize("size", [2, 4])
@@ -86,6 +88,29 @@ def test_processes_share_the_batches(network, size):
         assert Evaluator(network, normalize, OneOf(rank, size, sent))(batches) == expected
         found = Evaluator(network, normalize, OneOf(rank, size, sent)).predict(batches)
         assert np.array_equal(found, logits) and len(found) == 11
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_each_process_reads_its_own_share(network, size):
+    """Every image by one process, but for the last batch where there are too few."""
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)
+    labels = rng.integers(0, 3, 11).astype(np.int32)
+    data, sent = EvaluationSet([images], np.arange(11), labels), {}
+    network.set_train(True)
+    before = network.norm.moving_mean.asnumpy().copy()
+    measured = Evaluator(network, Normalize(MEAN, STD))
+    (expected,) = for_each_severity(measured, "test", data, 4)
+    for _ in range(2):  # once to know what is sent
+        for rank in range(size):
+            process = OneOf(rank, size, sent)
+            measure = Evaluator(network, Normalize(MEAN, STD), process)
+            (score,) = for_each_severity(measure, "test", data, 4, processes=process)
+    assert score == expected
+    assert np.array_equal(network.norm.moving_mean.asnumpy(), before)  # measured, not trained
+    shares = [list(evaluation_batches(data, 0, 4, rank, size)) for rank in range(size)]
+    read = [[number for number, batch in enumerate(s) if batch is not None] for s in shares]
+    assert read == {2: [[0, 2], [1]], 4: [[0], [1], [2], [2]]}[size]
 
 
 def test_mean_and_worst():

@@ -18,6 +18,8 @@ from PIL import Image
 from running import ERM, ROOT, TINY, assert_refused, tree
 from small_network import SmallNetwork
 
+from sharpdro.device import is_available
+
 BATCH = "cifar-10-batches-py/data_batch_3"
 NOISE = "CIFAR-10-C/train/1/gaussian_noise.npy"
 
@@ -241,7 +243,7 @@ def test_evaluation_is_refused(capsys, state, name):
 @pytest.mark.parametrize("target", ["GPU", pytest.param("Ascend", marks=pytest.mark.slow)])
 def test_device_that_is_not_there(tmp_path, target):
     """In a process of its own, as MindSpore prints what it does not find."""
-    if ms.hal.is_available(target):
+    if is_available(target):
         pytest.skip(f"there is a {target}")
     command = [sys.executable, "main.py", "--device_target", target, "--log_dir", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

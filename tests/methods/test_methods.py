@@ -5,6 +5,7 @@ Those of the title are tried at once, everything else with --slow: each compiles
 
 import dataclasses
 import functools
+import pkgutil
 from itertools import islice
 
 import numpy as np
@@ -14,7 +15,7 @@ from mindspore import Tensor, nn
 from dataset.sampling import draw_rows
 from dataset.sets import TrainingSet
 from sharpdro.methods.create import create_train_step
-from sharpdro.methods.specs import METHODS, load_class
+from sharpdro.methods.specs import METHODS
 from sharpdro.training.optimizer import create_sgd
 
 # One pixel shows the label strongly, with the wrong sign in the rare group; one shows it weakly in
@@ -134,7 +135,7 @@ def predict(weights, images):
 
 def second_stage(method, train, seed):
     """As main.py's run_first_stage: its training set, and how many steps the first one took."""
-    stage = load_class(METHODS[method].first_stage)(**STAGES[method], seed=seed)
+    stage = pkgutil.resolve_name(METHODS[method].first_stage)(**STAGES[method], seed=seed)
     steps = stage.epochs * (NUM_TRAIN // BATCH_SIZE)
     weights = trainee("erm").train(train, seed, steps)
     return stage.apply(train, stage.find(predict(weights, train.images), train.labels)), steps

@@ -13,7 +13,7 @@ from models import create_model
 from sharpdro.methods.create import create_train_step
 from sharpdro.methods.group_weights import ascend
 from sharpdro.methods.irm_vrex import irm_penalty
-from sharpdro.methods.specs import ABSENT_GROUPS, OOD_SCORES
+from sharpdro.methods.specs import ABSENT_GROUPS, METHODS, OOD_SCORES
 from sharpdro.training.optimizer import create_sgd
 
 NUM_GROUPS, LR, MOMENTUM, WEIGHT_DECAY = 4, 0.2, 0.9, 0.02
@@ -88,19 +88,22 @@ def test_step_follows_oracle(method, settings):
     oracle_settings = {ORACLE_SETTING.get(k, k): v for k, v in settings.items()}
     for images, labels, groups in make_batches(rng, 3):
         logits = oracle.forward(expected.p, images)[0]
-        losses, correct, gradient_norm, *scores = run(step, images, labels, groups)
+        found = run(step, images, labels, groups)
         expected_losses, expected_norm, *expected_scores = oracle_step(
             images, labels, groups, **oracle_settings
         )
-        np.testing.assert_allclose(losses, expected_losses, rtol=2e-4, atol=1e-6)
-        np.testing.assert_array_equal(correct, logits.argmax(1) == labels)
-        assert gradient_norm == pytest.approx(expected_norm, rel=2e-4)
-        assert len(scores) == len(expected_scores) == step.has_scores
-        if scores:
-            np.testing.assert_allclose(scores[0], expected_scores[0], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(found.per_sample_loss, expected_losses, rtol=2e-4, atol=1e-6)
+        np.testing.assert_array_equal(found.is_correct, logits.argmax(1) == labels)
+        assert found.gradient_norm == pytest.approx(expected_norm, rel=2e-4)
+        assert (found.ood_scores is not None) == bool(expected_scores)
+        if expected_scores:
+            np.testing.assert_allclose(found.ood_scores, expected_scores[0], rtol=1e-3, atol=1e-5)
+        assert (found.group_weights is not None) == METHODS[method].weights_groups
+        if found.group_weights is not None:
+            np.testing.assert_array_equal(found.group_weights, step.group_weights.asnumpy())
         assert_same(network, step, expected)
     moved = np.abs(step.group_weights.asnumpy()[:2] - step.group_weights.asnumpy()[0]).max() > 1e-3
-    assert moved == step.uses_group_weights
+    assert moved == METHODS[method].weights_groups
 
 
 def test_irm_penalty_is_unbiased():
@@ -216,8 +219,8 @@ def test_toy_problem_is_learnt_without_error(method):
         labels = rng.integers(0, 3, 30)
         groups = rng.integers(0, 2, 30)
         noise = rng.normal(0, 1, (30, 3, 6, 6)) * (0.1 + 0.3 * groups[:, None, None, None])
-        _, correct, _ = run(step, patterns[labels] + noise, labels, groups)
-    assert correct.all()
+        found = run(step, patterns[labels] + noise, labels, groups)
+    assert found.is_correct.all()
 
 
 def test_unknown_method():

@@ -54,16 +54,22 @@ def test_best_epoch_is_the_earliest_of_the_highest(tmp_path, metric, epoch):
     assert best_epoch(read_evaluations(tmp_path / "val.csv"), metric) == epoch
 
 
+def write_summary_of(folder, total_epoch):
+    tables = {"validation": "val.csv", "test": "test.csv"}
+    evaluations = {split: read_evaluations(folder / name) for split, name in tables.items()}
+    return write_summary(folder, evaluations, total_epoch, metric="worst")
+
+
 def test_summary_chooses_on_validation_and_reports_test(tmp_path):
     write_evaluations(tmp_path, "val.csv", ACCURACIES)
     write_evaluations(tmp_path, "test.csv", {e: a[::-1] for e, a in ACCURACIES.items()})
-    write_summary(tmp_path, total_epoch=5, metric="worst")
+    write_summary_of(tmp_path, total_epoch=5)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["best"]["epoch"] == 2 and summary["last"]["epoch"] == 4
     assert summary["best"]["test"]["0"]["accuracy"] == 0.4
     assert summary["last"]["validation"]["worst"]["accuracy"] == 0.3
     assert summary["finished"] is False
-    assert write_summary(tmp_path, total_epoch=4, metric="worst")["finished"] is True
+    assert write_summary_of(tmp_path, total_epoch=4)["finished"] is True
 
 
 def test_accuracy_table():
@@ -101,7 +107,7 @@ def test_tables_that_do_not_agree(tmp_path):
     write_evaluations(tmp_path, "val.csv", {1: [0.5], 2: [0.5]})
     write_evaluations(tmp_path, "test.csv", {1: [0.5]})
     with pytest.raises(RunError, match="differ in their epochs"):
-        write_summary(tmp_path, total_epoch=2, metric="worst")
+        write_summary_of(tmp_path, total_epoch=2)
 
 
 def test_settings_that_cannot_be_read(tmp_path):

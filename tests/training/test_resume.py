@@ -109,6 +109,20 @@ def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     assert re.search("error: the .*loss is no longer finite after epoch 1: lower", last)
 
 
+def test_step_that_diverged_is_named_whenever_results_are_fetched(run, tmp_path, capsys):
+    """The second of three, as the first one's update is far too long; fetched alone, and last."""
+    messages = []
+    for log_train in ("1", "100"):
+        own = ("--lr", "1e30", "--log_train", log_train, "--log_dir", str(tmp_path / log_train))
+        assert run.code(*ERM, *own) == 2
+        messages.append(capsys.readouterr().err)
+        (folder,) = (tmp_path / log_train).iterdir()
+        assert len(rows(folder / "train.csv")) == (log_train == "1")
+        assert not list(folder.glob("*.ckpt"))
+    assert re.search("loss of severity [012].* finite in epoch 1, step 2: lower --lr", messages[0])
+    assert messages[1] == messages[0]
+
+
 @SLOW
 def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
     """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""

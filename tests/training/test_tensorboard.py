@@ -96,7 +96,8 @@ def test_first_stage_is_a_run_of_its_own(run, tmp_path):
         assert events_in(folder / "tensorboard" / part) == expected_events(folder / part)
     assert "group_weight/inferred_1" in events_in(folder / "tensorboard")
     shutil.rmtree(folder / "tensorboard")
-    for name in ("last.ckpt", "summary.json", "train.csv", "val.csv", "test.csv"):
+    kept = ("last.ckpt", "previous.ckpt")
+    for name in (*kept, "summary.json", "train.csv", "val.csv", "test.csv"):
         (folder / name).unlink()
     assert run.code(*own) == 0  # the second stage alone
     for part in (".", "stage1"):
