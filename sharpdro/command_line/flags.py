@@ -399,6 +399,15 @@ def new_parser(prog, description):
     )
 
 
+_CONFIG = {
+    "type": Path,
+    "metavar": "FILE",
+    "default": argparse.SUPPRESS,
+    "help": "take the flags that a run's settings.json has, or a JSON object of flags {name: "
+    "value}; those of the command line win",
+}
+
+
 def create_parser(prog="main.py"):
     """All flags, by group."""
     parser = new_parser(
@@ -410,6 +419,8 @@ def create_parser(prog="main.py"):
         group = parser.add_argument_group(title, text)
         for flag in flags:
             flag.add_to(group)
+        if flags is _RUN_FLAGS:  # no setting: what it says is as if on the command line
+            group.add_argument("--config", **_CONFIG)
     return parser
 
 

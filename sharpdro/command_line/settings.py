@@ -4,7 +4,10 @@
 once its checkpoint is known, see `of_checkpoint`.
 """
 
+import itertools
 import os
+import re
+import sys
 from dataclasses import make_dataclass, replace
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from corruptions.command_line import expand
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import DATASETS
 from sharpdro.command_line import checks
+from sharpdro.command_line.config import config_flags
 from sharpdro.command_line.flags import (
     FLAGS,
     FROM_CHECKPOINT,
@@ -19,6 +23,7 @@ from sharpdro.command_line.flags import (
     create_parser,
     given_settings,
 )
+from sharpdro.errors import RunError
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, METHODS, variant
 from sharpdro.run_folder.folder import RunLog, run_name
 
@@ -36,6 +41,22 @@ def parse(argv, prog="main.py"):
         RunError, DataError: flags do not go together, or not with what is there.
     """
     given = given_settings(create_parser(prog), FLAGS, argv)
+    path = given.pop("config", None)
+    if path is None:
+        return _settings(given)
+    flags = config_flags(path, given)
+    words = [*itertools.chain(*flags.values()), *(sys.argv[1:] if argv is None else argv)]
+    completed = given_settings(create_parser(prog), FLAGS, words)
+    del completed["config"]
+    try:
+        return _settings(completed)
+    except RunError as error:
+        if any(re.search(rf"--{name}\b", str(error)) for name in flags.keys() - given.keys()):
+            raise RunError(f"{error} (--config {path} has it)") from error
+        raise
+
+
+def _settings(given: dict):
     checks.check_mode(given)
     return evaluation_settings(given) if given.get("eval_only") else training_settings(given)
 

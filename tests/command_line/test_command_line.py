@@ -66,7 +66,7 @@ NO_BAD_VALUE = {
     *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
     *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
-    *("--filelist_dir", "--pretrained", "--published"),
+    *("--filelist_dir", "--pretrained", "--published", "--config"),
 }
 
 
