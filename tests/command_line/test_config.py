@@ -96,4 +96,4 @@ def test_flags_that_do_not_go_with_the_file_are_refused(write, tmp_path, capsys)
     error = assert_refused(capsys, [*file, "--frost_dir", "x"], "--frost_dir goes with frost alone")
     assert "has it" not in error
     assert_refused(capsys, ["--config", tmp_path / "no.json"], "no.json", "No such file")
-    assert_refused(capsys, ["--config", tmp_path], "cannot be read", "is not a file")
+    assert_refused(capsys, ["--config", tmp_path], "cannot be read", "it is a folder")
