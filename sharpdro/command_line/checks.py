@@ -50,6 +50,11 @@ def check_training(settings, given: dict) -> None:
         raise RunError(
             f"--local_perturbation does not apply to --method {settings.method}: leave it out"
         )
+    if settings.warmup_epochs >= settings.total_epoch:
+        raise RunError(
+            f"--warmup_epochs {settings.warmup_epochs} leaves nothing of --total_epoch "
+            f"{settings.total_epoch}: lower it"
+        )
     if settings.cpu_kernels != "stock" and settings.amp_level != "O0":
         raise RunError(
             f"--amp_level {settings.amp_level} does not go with --cpu_kernels "

@@ -1,15 +1,16 @@
 """A run's settings as a file: --config FILE stands for flags ahead of the command line's own."""
 
-import argparse
 import difflib
 from pathlib import Path
 
 from sharpdro.command_line.flags import FLAGS, Flag, create_parser
 from sharpdro.errors import RunError
 from sharpdro.run_folder.reading import read_json
+from sharpdro.run_folder.settings import upgraded
 
 # What settings.json says of a start or of a checkpoint that was measured: nothing is chosen by it.
 _NO_CHOICE = {"resume", "dry_run", "epoch", "trained_with", "checkpoint_crc32"}
+_NO_CHOICE |= {"data_sink"}  # how earlier versions fed batches
 
 
 def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
@@ -46,17 +47,16 @@ def _settings_of(content) -> dict:
     settings = content.get("settings", content)
     if type(settings) is not dict:
         raise ValueError("settings is no object")
-    return settings
+    return upgraded(settings)
 
 
 def _text(path: Path, flag: Flag, value) -> list[str]:
     """A flag with its value as words of the command line."""
-    action = flag.options.get("action")
-    if (action is not None) != (type(value) is bool):
-        expected = "true or false" if action else "its value"
+    if flag.is_switch != (type(value) is bool):
+        expected = "true or false" if flag.is_switch else "its value"
         raise RunError(f"--config {path}: {flag.name} is {value!r:.80}: give {expected}")
-    if action is not None:
-        off = [f"--no-{flag.name}"] if action is argparse.BooleanOptionalAction else []
+    if flag.is_switch:
+        off = [f"--no-{flag.name}"] if flag.default else []
         return [f"--{flag.name}"] if value else off
     takes_several = "nargs" in flag.options
     values = value if takes_several and type(value) is list and value else [value]

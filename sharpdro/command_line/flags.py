@@ -59,6 +59,11 @@ class Flag:
     def default(self):
         return self.options["default"]
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, without a value."""
+        return type(self.default) is bool
+
     def add_to(self, group, **changes) -> None:
         """Let a parser, or a group of one, know the flag."""
         group.add_argument(*self.spellings, **{**self.options, **changes})
@@ -87,6 +92,22 @@ def _flag(usage: str, help: str, kind, default=None, use=NONE, **options) -> Fla
         options["type" if callable(kind) else "choices"] = kind
     name = spellings[-1].removeprefix("--")
     return Flag(name, spellings, {"help": help, "default": default, **options}, use)
+
+
+class _ChoiceOrNone(argparse.Action):
+    """--x VALUE; --x alone is its default, and --no-x its value "none"."""
+
+    def __init__(self, option_strings, dest, **options):
+        negations = [name.replace("--", "--no-") for name in option_strings]
+        options |= {"nargs": "?", "const": options["default"]}
+        super().__init__([*option_strings, *negations], dest, **options)
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        if option_string.startswith("--no-"):
+            if value != self.const:
+                parser.error(f"argument {option_string}: takes no value, not {value!r}")
+            value = "none"
+        setattr(namespace, self.dest, value)
 
 
 def _per_dataset(field):
@@ -250,9 +271,25 @@ _TRAINING_FLAGS = (
     _flag("--lr RATE", "initial learning rate", number(float, 0, above=True), 0.1),
     _flag(
         "--scheduler",
-        "divide the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs",
-        ON_OFF,
-        True,
+        "step divides the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs, cosine "
+        "lowers it in every epoch, none or --no-scheduler keeps it",
+        ("step", "cosine", "none"),
+        "step",
+        action=_ChoiceOrNone,
+    ),
+    _flag(
+        "--warmup_epochs N",
+        "epochs in which the learning rate goes straight up to what --scheduler says: of the first "
+        "N, epoch e has e / (N + 1) of it",
+        COUNT,
+        0,
+    ),
+    _flag(
+        "--clip_grad NORM",
+        "shorten the gradient that is descended (for two passes their sum, or what else the method "
+        "descends), taken over all parameters together and before weight decay, to this length "
+        "where it is longer (default: leave it)",
+        number(float, 0, above=True),
     ),
     _flag(
         "--sampler",

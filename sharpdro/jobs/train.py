@@ -62,7 +62,11 @@ class Stage:
 def make_plan(args, steps, show_progress):
     """How long to train and what to keep."""
     learning_rate = partial(
-        learning_rate_at, total_epoch=args.total_epoch, base=args.lr, use_schedule=args.scheduler
+        learning_rate_at,
+        total_epoch=args.total_epoch,
+        base=args.lr,
+        scheduler=args.scheduler,
+        warmup_epochs=args.warmup_epochs,
     )
     return Plan(
         total_epoch=args.total_epoch,
@@ -96,7 +100,7 @@ def create_step(args, network, method, groups, num_groups, collectives=None):
     if args.amp_level != "O0":
         settings["loss_scaler"] = create_loss_scaler()
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    settings["collectives"] = collectives
+    settings |= {"collectives": collectives, "clip_grad": args.clip_grad}
     return create_train_step(method, network, optimizer, num_groups, **settings)
 
 

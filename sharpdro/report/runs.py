@@ -14,6 +14,7 @@ from sharpdro.methods.specs import METHODS, variant
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
+from sharpdro.run_folder.settings import upgraded
 
 # Not a setting, but compared as one: a checksum, None where none was recorded.
 TEST_IMAGES = "test_images"
@@ -90,7 +91,7 @@ def read_run(folder: Path) -> Run | None:
         ValueError, OSError: settings.json or summary.json is not as main.py writes it.
     """
     content = _read_json(folder / "settings.json", _check_content)
-    settings = content["settings"]
+    settings = upgraded(content["settings"])
     if settings.get("eval_only"):
         return None
     settings = {**settings, **_circumstances(content)}

@@ -26,6 +26,14 @@ _NONE_ALLOWED = ("depth", "widen_factor")
 _MAY_BE_OWN = ("model",)
 
 
+def upgraded(settings: dict) -> dict:
+    """Settings in today's words: a schedule was once only on or off."""
+    words = {True: "step", False: "none"}
+    if type(settings.get("scheduler")) is bool:
+        return settings | {"scheduler": words[settings["scheduler"]]}
+    return settings
+
+
 def check_settings(settings: dict) -> None:
     """See that settings are possible ones; any may be missing, as earlier versions had fewer.
 

@@ -48,6 +48,9 @@ BAD_VALUES = {
     "--total_epoch": ["0", "1.5"],
     "--batch_size": ["0"],
     "--lr": ["0", "-1", "nan", "inf"],
+    "--scheduler": ["linear", ""],
+    "--warmup_epochs": ["-1", "1.5"],
+    "--clip_grad": ["0", "-1", "nan", "inf"],
     "--on_nan": ["ignore"],
     "--amp_level": ["O1", "fp16"],
     "--momentum": ["1", "-0.1"],
@@ -63,7 +66,7 @@ BAD_VALUES = {
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
-    *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
+    *("--distribution_agnostic", "--save_last", "--save_best", "--tensorboard"),
     *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published", "--config"),
@@ -118,6 +121,8 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
             "--method jtt --jtt_epochs 3 --total_epoch 2",
             "--jtt_epochs 3 is more than --total_epoch 2",
         ),
+        ("--warmup_epochs 5 --total_epoch 5", "--warmup_epochs 5 leaves nothing of --total_epoch"),
+        ("--no-scheduler cosine", "argument --no-scheduler: takes no value, not 'cosine'"),
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
         ("--eval_only --checkpoint x.ckpt -m resnet18", "--model does not go with --eval_only"),
@@ -190,11 +195,19 @@ def test_numbers_that_float32_holds_are_kept():
     assert (args.lr, args.rho, args.weight_decay, args.momentum) == (1e-37, 0, 3.4e38, 0.9999999)
 
 
+def test_schedules():
+    spellings = ([], ["--scheduler"], ["--no-scheduler"], ["--scheduler", "cosine"])
+    found = [parse([*flags, "--lr", "1"]).scheduler for flags in spellings]
+    assert found == ["step", "step", "none", "cosine"]
+    assert parse(["--scheduler", "cosine", "--no-scheduler"]).scheduler == "none"
+
+
 def test_settings_are_complete_and_frozen():
     """None is left where a flag has no meaning, or has none by default."""
     args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
     unset = {name for name, value in vars(args).items() if value is None}
-    assert unset == {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    paths = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    assert unset == paths | {"clip_grad"}
     assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
     with pytest.raises(dataclasses.FrozenInstanceError):
         args.lr = 1.0

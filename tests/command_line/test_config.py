@@ -35,8 +35,13 @@ def test_settings_of_a_run_come_back(write):
     resumed = parse(["--resume", "--dry_run", "--log_dir", "other", *file])
     assert (resumed.resume, resumed.dry_run, str(resumed.log_dir)) == (True, True, "other")
     assert resumed.rho == 0.25
-    started = recorded(args) | {"resume": True, "dry_run": True}
+    started = recorded(args) | {"resume": True, "dry_run": True, "data_sink": False}
     assert parse([*write({"settings": started})]) == args
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "step"), (False, "none")])
+def test_schedules_of_earlier_versions(write, old, new):
+    assert parse([*write({"settings": {"scheduler": old}})]).scheduler == new
 
 
 def test_settings_of_an_evaluation_come_back(write):
@@ -72,6 +77,7 @@ def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
         ({"lr": [0.1]}, "lr is [0.1]: give its value"),
         ({"lr": {"at": 1}}, "lr is {'at': 1}: give its value"),
         ({"augment_data": "yes"}, "augment_data is 'yes': give true or false"),
+        ({"scheduler": "linear"}, "argument --scheduler/--no-scheduler: invalid choice"),
         ({"augment_data": 1}, "augment_data is 1: give true or false"),
         ({"corruption": ["--resume"]}, "corruption is ['--resume']: give its value"),
         ({"corruption": []}, "corruption is []: give its value"),

@@ -468,8 +468,8 @@ def test_nor_are_they_over_corruptions(tmp_path, name):
         assert overview.lines[-2] == ["average", "–", "–"]
 
 
-def test_how_earlier_versions_fed_batches_does_not_part_runs(tmp_path):
-    write_run(tmp_path, 0.5, data_sink=True)
+def test_words_of_earlier_versions_do_not_part_runs(tmp_path):
+    write_run(tmp_path, 0.5, data_sink=True, scheduler=True)
     write_run(tmp_path, 0.7, seed=1)
     ((row,),) = (table.rows for table in tables_of(tmp_path))
     assert row.stds
