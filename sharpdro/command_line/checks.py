@@ -7,7 +7,8 @@ from dataset.readers.published import SIDE, check_files
 from dataset.specs import DATASETS, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
 from sharpdro.errors import RunError
-from sharpdro.methods.specs import METHOD_SETTINGS, METHODS, variant
+from sharpdro.methods.own import read_settings, spec_of
+from sharpdro.methods.specs import METHOD_SETTINGS, variant
 from sharpdro.own_code import is_place
 
 
@@ -43,7 +44,7 @@ def check_training(settings, given: dict) -> None:
         given: those that the command line names.
     """
     _check_method(settings, given)
-    method = METHODS[variant(settings.method, settings.distribution_agnostic)]
+    method = spec_of(variant(settings.method, settings.distribution_agnostic))
     if settings.local_perturbation and not settings.distributed:
         raise RunError("--local_perturbation needs --distributed: leave it out")
     if settings.local_perturbation and not method.perturbs:
@@ -83,12 +84,14 @@ def _check_method(settings, given: dict) -> None:
         raise RunError(
             f"--distribution_agnostic does not apply to --method {settings.method}: leave it out"
         )
-    method = METHODS[variant(settings.method, settings.distribution_agnostic)]
+    method = spec_of(variant(settings.method, settings.distribution_agnostic))
     flags = f"--method {settings.method}"
     flags += " --distribution_agnostic" * settings.distribution_agnostic
-    for name in sorted(given.keys() & METHOD_SETTINGS - method.settings.keys()):
+    for name in sorted(given.keys() & METHOD_SETTINGS - method.flag_names):
         needs = ", or add --distribution_agnostic" if name == "ood_score" else ""
         raise RunError(f"--{name} does not apply to {flags}: leave it out{needs}")
+    if settings.method_settings is not None:
+        read_settings(settings.method, settings.method_settings)
     epochs = method.stage_epochs
     if epochs is not None and getattr(settings, epochs) > settings.total_epoch:
         default = "" if epochs in given else " (default)"

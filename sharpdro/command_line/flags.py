@@ -29,7 +29,7 @@ from sharpdro.flag_types import (
     one_of_or_own,
     wideresnet_depth,
 )
-from sharpdro.methods.specs import METHODS, variant
+from sharpdro.methods.specs import METHODS, OWN_SETTINGS, variant
 
 
 class Use(enum.Flag):
@@ -363,10 +363,16 @@ _EVALUATION_FLAGS = (
 _AGNOSTIC = {variant(name, True): name for name in METHODS}
 _METHOD_FLAGS = (
     _flag(
-        "--method",
-        "one of those below; a method refuses the settings of others",
-        [name for name in METHODS if name not in _AGNOSTIC],
+        "--method NAME",
+        f"one of {', '.join(name for name in METHODS if name not in _AGNOSTIC)}, or "
+        f"my_module:MyStep, a training step of your own; a method refuses the settings of others",
+        one_of_or_own([name for name in METHODS if name not in _AGNOSTIC]),
         "sharpdro",
+    ),
+    _flag(
+        f"--{OWN_SETTINGS} TEXT",
+        "settings of a training step of your own, as 'name=value name=value'",
+        str,
     ),
     _flag(
         "--distribution_agnostic",

@@ -24,7 +24,8 @@ from sharpdro.command_line.flags import (
     given_settings,
 )
 from sharpdro.errors import RunError
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, METHODS, variant
+from sharpdro.methods.own import read_settings, spec_of
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, variant
 from sharpdro.run_folder.folder import RunLog, run_name
 
 # More corruptions than this are counted in the name of an evaluation's directory.
@@ -125,6 +126,7 @@ def of_checkpoint(
     others = (k for k, value in measured.items() if value and value != trained.get(k))
     trained_on = "".join(f"_{trained.get(key)}" for key in others)
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
+    method = method.replace(":", ".")
     path, images = settings.checkpoint, "_published" if settings.published else ""
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
     values = {name: trained.get(name, FLAGS[name].default) for name in FROM_CHECKPOINT}
@@ -146,13 +148,27 @@ def run_folder(settings) -> Path:
     corruption = "+".join(names) if len(names) <= _MAX_NAMED else f"{len(names)}corruptions"
     is_training = isinstance(settings, TrainingSettings)
     kind = method_name(settings) if is_training else "eval"
+    kind = kind.replace(":", ".")  # of a method of the user's own; not for all tools a file's name
     name = run_name(settings.desc, settings.dataset, corruption, kind, settings.seed)
     return settings.log_dir / name
 
 
 def method_name(settings: TrainingSettings) -> str:
-    """Key into METHODS."""
+    """Key into METHODS, or the place of one of the user's own."""
     return variant(settings.method, settings.distribution_agnostic)
+
+
+def step_settings(settings: TrainingSettings, method: str) -> dict:
+    """The settings of a method's training step.
+
+    Args:
+        settings: of the run.
+        method: of the run or of its first stage, as `method_name` gives it.
+    """
+    spec = spec_of(method)
+    if spec.is_own:
+        return spec.step_settings | read_settings(method, settings.method_settings or "")
+    return {name: getattr(settings, name) for name in spec.step_settings}
 
 
 def find_filelists(settings: TrainingSettings) -> Path | None:
@@ -184,5 +200,5 @@ def recorded(settings) -> dict:
     if isinstance(settings, EvaluationSettings):
         return values | {"corruption": [*settings.corruption]}
     (values["corruption"],) = settings.corruption
-    others = METHOD_SETTINGS - METHODS[method_name(settings)].settings.keys()
+    others = METHOD_SETTINGS - spec_of(method_name(settings)).flag_names
     return {name: value for name, value in values.items() if name not in others}

@@ -24,7 +24,8 @@ from sharpdro.jobs import prepare
 from sharpdro.jobs.shared import build_network
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
 from sharpdro.jobs.train import create_first_stage, create_step
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
+from sharpdro.methods.own import spec_of
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.checkpoint import load, load_last, restore
 from sharpdro.run_folder.folder import RunLog
 
@@ -225,7 +226,7 @@ def _report_network(args, report):
     number = sum(p.size for p in network.trainable_params())
     report.add("model", f"{args.model}{shape}: {number:,} parameters")
     method = method_name(args)
-    passes = METHODS[method].passes
+    passes = spec_of(method).passes
     report.add("method", f"{method}: {passes} pass{'es' if passes > 1 else ''} per step")
 
 

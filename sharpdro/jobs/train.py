@@ -12,7 +12,13 @@ import numpy as np
 from dataset.batches import every_row, training_batches
 from dataset.filelists import FILELIST_DIR
 from dataset.sets import PreparedData
-from sharpdro.command_line.settings import find_filelists, method_name, recorded, run_folder
+from sharpdro.command_line.settings import (
+    find_filelists,
+    method_name,
+    recorded,
+    run_folder,
+    step_settings,
+)
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import (
     check_launch,
@@ -25,7 +31,8 @@ from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs import prepare
 from sharpdro.jobs.shared import build_network
 from sharpdro.methods.create import create_train_step
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
+from sharpdro.methods.own import spec_of
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.run_folder.environment import describe_data
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
@@ -43,7 +50,7 @@ class Stage:
     """A network that is trained from scratch.
 
     Args:
-        method: key into METHODS.
+        method: as `settings.method_name` gives it.
         plan: how long to train and what to keep.
         log: of its folder.
         data: what it is trained and measured on.
@@ -89,13 +96,13 @@ def create_step(args, network, method, groups, num_groups, collectives=None):
     Args:
         args: the settings.
         network: float32 (N, 3, H, W) to logits.
-        method: key into METHODS.
+        method: as `settings.method_name` gives it.
         groups: of the training images, ints (N,).
         num_groups: their number.
         collectives: of the run's processes; None: there is one.
     """
-    settings = {key: getattr(args, key) for key in METHODS[method].step_settings}
-    if METHODS[method].weights_groups:
+    settings = step_settings(args, method)
+    if spec_of(method).weights_groups:
         settings["group_sizes"] = np.bincount(groups, minlength=num_groups)
     if args.amp_level != "O0":
         settings["loss_scaler"] = create_loss_scaler()
@@ -163,7 +170,7 @@ def train_network(args, processes, stage):
 
 def create_first_stage(args, show_progress):
     """What comes before the method's training; None: nothing."""
-    spec = METHODS[method_name(args)]
+    spec = spec_of(method_name(args))
     if spec.first_stage is None:
         return None
     settings = {name: getattr(args, name) for name in spec.stage_settings}
@@ -213,9 +220,9 @@ def _train_stages(args, processes, log, data, steps):
         make_plan(args, steps, args.show_progress and processes.is_first),
     )
     stage = Stage(method, plan, log, data, args.sampler)
-    if METHODS[method].first_stage is not None:
+    if spec_of(method).first_stage is not None:
         stage = run_first_stage(args, processes, stage)
-    warmup = METHODS[method].warmup
+    warmup = spec_of(method).warmup
     if warmup is not None and getattr(args, warmup) >= steps * args.total_epoch:
         log.say(
             f"--{warmup} {getattr(args, warmup)} outlasts the run: the penalty's weight stays 1"
@@ -226,7 +233,7 @@ def _train_stages(args, processes, log, data, steps):
 def _report_finished(args, log):
     """There is nothing left to train; event files are made where they are asked for."""
     if args.tensorboard:
-        has_stages = METHODS[method_name(args)].first_stage is not None
+        has_stages = spec_of(method_name(args)).first_stage is not None
         for part in (*([log.stage(FIRST_STAGE_FOLDER)] if has_stages else []), log):
             convert_tables(part.folder, part.events)
         print(f"for TensorBoard: tensorboard --logdir {log.events}")

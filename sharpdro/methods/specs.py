@@ -12,6 +12,7 @@ from sharpdro.flag_types import COUNT, POSITIVE, number
 OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss", "kurtosis")
 ABSENT_GROUPS = ("zero", "keep", "ema")
 FIRST_STAGE_FOLDER = "stage1"
+OWN_SETTINGS = "method_settings"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class MethodSpec:
             severities may be read for it.
         perturbs: whether it takes a gradient at perturbed parameters.
         weights_groups: whether its step raises the weights of groups, by their sizes too.
+        is_own: whether it is the user's own, not one of METHODS.
     """
 
     summary: str
@@ -113,6 +115,12 @@ class MethodSpec:
     balances: bool = True
     perturbs: bool = False
     weights_groups: bool = False
+    is_own: bool = False
+
+    @property
+    def flag_names(self) -> frozenset[str]:
+        """The names of its flags; the settings of the user's own methods share one."""
+        return frozenset({OWN_SETTINGS} if self.is_own else self.settings)
 
     @property
     def reads_severities(self) -> bool:
@@ -241,7 +249,7 @@ METHODS = {
 
 
 # Names of the settings that not all methods have.
-METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+METHOD_SETTINGS = frozenset({OWN_SETTINGS}).union(*(spec.settings for spec in METHODS.values()))
 
 
 def variant(method: str, distribution_agnostic: bool) -> str:

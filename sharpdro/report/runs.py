@@ -11,6 +11,7 @@ from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import default_of
 from sharpdro.methods.specs import METHODS, variant
+from sharpdro.own_code import is_place
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
@@ -121,7 +122,7 @@ def _read_curves(folder, method, summary, num_severity) -> dict:
             validation = read_validation(folder / "val.csv", num_severity)
         except (OSError, ValueError) as error:
             remarks.append(f"no curves from {error}")
-    path, has_weights = folder / "train.csv", METHODS[method].weights_groups
+    path, has_weights = folder / "train.csv", method in METHODS and METHODS[method].weights_groups
     if path.exists() or (summary and has_weights):
         try:
             last, weights = read_training(path)
@@ -186,7 +187,7 @@ def _check_settings(content: dict) -> None:
     (content.get("environment") or {}).get("git_commit")
     if settings.get("eval_only"):
         return
-    if _method_of(settings) not in METHODS:
+    if _method_of(settings) not in METHODS and not is_place(_method_of(settings)):
         raise ValueError(f"unknown method {_method_of(settings)}")
     known_values = {
         "dataset": DATASETS,

@@ -23,7 +23,7 @@ _CHOICES = {
 }
 _LOWEST = {"seed": 0, "num_test": 0, "eval_batch_size": 1, "depth": 10, "widen_factor": 1}
 _NONE_ALLOWED = ("depth", "widen_factor")
-_MAY_BE_OWN = ("model",)
+_MAY_BE_OWN = ("model", "method")
 
 
 def upgraded(settings: dict) -> dict:

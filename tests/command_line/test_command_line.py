@@ -69,7 +69,7 @@ NO_BAD_VALUE = {
     *("--distribution_agnostic", "--save_last", "--save_best", "--tensorboard"),
     *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
-    *("--filelist_dir", "--pretrained", "--published", "--config"),
+    *("--filelist_dir", "--pretrained", "--published", "--config", "--method_settings"),
 }
 
 
@@ -207,7 +207,7 @@ def test_settings_are_complete_and_frozen():
     args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
     unset = {name for name, value in vars(args).items() if value is None}
     paths = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
-    assert unset == paths | {"clip_grad"}
+    assert unset == paths | {"clip_grad", "method_settings"}
     assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
     with pytest.raises(dataclasses.FrozenInstanceError):
         args.lr = 1.0

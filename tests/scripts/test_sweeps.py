@@ -55,6 +55,12 @@ def test_goes_on_after_failures_but_not_after_ctrl_c(tmp_path):
     ]
 
 
+def test_passes_on_methods_of_the_users_own_and_files_of_flags(tmp_path):
+    flags = ("-m", "my_module:MyNet", "--config", "flags.json")
+    code, calls, _ = sweep(tmp_path, "methods", *flags, METHODS="my_module:MyStep", SEEDS="3")
+    assert (code, calls) == (0, [f"{call('my_module:MyStep', 3)} {' '.join(flags)}"])
+
+
 def test_tells_at_the_end_what_failed(tmp_path):
     code, calls, errors = sweep(tmp_path, "methods", METHODS="sam groupdro erm", SEEDS="3 4")
     assert code == 1 and len(calls) == 6
