@@ -102,11 +102,21 @@ class TrainStep(StepCell, nn.TrainOneStepCell):
         Raises:
             ValueError: a group is not one of 0 … num_groups−1.
         """
-        if self.reads_groups:
-            self._check_groups(np.asarray(groups))
+        self.check_groups(groups)
         return super().__call__(images, labels, groups)
 
-    def _check_groups(self, groups):
+    def check_groups(self, groups) -> None:
+        """See that the groups are possible ones, if the method reads them.
+
+        Args:
+            groups: int32 (B,).
+
+        Raises:
+            ValueError: a group is not one of 0 … num_groups−1.
+        """
+        if not self.reads_groups:
+            return
+        groups = np.asarray(groups)
         if ((groups < 0) | (groups >= self.num_groups)).any():
             raise ValueError(
                 f"groups are 0 … {self.num_groups - 1}, not {groups.min()} … {groups.max()}: raise "

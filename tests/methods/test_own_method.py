@@ -16,7 +16,7 @@ from sharpdro import create_sgd, create_train_step
 from sharpdro.command_line.settings import parse, recorded
 
 README = (ROOT / "sharpdro" / "methods" / "README.md").read_text(encoding="utf-8")
-(EXAMPLE,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+EXAMPLE = re.search(r"```python\n([^`]*class TiltedStep.*?)```", README, re.DOTALL)[1]
 FLAGS = (
     *("-d", "synthetic", "-n", "20", "--num_severity", "2", "-b", "40", "--total_epoch", "2"),
     *("--num_val", "6", "--num_test", "5", "--eval_every", "2"),
