@@ -66,6 +66,13 @@ def one_of_or_own(known):
     return parse
 
 
+def place(text):
+    """An argparse type: "package.module:name" of the user's own code."""
+    if not is_place(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form my_module:name")
+    return text
+
+
 def description(text):
     """An argparse type: part of a directory's name."""
     if not text.isprintable() or not text or text.startswith(".") or set(text) & set("/\\"):

@@ -27,6 +27,7 @@ from sharpdro.flag_types import (
     description,
     number,
     one_of_or_own,
+    place,
     wideresnet_depth,
 )
 from sharpdro.methods.specs import METHODS, OWN_SETTINGS, variant
@@ -351,6 +352,13 @@ _EVALUATION_FLAGS = (
         "also write the tables as event files for TensorBoard, into the run's tensorboard/ "
         "(pip install -r requirements-tensorboard.txt)",
         SWITCH,
+        use=START,
+    ),
+    _flag(
+        "--on_rows PLACE",
+        "my_module:function of your own, called as function(run's name, settings, table, rows) "
+        "with the rows of train.csv, val.csv and test.csv, for an experiment tracker",
+        place,
         use=START,
     ),
     _flag("--save_step N", "epochs per numbered checkpoint; 0: none", COUNT, 0, use=START),

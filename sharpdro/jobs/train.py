@@ -37,6 +37,7 @@ from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.run_folder.environment import describe_data
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
+from sharpdro.run_folder.tracker import Tracker
 from sharpdro.training.first_stage import learn_from_first_stage
 from sharpdro.training.nan_guard import create_loss_scaler
 from sharpdro.training.optimizer import create_sgd
@@ -111,11 +112,23 @@ def create_step(args, network, method, groups, num_groups, collectives=None):
     return create_train_step(method, network, optimizer, num_groups, **settings)
 
 
-def _events(args, processes, stage):
-    """Where the rows of a stage's tables go besides, as a context."""
-    if not (args.tensorboard and processes.is_first):
-        return contextlib.nullcontext(lambda table, rows: None)
-    return event_file(stage.log.events, stage.plan.steps_per_epoch)
+@contextlib.contextmanager
+def _listeners(args, processes, stage):
+    """Where the rows of a stage's tables go besides: a function of a table's name and rows."""
+    log, listeners = stage.log, []
+    with contextlib.ExitStack() as opened:
+        if args.tensorboard and processes.is_first:
+            events = event_file(log.events, stage.plan.steps_per_epoch)
+            listeners.append(opened.enter_context(events))
+        if args.on_rows is not None and processes.is_first:
+            name = str(log.folder.relative_to(args.log_dir))
+            listeners.append(Tracker(args.on_rows, name, recorded(args), log.say))
+
+        def on_rows(table, rows):
+            for listener in listeners:
+                listener(table, rows)
+
+        yield on_rows
 
 
 def _initial_network(args, log):
@@ -151,7 +164,7 @@ def train_network(args, processes, stage):
         how = (args.eval_batch_size, plan.show_progress, processes)
         return for_each_severity(evaluator, split, sets[split], *how)
 
-    with _events(args, processes, stage) as on_rows:
+    with _listeners(args, processes, stage) as on_rows:
         Trainer(
             plan,
             step,

@@ -60,6 +60,7 @@ BAD_VALUES = {
     "--best_metric": ["median"],
     "--log_train": ["0"],
     "--save_step": ["-1"],
+    "--on_rows": ["my_module", "a b:c", ":f"],
 }
 
 
@@ -207,7 +208,7 @@ def test_settings_are_complete_and_frozen():
     args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
     unset = {name for name, value in vars(args).items() if value is None}
     paths = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
-    assert unset == paths | {"clip_grad", "method_settings"}
+    assert unset == paths | {"clip_grad", "method_settings", "on_rows"}
     assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
     with pytest.raises(dataclasses.FrozenInstanceError):
         args.lr = 1.0
