@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Train or evaluate an image classifier that holds up on photon-limited corruptions."""
 
-import signal
 import sys
 
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+from sharpdro.startup import start_program
+
+if __name__ == "__main__":
+    start_program()
 
 from sharpdro.command_line.settings import parse
 from sharpdro.program import run_program

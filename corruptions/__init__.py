@@ -3,7 +3,8 @@
 import signal
 import sys
 
-if sys.argv[:1] == ["-m"]:  # a program of this package is being started: see `interrupts`
+if sys.argv[:1] == ["-m"] and any(name.startswith("corruptions.") for name in sys.orig_argv):
+    # A program of this package is being started: see `interrupts`.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 import functools
@@ -88,26 +89,11 @@ def corrupt(
         OSError: `frost_dir` lacks a photograph, or it cannot be read.
     """
     images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, not {images.dtype}")
-    if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < 8:
-        raise ValueError(f"images must be (N, H, W, 3), H, W ≥ 8, not {images.shape}")
-    if name not in CORRUPTIONS:
-        raise ValueError(f"unknown corruption {name!r}; choose one of {', '.join(CORRUPTIONS)}")
-    if variant is not None and variant not in VARIANTS:
-        raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
     severity, seed, first_index = map(operator.index, (severity, seed, first_index))
-    if severity not in range(MAX_SEVERITY + 1):
-        raise ValueError(f"severity must be 0 … {MAX_SEVERITY}, not {severity}")
-    if seed < 0 or first_index < 0:
-        raise ValueError(f"seed and first_index must be at least 0, not {seed}, {first_index}")
+    _check_images(images)
+    _check_choices(name, severity, seed, first_index)
     height, width = images.shape[1:3]
-    variant = variant or variant_of_size(height, width)
-    if variant is None:
-        raise ValueError(
-            f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
-            f"with variant, {' or '.join(VARIANTS)}"
-        )
+    variant = _chosen_variant(variant, height, width)
     corrupted = np.array(images)
     if severity == 0:
         return corrupted
@@ -122,6 +108,34 @@ def corrupt(
         streams = RandomStreams(seed, name, severity, split, first_index + start, len(part))
         corrupted[start : start + chunk] = apply(part, strength, streams)
     return corrupted
+
+
+def _check_images(images: np.ndarray) -> None:
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, not {images.dtype}")
+    if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < 8:
+        raise ValueError(f"images must be (N, H, W, 3), H, W ≥ 8, not {images.shape}")
+
+
+def _check_choices(name: str, severity: int, seed: int, first_index: int) -> None:
+    if name not in CORRUPTIONS:
+        raise ValueError(f"unknown corruption {name!r}; choose one of {', '.join(CORRUPTIONS)}")
+    if severity not in range(MAX_SEVERITY + 1):
+        raise ValueError(f"severity must be 0 … {MAX_SEVERITY}, not {severity}")
+    if seed < 0 or first_index < 0:
+        raise ValueError(f"seed and first_index must be at least 0, not {seed}, {first_index}")
+
+
+def _chosen_variant(variant: str | None, height: int, width: int) -> str:
+    if variant is not None and variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    variant = variant or variant_of_size(height, width)
+    if variant is None:
+        raise ValueError(
+            f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
+            f"with variant, {' or '.join(VARIANTS)}"
+        )
+    return variant
 
 
 @functools.cache

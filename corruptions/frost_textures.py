@@ -103,18 +103,18 @@ def _side_branches(
     """Branches on both sides of their parents, shorter towards the tips."""
     pairs = np.maximum(parents.length / spacing, 1).astype(int)
     count = 2 * pairs
-    own = parents.take(np.repeat(np.arange(len(count)), count))
-    n = len(own.length)
+    roots = parents.take(np.repeat(np.arange(len(count)), count))
+    n = len(roots.length)
     place = np.arange(n) - np.repeat(np.cumsum(count) - count, count)
     side = np.where(place % 2, 1, -1)
     t = (place // 2 + 0.5 + rng.uniform(-0.3, 0.3, n)) / np.repeat(pairs, count)
     envelope = (1 - t) ** 0.7 * np.minimum(1, 0.35 + 2.5 * t)
     return _Branches(
-        root=own.points(t[:, None])[:, 0],
-        heading=own.heading + own.bend * t + side * (angle + rng.normal(0, 0.08, n)),
+        root=roots.points(t[:, None])[:, 0],
+        heading=roots.heading + roots.bend * t + side * (angle + rng.normal(0, 0.08, n)),
         bend=-0.35 * side * rng.uniform(0.3, 1, n),  # towards the tip of the parent
-        length=ratio * own.length * envelope * rng.uniform(0.4, 1.15, n),
-        frond=own.frond,
+        length=ratio * roots.length * envelope * rng.uniform(0.4, 1.15, n),
+        frond=roots.frond,
     )
 
 

@@ -12,9 +12,6 @@ from corruptions.errors import DataError
 from corruptions.interrupts import Terminated, check_interrupts, drop_interrupts, hold_interrupts
 from corruptions.output import lasting_output, take_losses
 
-# Its monitor is a thread that would be started where interrupts are let in.
-tqdm.monitor_interval = 0
-
 _WORDS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 
 
@@ -36,6 +33,8 @@ def run_program(
         The exit code: what `work` returned; 2 for what the user can mend, told in one line; 130,
         143, 129 when stopped by Ctrl-C, SIGTERM, SIGHUP.
     """
+    # Its monitor is a thread that would be started where interrupts are let in.
+    tqdm.monitor_interval = 0
     with hold_interrupts(), lasting_output():
         message = None
         try:

@@ -91,10 +91,8 @@ def split_by_severity(
     for label, members in zip(classes, np.split(by_class, starts[1:])):
         if num_per_class > len(members) or counts.sum() == len(members):
             name = class_names[label] if class_names else label
-            raise DataError(
-                f"-n {num_per_class} is too large: class {name} has {len(members)} images, of "
-                f"which some must be left for validation"
-            )
+            has = f"class {name} has {len(members)} images, of which some must be left"
+            raise DataError(f"-n {num_per_class} is too large: {has} for validation")
         shares.append(np.split(rng.permutation(members), np.cumsum(counts)))
     *per_severity, validation = [np.sort(np.concatenate(parts)) for parts in zip(*shares)]
     return per_severity, validation

@@ -6,11 +6,14 @@ rounds in which both sides were measured right after one another. Values are med
 quartiles beside them.
 """
 
-import signal
 import sys
+from pathlib import Path
 
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.startup import start_program
+
+if __name__ == "__main__":
+    start_program()
 
 import importlib
 import json
@@ -18,12 +21,7 @@ import multiprocessing
 import os
 import tempfile
 from dataclasses import asdict
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
-
-# isort: split
 import numpy as np
 
 from benchmarks.made_up import write_cifar10
@@ -32,6 +30,7 @@ from corruptions.command_line import Parser
 from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
+from sharpdro.errors import RunError
 from sharpdro.flag_types import POSITIVE
 from sharpdro.program import run_program
 from sharpdro.run_folder.environment import describe_environment

@@ -5,23 +5,22 @@ Measures each checkpoint as main.py --eval_only does; the same command goes on w
 and what is measured already is only read.
 """
 
-import signal
 import sys
-
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-
-import os
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
+from sharpdro.startup import start_program
 
-# isort: split
+if __name__ == "__main__":
+    start_program()
+
+import os
+
 from corruptions.command_line import one_line
 from corruptions.storage.files import write_atomically
 from sharpdro.command_line.flags import FLAGS, FROM_CHECKPOINT, OF_EVALUATION, new_parser
 from sharpdro.command_line.settings import evaluation_settings, run_folder
+from sharpdro.errors import RunError
 from sharpdro.evaluation.corruption_table import (
     COLUMNS,
     csv_table,
@@ -32,8 +31,8 @@ from sharpdro.evaluation.corruption_table import (
     text_table,
 )
 from sharpdro.flag_types import description
-from sharpdro.markdown import markdown_text
 from sharpdro.program import run_program
+from sharpdro.text_tables import markdown_text
 
 NAME = "evaluate_common_corruptions.py"
 # Those of main.py --eval_only that are not the same for every table.

@@ -5,20 +5,19 @@ The normalisation is inside. The file is run on random images and compared with 
 it appears under its name.
 """
 
-import signal
 import sys
-
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-
-import os
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.flag_types import number  # first: says in one line which packages are missing
+from sharpdro.startup import start_program
 
-# isort: split
+if __name__ == "__main__":
+    start_program()
+
+import os
+
 from corruptions.command_line import Parser, printable
+from sharpdro.flag_types import number
 from sharpdro.program import run_program
 
 NAME = "export.py"

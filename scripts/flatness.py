@@ -4,22 +4,20 @@
 Sharpness, gradient norm, top Hessian eigenvalue, and the loss on a plane of two random directions.
 """
 
-import signal
 import sys
+from pathlib import Path
 
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from sharpdro.startup import start_program
+
+if __name__ == "__main__":
+    start_program()
 
 import argparse
 import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
-
-# isort: split
 from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.command_line import Parser, printable
 from corruptions.interrupts import interruptible
@@ -28,6 +26,7 @@ from sharpdro import drawing
 from sharpdro.command_line.flags import HelpFormatter
 from sharpdro.command_line.settings import lists_of_checkpoint
 from sharpdro.device import DEVICE_TARGETS, select_device
+from sharpdro.errors import RunError
 from sharpdro.flag_types import COUNT, POSITIVE, number
 from sharpdro.flatness import pictures
 from sharpdro.flatness.geometry import offsets

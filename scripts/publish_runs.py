@@ -6,27 +6,25 @@ val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.
 and pictures from the copies as it does from the runs.
 """
 
-import signal
 import sys
-
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-
-import csv
-import io
-import json
-import re
-import shutil
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
+from sharpdro.startup import start_program
 
-# isort: split
+if __name__ == "__main__":
+    start_program()
+
+import json
+import re
+import shutil
+
 from corruptions.command_line import Parser
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import write_atomically
+from sharpdro.errors import RunError
 from sharpdro.program import run_program
+from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
 
@@ -55,11 +53,7 @@ def published_settings(content):
 def last_of_epochs(rows):
     """Of the lines of train.csv those that end an epoch, as CSV."""
     by_epoch = {row["epoch"]: row for row in rows}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(by_epoch.values())
-    return text.getvalue()
+    return csv_text(rows[0], (row.values() for row in by_epoch.values()))
 
 
 def publish(log_dir, output):

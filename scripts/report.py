@@ -8,22 +8,21 @@ Prints the tables and writes report.html, which has everything, tables.md, table
 and the pictures.
 """
 
-import signal
 import sys
-
-if __name__ == "__main__":  # held back, also by the threads of what is imported: see `interrupts`
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from sharpdro.errors import RunError  # first: says in one line which packages are missing
+from sharpdro.startup import start_program
 
-# isort: split
+if __name__ == "__main__":
+    start_program()
+
+
 from corruptions.command_line import Parser, one_line
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_writable, write_atomically
 from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
+from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
 from sharpdro.report.differences import make_differences

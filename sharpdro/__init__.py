@@ -4,16 +4,8 @@
 `ModelStep` takes a step into `mindspore.train.Model`.
 """
 
-from sharpdro.device import prepare_environment
-from sharpdro.packages import check_packages
-
 __all__ = ["ModelStep", "create_sgd", "create_train_step"]
 __version__ = "1.0.0"
-
-check_packages()
-
-# Before MindSpore runs its first convolution, whoever imports which module first.
-prepare_environment()
 
 
 def __getattr__(name):

@@ -10,23 +10,19 @@ from sharpdro.errors import RunError
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 
 
-def prepare_environment() -> None:
-    """Set what MindSpore and its libraries read from the environment when they start.
+def prepare_kernels() -> None:
+    """Set what MindSpore reads from the environment when it first compiles and computes.
 
     On CPUs with AVX-512, oneDNN 3.10 (in MindSpore 2.9 and later) runs plain NCHW convolutions
     through its reference loop, 90 times slower than its AVX2 kernels. Naming AVX2 as the highest
-    instruction set avoids it. MindSpore's own log, which reports every plugin that is not installed
-    as an error, is cut down to what is fatal. What the user has set is left alone, but for
-    MindSpore's cache of compiled graphs, which is kept off: it knows a graph again by its source
-    and shapes, not by constants such as --rho, so that a run could silently train with another
-    run's settings. Processes on CPUs that train together wait two hours for one another, not half a
-    minute, as one of them may have data to make or to save; one that dies is noticed all the same.
+    instruction set avoids it, unless the user has named one. It has no effect on a process that
+    has run a convolution. MindSpore's cache of compiled graphs is kept off, whatever the user has
+    set: it knows a graph again by its source and shapes, not by constants such as --rho, so that a
+    run could silently train with another run's settings.
     """
     os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"
     if not {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & os.environ.keys() and _has_slow_onednn():
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-    os.environ.setdefault("GLOG_v", "4")
-    os.environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", "7200")
 
 
 def _has_slow_onednn() -> bool:
@@ -39,16 +35,17 @@ def _has_slow_onednn() -> bool:
 
 
 def select_device(target: str) -> str:
-    """Put MindSpore into graph mode on a device.
+    """Put MindSpore into graph mode on a device, with its kernels prepared.
 
     Args, returns, raises: as `find_device`.
     """
     import mindspore as ms
 
-    found = find_device(target)
-    ms.set_device(found)
+    prepare_kernels()
+    device = find_device(target)
+    ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE)
-    return found
+    return device
 
 
 def fix_threads(threads: int) -> int:
@@ -66,19 +63,19 @@ def fix_threads(threads: int) -> int:
         How many there are; fewer where the machine has not as many cores, whether this process may
         use them or not. After the first call always the same.
     """
-    own = os.sched_getaffinity(0)
-    _allow(0, _cores(threads, own))
+    allowed = os.sched_getaffinity(0)
+    _allow(0, _cores(threads, allowed))
     try:
         return _count_threads()
     finally:
         for thread in os.listdir("/proc/self/task"):
             with contextlib.suppress(OSError):  # it has ended
-                _allow(int(thread), own)
+                _allow(int(thread), allowed)
 
 
-def _cores(number: int, own: set[int]) -> set[int]:
-    others = [core for core in range(os.cpu_count() or 1) if core not in own]
-    return {*[*sorted(own), *others][:number]}
+def _cores(number: int, allowed: set[int]) -> set[int]:
+    forbidden = [core for core in range(os.cpu_count() or 1) if core not in allowed]
+    return {*[*sorted(allowed), *forbidden][:number]}
 
 
 def _allow(thread: int, cores: set[int]) -> None:

@@ -1,6 +1,7 @@
 """MindSpore in graph mode on the CPU, with the settings that main.py gives it."""
 
 import gc
+import os
 import signal
 from collections import namedtuple
 
@@ -11,6 +12,7 @@ from running import Runner
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 
+os.environ.setdefault("GLOG_v", "4")  # as programs have it
 select_device("CPU")
 # Programs that tests start would ignore it if the tests run under nohup.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

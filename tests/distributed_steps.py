@@ -4,14 +4,17 @@ import json
 import sys
 from pathlib import Path
 
-from sharpdro.errors import RunError  # first: sets the environment
+from sharpdro.startup import start_program
 
-# isort: split
+if __name__ == "__main__":
+    start_program()
+
 import numpy as np
 from mindspore import Tensor, nn
 
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import is_scheduler, join, schedule
+from sharpdro.errors import RunError
 from sharpdro.methods.create import create_train_step
 from sharpdro.training.nan_guard import NanGuard
 from sharpdro.training.optimizer import create_sgd

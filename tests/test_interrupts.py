@@ -120,6 +120,11 @@ def test_signals_every_50_ms_of_the_start(tmp_path, data_dir, number_of_program)
     assert tried > 5
 
 
+MASK = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})"
+EARLY_IMPORTS = {"import signal", "import sys", "from pathlib import Path"}
+EARLY_IMPORTS |= {"from sharpdro.startup import start_program"}
+
+
 def test_programs_hold_signals_back_in_their_first_lines():
     found = set()
     folders = ("corruptions", "dataset", "imagenet30_filelist", "models", "scripts", "sharpdro")
@@ -131,10 +136,10 @@ def test_programs_hold_signals_back_in_their_first_lines():
         found.add(path.stem)
         # Those of corruptions are started by -m, which imports the package first.
         first = path.with_name("__init__.py") if path.parent.name == "corruptions" else path
-        lines = [ast.unparse(s) for s in ast.parse(first.read_text(encoding="utf-8")).body[1:4]]
-        assert lines[:2] == ["import signal", "import sys"], path
-        names = "{signal.SIGINT, signal.SIGTERM, signal.SIGHUP}"
-        assert lines[2].endswith(f"signal.pthread_sigmask(signal.SIG_BLOCK, {names})"), path
+        lines = [ast.unparse(s) for s in ast.parse(first.read_text(encoding="utf-8")).body[1:]]
+        held = next(n for n, line in enumerate(lines) if line.endswith((MASK, "start_program()")))
+        imports = {line for line in lines[:held] if "import" in line}
+        assert imports <= EARLY_IMPORTS, path
     assert found >= {"main", "generate", "contact_sheet", "report", "flatness", "export"}
 
 

@@ -75,28 +75,15 @@ def has_archive(archive: Archive, folder: Path) -> bool:
 
 
 def _download(archive: Archive, path: Path, show_progress: bool) -> None:
+    """Download an archive, or what is missing of it, and check it.
+
+    Raises:
+        DataError: it cannot be had, breaks off or is another one.
+        OSError: it cannot be written.
+    """
     partial = partial_path(path)
-    done = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(archive.url)
-    if 0 < done < archive.num_bytes:
-        request.add_header("Range", f"bytes={done}-")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            continued = answer.status == 206
-            with (
-                open_in_place(partial, "ab" if continued else "wb") as file,
-                tqdm(
-                    desc=f"downloading {archive.file_name}",
-                    total=archive.num_bytes,
-                    initial=done if continued else 0,
-                    unit="B",
-                    unit_scale=True,
-                    disable=None if show_progress else True,
-                ) as bar,
-            ):
-                while file.tell() <= archive.num_bytes and (block := answer.read(_BLOCK)):
-                    file.write(block)
-                    bar.update(len(block))
+        _transfer(archive, partial, show_progress)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
@@ -117,6 +104,30 @@ def _download(archive: Archive, path: Path, show_progress: bool) -> None:
         partial.unlink()
         raise
     publish(partial, path)
+
+
+def _transfer(archive: Archive, partial: Path, show_progress: bool) -> None:
+    """Add to a file what it lacks of an archive."""
+    done = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(archive.url)
+    if 0 < done < archive.num_bytes:
+        request.add_header("Range", f"bytes={done}-")
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
+        continued = answer.status == 206
+        with (
+            open_in_place(partial, "ab" if continued else "wb") as file,
+            tqdm(
+                desc=f"downloading {archive.file_name}",
+                total=archive.num_bytes,
+                initial=done if continued else 0,
+                unit="B",
+                unit_scale=True,
+                disable=None if show_progress else True,
+            ) as bar,
+        ):
+            while file.tell() <= archive.num_bytes and (block := answer.read(_BLOCK)):
+                file.write(block)
+                bar.update(len(block))
 
 
 def _check(path: Path, archive: Archive) -> None:

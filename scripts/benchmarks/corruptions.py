@@ -46,11 +46,11 @@ def rows_of(name, variant, pool, cores, rounds):
         one_core.append(number / seconds(work, images))
         spent = seconds(lambda: list(pool.map(work, [images] * cores)))
         all_cores.append(cores * number / spent)
-    what = f"{name} {side}×{side}"
-    yield Row(what, "CPU ms", tuple(cpu_times))
-    yield Row(f"{what}, one core", "images/s", tuple(one_core))
+    title = f"{name} {side}×{side}"
+    yield Row(title, "CPU ms", tuple(cpu_times))
+    yield Row(f"{title}, one core", "images/s", tuple(one_core))
     against = ratio(all_cores, one_core)
-    yield Row(f"{what}, {cores} cores", "images/s", tuple(all_cores), "one core", against)
+    yield Row(f"{title}, {cores} cores", "images/s", tuple(all_cores), "one core", against)
 
 
 def measure(options: Options) -> Iterator[Row]:

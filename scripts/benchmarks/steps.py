@@ -37,8 +37,8 @@ def step_timer(method, depth, widen_factor, batch_size, processes=None, cpu_kern
     step = create_train_step(method, network, optimizer, NUM_GROUPS, **how)
     graph = TrainingGraph(normalize, step)
     images, *others = made_up_batch(batch_size)
-    own = batch_size // processes.size
-    batch = images[processes.rank * own :][:own], *others
+    size = batch_size // processes.size
+    batch = images[processes.rank * size :][:size], *others
 
     def run():
         start = time.perf_counter()

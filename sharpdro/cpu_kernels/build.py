@@ -84,12 +84,12 @@ def _check_versions() -> tuple[str, Path]:
         _refuse(f"needs {path}, which is not there")
     function = ctypes.CDLL(str(path)).dnnl_version
     function.restype = ctypes.POINTER(_OneDNNVersion)
-    found = function().contents
-    if (found.major, found.minor) != ONEDNN_VERSION or found.cpu_runtime != _THREADPOOL_RUNTIME:
+    onednn = function().contents
+    if (onednn.major, onednn.minor) != ONEDNN_VERSION or onednn.cpu_runtime != _THREADPOOL_RUNTIME:
         wanted = ".".join(map(str, ONEDNN_VERSION))
         _refuse(
             f"was made for oneDNN {wanted} with a thread pool, not for {path}, which is "
-            f"{found.major}.{found.minor} with runtime {found.cpu_runtime}"
+            f"{onednn.major}.{onednn.minor} with runtime {onednn.cpu_runtime}"
         )
     return version, path
 

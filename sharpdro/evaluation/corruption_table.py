@@ -10,8 +10,6 @@ reported. With a baseline's errors B(s, c), as defined by Hendrycks & Dietterich
 and mCE, relative mCE are their means. Where a denominator is not positive they are undefined: nan.
 """
 
-import csv
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from dataclasses import dataclass
 from corruptions import MAX_SEVERITY
 from corruptions.command_line import one_line
 from sharpdro.errors import RunError
-from sharpdro.markdown import table_lines
+from sharpdro.run_folder.csv_table import csv_text
+from sharpdro.text_tables import aligned, markdown_lines
 
 GROUPS = {
     "Noise": {"gaussian_noise": "Gauss.", "shot_noise": "Shot", "impulse_noise": "Impulse"},
@@ -90,10 +89,10 @@ def table_row(errors: Errors, baseline: Errors | None = None) -> Row:
         return {CLEAN: errors.clean, MCE: _mean(by_name.values()), **by_name}
     by_name, relative = {}, []
     for name in COLUMNS:
-        own, other = sum(errors.corrupted[name]), sum(baseline.corrupted[name])
-        by_name[name] = _percent(own, other)
+        total, other = sum(errors.corrupted[name]), sum(baseline.corrupted[name])
+        by_name[name] = _percent(total, other)
         relative.append(
-            _percent(own - MAX_SEVERITY * errors.clean, other - MAX_SEVERITY * baseline.clean)
+            _percent(total - MAX_SEVERITY * errors.clean, other - MAX_SEVERITY * baseline.clean)
         )
     return {CLEAN: errors.clean, MCE: _mean(by_name.values()), RELATIVE: _mean(relative), **by_name}
 
@@ -107,9 +106,9 @@ def _mean(values) -> float:
     return sum(values) / len(values)
 
 
-def _percent(own: float, other: float) -> float:
+def _percent(value: float, other: float) -> float:
     # Errors that differ by rounding alone do not make a denominator.
-    return 100 * own / other if other > 1e-9 else math.nan
+    return 100 * value / other if other > 1e-9 else math.nan
 
 
 def text_table(rows: dict[str, Row]) -> str:
@@ -119,22 +118,13 @@ def text_table(rows: dict[str, Row]) -> str:
         rows: by their titles.
     """
     cells = _cells(rows, lambda text: f"{text}*", lambda text: f"{text} ")
-    columns = list(next(iter(rows.values())))
-    first = max(len(one_line(title)) for title in rows)
-    widths = [max(5, len(COLUMNS.get(column, column))) + 2 for column in columns]
-    own = sum(widths[: -len(COLUMNS)])
-    groups, start = "", len(columns) - len(COLUMNS)
+    titles = [f"{COLUMNS.get(column, column)} " for column in next(iter(rows.values()))]
+    lines = [["", *titles], *([one_line(title), *texts] for title, texts in cells.items())]
+    head, *body = aligned(lines, 1)
+    groups = ""
     for group, members in GROUPS.items():
-        groups += f"  {group}".ljust(sum(widths[start : start + len(members)]))
-        start += len(members)
-    titles = (COLUMNS.get(column, column).rjust(w - 1) for column, w in zip(columns, widths))
-    lines = [" " * (first + own) + groups.rstrip(), " " * first + " ".join(titles)]
-    for title, texts in cells.items():
-        line = one_line(title).ljust(first) + "".join(
-            text.rjust(w) for text, w in zip(texts, widths)
-        )
-        lines.append(line.rstrip())
-    return "\n".join(lines)
+        groups = groups.ljust(head.index(next(iter(members.values())))) + group
+    return "\n".join([groups, head, *body])
 
 
 def markdown_table(rows: dict[str, Row]) -> str:
@@ -144,7 +134,7 @@ def markdown_table(rows: dict[str, Row]) -> str:
     groups = [group if i == 0 else "" for group, names in GROUPS.items() for i in range(len(names))]
     above = ["", *[""] * (len(columns) - len(COLUMNS)), *groups]
     titles = ["", *(COLUMNS.get(column, column) for column in columns)]
-    lines = table_lines(above, [titles, *([title, *texts] for title, texts in cells.items())], 1)
+    lines = markdown_lines(above, [titles, *([title, *texts] for title, texts in cells.items())], 1)
     return "\n".join([*lines, ""])
 
 
@@ -156,14 +146,11 @@ def csv_table(rows: dict[str, Row], further: dict[str, list[str]]) -> str:
         further: columns after the title, by their names.
     """
     columns = list(next(iter(rows.values())))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", *further, *columns])
+    lines = []
     for number, (title, row) in enumerate(rows.items()):
-        own = [values[number] for values in further.values()]
-        values = ["" if math.isnan(row[c]) else f"{row[c]:.6g}" for c in columns]
-        writer.writerow([title, *own, *values])
-    return text.getvalue()
+        beside = [values[number] for values in further.values()]
+        lines.append([title, *beside, *("" if math.isnan(row[c]) else row[c] for c in columns)])
+    return csv_text(["name", *further, *columns], lines)
 
 
 def _cells(

@@ -23,9 +23,9 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     Raises:
         RunError: it is not such a table.
     """
-    found: dict[str, dict[str, dict]] = {}
+    measured: dict[str, dict[str, dict]] = {}
     if not path.exists():
-        return found
+        return measured
 
     def convert(row):
         kept = {**numbers_of(row), IMAGES: row[IMAGES]} if IMAGES in row else None
@@ -33,14 +33,14 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
 
     for name, severity, kept in read_rows(path, convert):
         if kept is not None:  # else of an earlier version, which is measured again
-            found.setdefault(name, {})[severity] = kept
-    found = {name: scores for name, scores in found.items() if "worst" in scores}
-    for name, scores in found.items():
+            measured.setdefault(name, {})[severity] = kept
+    measured = {name: scores for name, scores in measured.items() if "worst" in scores}
+    for name, scores in measured.items():
         if not is_complete(scores):
             raise RunError(
                 f"{path} lacks severities of {name}: restore it, or delete {path.parent}"
             )
-    return found
+    return measured
 
 
 def measure_corruptions(
@@ -72,11 +72,11 @@ def measure_corruptions(
                 f"{path} was measured on other images of {name} than those that are there now: "
                 f"choose another --desc, or delete {path.parent}"
             )
-    table = Table(path, COLUMNS, keep=lambda line: line.split(",")[1] in done)
+    table = Table(path, COLUMNS, keep=lambda row: row.get("corruption") in done)
     for name in corruptions:
         if name not in done:
             rows = evaluation_rows(epoch, measure(name))
-            own = {"corruption": name, IMAGES: checksums[name]}
-            table.append([{**row, **own} for row in rows])
-    found = read_measurements(path)
-    return {name: found[name] for name in corruptions}
+            labels = {"corruption": name, IMAGES: checksums[name]}
+            table.append([{**row, **labels} for row in rows])
+    measured = read_measurements(path)
+    return {name: measured[name] for name in corruptions}

@@ -12,6 +12,7 @@ from sharpdro.errors import RunError
 from sharpdro.evaluation.scores import Score, mean_score, worst_score
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_rows
+from sharpdro.text_tables import aligned
 
 # Of a table of evaluations: {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
 Evaluations = dict[int, dict[str, dict]]
@@ -132,9 +133,7 @@ def accuracy_table(rows: dict[str, dict[str, dict]]) -> str:
         rows: per line its title and {severity: {"accuracy": …}}.
     """
     severities = list(next(iter(rows.values())))
-    width = max(len(title) for title in rows)
-    lines = [" " * width + "".join(f"{severity:>8}" for severity in severities)]
+    lines = [["", *map(str, severities)]]
     for title, scores in rows.items():
-        cells = "".join(f"{100 * scores[severity]['accuracy']:8.2f}" for severity in severities)
-        lines.append(f"{title:<{width}}{cells}")
-    return "\n".join(lines)
+        lines.append([title, *(f"{100 * scores[s]['accuracy']:6.2f}" for s in severities)])
+    return "\n".join(aligned(lines, 1))

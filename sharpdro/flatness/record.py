@@ -1,8 +1,6 @@
 """What was measured of checkpoints' flatness: kept as it is found, and written as tables."""
 
 import contextlib
-import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ import numpy as np
 
 from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
-from sharpdro.run_folder.csv_table import format_value
+from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import at_work_in
 from sharpdro.run_folder.reading import read_json
 
@@ -123,11 +121,8 @@ class Record:
             rows["eigenvalues.csv"] += [{**labels, **step} for step in eigenvalue_rows(measured)]
             rows["surface.csv"] += [{**labels, **point} for point in self._points(measured)]
         for file, columns in COLUMNS.items():
-            text = io.StringIO()
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([format_value(row.get(c)) for c in columns] for row in rows[file])
-            write_atomically(self.folder / file, text.getvalue())
+            text = csv_text(columns, ([row.get(c) for c in columns] for row in rows[file]))
+            write_atomically(self.folder / file, text)
 
     def _all_measured(self) -> Iterator[tuple[str, int, dict]]:
         for name, by_severity in self._content["results"].items():

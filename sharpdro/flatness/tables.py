@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from sharpdro.flatness.record import Record
+from sharpdro.text_tables import aligned
 
 # Quantity as the record files it, its value there, title, format.
 _CURVES = {
@@ -90,20 +91,18 @@ def flatness_tables(
 
     Eigenvalues that have not converged are marked by a star.
     """
-    width = max(len(title) for title in titles.values())
     columns = sorted({s for of_one in severities.values() for s in of_one})
-    head = "".join(f"{severity:>10}" for severity in columns)
-    lines = []
+    parts = []
     for quantity, values in curves_of(record, titles, severities).items():
         filed, _, title, form = _CURVES[quantity]
-        lines += [f"{title} at severity", " " * width + head]
+        lines = [["", *(f"{severity:>8}" for severity in columns)]]
         for name, line in titles.items():
-            cells = ""
+            cells = []
             for severity in columns:
                 value = values.get(line, {}).get(severity)
                 is_open = (record.get(name, severity, filed) or {}).get("converged") is False
-                cell = "-" if value is None else form.format(value) + "*" * is_open
-                cells += f"{cell:>10}"
-            lines.append(f"{line:<{width}}{cells}")
-    text = "\n".join(lines)
+                cells.append("-" if value is None else form.format(value) + "*" * is_open)
+            lines.append([line, *cells])
+        parts += [f"{title} at severity", *aligned(lines, 1)]
+    text = "\n".join(parts)
     return text + ("\n* not converged: see eigenvalues.csv" if "*" in text else "")

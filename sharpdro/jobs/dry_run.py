@@ -21,7 +21,7 @@ from sharpdro.command_line.settings import find_filelists, method_name, run_fold
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import build_network
+from sharpdro.jobs.shared import build_network, check_network, initial_network
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
 from sharpdro.jobs.train import create_first_stage, create_step
 from sharpdro.methods.own import spec_of
@@ -110,7 +110,7 @@ def dry_run(args):
     device = report.attempt(prepare.check_device, args)
     select_device(device or "auto")
     if args.pretrained and not is_resumed:
-        report.attempt(prepare.check_pretrained, args)
+        report.attempt(initial_network, args, log.folder)
     first_stage = create_first_stage(args, args.show_progress)
     progress = _report_progress(args, report, log, first_stage)
     report.add("device", device or f"no {args.device_target} here")
@@ -220,7 +220,7 @@ def _report_sizes(args, report, sizes, unsure):
 def _report_network(args, report):
     """Say what would be trained, and how."""
     shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
-    network = report.attempt(prepare.check_network, args)
+    network = report.attempt(check_network, args)
     if network is None:
         return
     number = sum(p.size for p in network.trainable_params())

@@ -15,10 +15,7 @@ from sharpdro.command_line.settings import find_filelists, recorded
 from sharpdro.device import find_device, fix_threads
 from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
-from sharpdro.jobs.shared import build_network, check_free, check_kernels, check_same, making
-from sharpdro.networks.own import check_logits
-from sharpdro.networks.pretrained import load_pretrained
-from sharpdro.own_code import is_place
+from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
@@ -112,26 +109,8 @@ def read_data(args, lists, may_write=True):
         )
 
 
-def check_network(args):
-    """Refuse a network of the user's own that cannot be trained; returns the network."""
-    network, _ = build_network(args)
-    if is_place(args.model):
-        spec = DATASETS[args.dataset]
-        check_logits(args.model, network, spec.side, spec.num_classes)
-    return network
-
-
-def check_pretrained(args):
-    """Refuse weights that do not fit before anything long starts."""
-    load_pretrained(build_network(args)[0], args.pretrained)
-
-
-def prepare_data(args, log, lists):
+def prepare_data(args, lists):
     """The data and the number of steps per epoch."""
-    if is_place(args.model):
-        check_network(args)
-    if args.pretrained and not log.exists():
-        check_pretrained(args)
     data = read_data(args, lists)
     return data, count_steps(args, len(data.train.labels))
 

@@ -1,14 +1,20 @@
 """What the jobs share: the network, how images are made, what is refused."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import mindspore as ms
+from mindspore import nn
 
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
+from sharpdro.networks.own import check_logits
+from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.own_code import is_place
+from sharpdro.run_folder.folder import LAST_CHECKPOINT
 
 
 def making(args):
@@ -26,6 +32,45 @@ def build_network(args):
     ms.set_seed(args.seed)
     spec = DATASETS[args.dataset]
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
+
+
+def check_network(args):
+    """Refuse a network of the user's own that cannot be trained; returns one of the settings'."""
+    network, _ = build_network(args)
+    if is_place(args.model):
+        spec = DATASETS[args.dataset]
+        check_logits(args.model, network, spec.side, spec.num_classes)
+    return network
+
+
+@dataclass(frozen=True)
+class InitialNetwork:
+    """A network as training begins with it, unless there is a checkpoint to go on from.
+
+    Args:
+        network: float32 (N, 3, H, W) to logits.
+        normalize: uint8 (N, H, W, 3) to what the network takes.
+        about: a line for the log about --pretrained weights; None: there are none.
+    """
+
+    network: nn.Cell
+    normalize: nn.Cell
+    about: str | None
+
+
+def initial_network(args, folder):
+    """The network that a run in this directory begins with or, if it has begun, goes on with.
+
+    Raises:
+        RunError: the --pretrained weights cannot be read or do not fit; a network of the user's own
+            cannot be trained.
+    """
+    if is_place(args.model):
+        check_network(args)  # another one than is trained
+    network, normalize = build_network(args)
+    is_pretrained = args.pretrained and not (folder / LAST_CHECKPOINT).exists()
+    about = load_pretrained(network, args.pretrained) if is_pretrained else None
+    return InitialNetwork(network, normalize, about)
 
 
 def check_kernels(args, device):

@@ -29,13 +29,12 @@ from sharpdro.distributed.process_group import (
 )
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import build_network
+from sharpdro.jobs.shared import InitialNetwork, initial_network
 from sharpdro.methods.create import create_train_step
 from sharpdro.methods.own import spec_of
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
-from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.run_folder.environment import describe_data
-from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
+from sharpdro.run_folder.folder import RunLog
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
 from sharpdro.run_folder.tracker import Tracker
 from sharpdro.training.first_stage import learn_from_first_stage
@@ -55,6 +54,7 @@ class Stage:
         plan: how long to train and what to keep.
         log: of its folder.
         data: what it is trained and measured on.
+        initial: the network.
         sampler: see --sampler.
         num_inferred: groups, if others than the severities.
     """
@@ -63,6 +63,7 @@ class Stage:
     plan: Plan
     log: RunLog
     data: PreparedData
+    initial: InitialNetwork
     sampler: str
     num_inferred: int | None = None
 
@@ -131,14 +132,6 @@ def _listeners(args, processes, stage):
         yield on_rows
 
 
-def _initial_network(args, log):
-    """The network as training begins with it, unless its folder has a checkpoint."""
-    network, normalize = build_network(args)
-    if args.pretrained and not (log.folder / LAST_CHECKPOINT).exists():
-        log.say(load_pretrained(network, args.pretrained))
-    return ms.amp.auto_mixed_precision(network, args.amp_level), normalize
-
-
 def train_network(args, processes, stage):
     """Train a network, or go on with what the stage's folder has of it.
 
@@ -149,7 +142,10 @@ def train_network(args, processes, stage):
     # step, MindSpore forgets their number and compiles this one again.
     gc.collect()
     plan, log, data = stage.plan, stage.log, stage.data
-    network, normalize = _initial_network(args, log)
+    if stage.initial.about:
+        log.say(stage.initial.about)
+    network = ms.amp.auto_mixed_precision(stage.initial.network, args.amp_level)
+    normalize = stage.initial.normalize
     evaluator = Evaluator(network, normalize, processes)
     sets = {"validation": data.validation, "test": data.test}
     num_groups = stage.num_inferred or args.num_severity + 1
@@ -206,7 +202,9 @@ def run_first_stage(args, processes, second):
 
     def predict():
         log.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
-        evaluator = train_network(args, processes, Stage("erm", plan, part, second.data, sampler))
+        initial = initial_network(args, part.folder)
+        first = Stage("erm", plan, part, second.data, initial, sampler)
+        evaluator = train_network(args, processes, first)
         (logits,) = for_each_severity(
             evaluator.predict,
             "training",
@@ -226,13 +224,13 @@ def run_first_stage(args, processes, second):
     return replace(second, data=data, num_inferred=first_stage.num_inferred)
 
 
-def _train_stages(args, processes, log, data, steps):
+def _train_stages(args, processes, log, data, initial, steps):
     """Train by a method, after its first stage if it has one."""
     method, plan = (
         method_name(args),
         make_plan(args, steps, args.show_progress and processes.is_first),
     )
-    stage = Stage(method, plan, log, data, args.sampler)
+    stage = Stage(method, plan, log, data, initial, args.sampler)
     if spec_of(method).first_stage is not None:
         stage = run_first_stage(args, processes, stage)
     warmup = spec_of(method).warmup
@@ -286,7 +284,8 @@ def train(args):
     warning = prepare.fix_run_threads(args, log, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)
-    data, steps = prepare.prepare_data(args, log, lists)
+    initial = initial_network(args, log.folder)  # refuses what does not fit before all that is long
+    data, steps = prepare.prepare_data(args, lists)
     log = prepare.open_run(args, log, processes, device, data)
     with contextlib.closing(log), log.noting_errors():
         log.keep(FILELIST_DIR.name, data.lists)
@@ -294,4 +293,4 @@ def train(args):
         _log_start(
             args, processes, log, [describe_data(log.folder, device, data), warning, about_lists]
         )
-        _train_stages(args, processes, log, data, steps)
+        _train_stages(args, processes, log, data, initial, steps)

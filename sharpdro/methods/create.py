@@ -9,6 +9,7 @@ import pkgutil
 
 from mindspore import nn
 
+from sharpdro.device import prepare_kernels
 from sharpdro.errors import RunError
 from sharpdro.methods.base import TrainStep
 from sharpdro.methods.own import spec_of
@@ -38,6 +39,7 @@ def create_train_step(
         ValueError: unknown method, or one that is never distribution-agnostic.
         RunError: a method of your own that is not there, or that cannot be made.
     """
+    prepare_kernels()  # a loop of one's own may be all that there is
     name = variant(method, distribution_agnostic)
     spec = spec_of(name)
     settings = {**spec.step_settings, "reads_groups": spec.reads_groups, **settings}

@@ -130,12 +130,12 @@ def _check(written, file_format, batches, expected) -> Check | None:
         session = onnxruntime.InferenceSession(
             str(written), options, providers=["CPUExecutionProvider"]
         )
-        found = [session.run(None, {INPUT_NAME: images})[0] for images in batches]
+        logits = [session.run(None, {INPUT_NAME: images})[0] for images in batches]
         program, output = f"onnxruntime {onnxruntime.__version__}", session.get_outputs()[0].name
     else:
-        found = logits_of(nn.GraphCell(ms.load(str(written))), batches)
+        logits = logits_of(nn.GraphCell(ms.load(str(written))), batches)
         program, output = f"MindSpore {ms.__version__}", None
-    difference = max(float(np.abs(f - e).max()) for f, e in zip(found, expected))
+    difference = max(float(np.abs(f - e).max()) for f, e in zip(logits, expected))
     largest = max(float(np.abs(e).max()) for e in expected)
     if not difference <= _TOLERANCE * largest:
         raise RunError(

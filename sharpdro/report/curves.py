@@ -1,56 +1,33 @@
 """Curves over training, as they lie in a run's val.csv and train.csv."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from corruptions.storage.files import check_file
+from sharpdro.run_folder.reading import parse_rows
 
 # Values by time in epochs.
 Curve = dict[float, float]
 T = TypeVar("T")
 
 
-def read_table(
-    path: Path, columns: Iterable[str], convert: Callable[[dict[str, str]], T]
-) -> list[T]:
-    """The whole lines of a run's table; a last one that was cut off is passed over.
-
-    Args:
-        path: the file.
-        columns: those that it must have.
-        convert: makes of a line {column: cell} what is wanted; raises ValueError where it cannot.
-
-    Raises:
-        ValueError: the file is missing or not such a table; names file and line.
-        OSError: it cannot be read.
-    """
+def _read_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:
+    """As `parse_rows`, but that its errors name the file."""
     if not path.exists():
         raise ValueError(f"{path}: there is no such file")
-    check_file(path)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    heads, *lines = [line.split(",") for line in text.split("\n")[:-1]] or [[]]
-    for name in columns:
-        if name not in heads:
-            raise ValueError(f"{path}: there is no column {name}")
-    rows = []
-    for number, cells in enumerate(lines, 2):
-        if len(cells) != len(heads):
-            raise ValueError(f"{path}, line {number}: {len(cells)} cells instead of {len(heads)}")
-        try:
-            rows.append(convert(dict(zip(heads, cells))))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-    return rows
+    try:
+        return parse_rows(path, convert)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_validation(path: Path, num_severity: int) -> dict[str, Curve]:
     """Validation accuracy in percent by severity, of a val.csv that has been begun.
 
     Raises:
-        ValueError, OSError: see `read_table`.
+        ValueError, OSError: the file is missing, cannot be read, or is no such table.
     """
     curves = {str(severity): {} for severity in range(num_severity + 1)}
     others = {"mean", "worst"}
@@ -60,7 +37,7 @@ def read_validation(path: Path, num_severity: int) -> dict[str, Curve]:
             raise ValueError(f"there is no severity {row['severity']!r}")
         return row["severity"], int(row["epoch"]), 100 * float(row["accuracy"])
 
-    rows = read_table(path, ("epoch", "severity", "accuracy"), convert)
+    rows = _read_rows(path, convert)
     if not rows:
         raise ValueError(f"{path}: no epoch is in it")
     for severity, epoch, accuracy in rows:
@@ -73,7 +50,7 @@ def read_training(path: Path) -> tuple[int, dict[str, Curve]]:
     """The last epoch of a train.csv, and group weights by group; none where a method has none.
 
     Raises:
-        ValueError, OSError: see `read_table`.
+        ValueError, OSError: the file is missing, cannot be read, or is no such table.
     """
 
     def convert(row):
@@ -83,7 +60,7 @@ def read_training(path: Path) -> tuple[int, dict[str, Curve]]:
         names = (name for name in row if name.startswith(("weight_", "inferred_weight_")))
         return epoch, step, {name: float(row[name]) for name in names if row[name]}
 
-    rows = read_table(path, ("epoch", "step"), convert)
+    rows = _read_rows(path, convert)
     steps = max((step for _, step, _ in rows), default=1)
     curves = {}
     for epoch, step, weights in rows:

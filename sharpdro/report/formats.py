@@ -1,13 +1,11 @@
 """Tables as text, Markdown, LaTeX and CSV."""
 
-import csv
-import io
-
 from corruptions.command_line import one_line
-from sharpdro.markdown import markdown_text, table_lines
 from sharpdro.report.experiments import TABLE_SETTINGS
 from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Table
+from sharpdro.run_folder.csv_table import csv_text
+from sharpdro.text_tables import aligned, markdown_lines, markdown_text
 
 CSV_COLUMNS = [*TABLE_SETTINGS, "method", "label", "state", "seeds", "num_seeds", "severity"]
 CSV_COLUMNS += ["mean", "std", "is_best"]
@@ -40,25 +38,13 @@ def overview_as_text(overview: Overview) -> str:
     return "\n".join(one_line(part) for part in parts if part)
 
 
-def aligned(lines: list[list[str]], num_left: int) -> list[str]:
-    """Cells under one another, all but the first ones to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return [
-        "  ".join(
-            text.ljust(width) if i < num_left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in lines
-    ]
-
-
 def as_markdown(table: Table) -> str:
     """For a README; the best numbers are bold."""
     rows = []
     for row in table.rows:
         numbers = (f"**{row.cell(c)}**" if c in row.best else row.cell(c) for c in table.columns)
         rows.append([*row.first_cells, *numbers])
-    lines = table_lines(table.heads, rows, 2)
+    lines = markdown_lines(table.heads, rows, 2)
     title, shared, *remarks = map(markdown_text, (table.title, table.shared, *table.remarks))
     parts = [f"### {title}", shared, "\n".join(lines), "\n\n".join(remarks)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -66,7 +52,7 @@ def as_markdown(table: Table) -> str:
 
 def overview_as_markdown(overview: Overview) -> str:
     """For a README; the best numbers have a star."""
-    lines = table_lines(overview.heads, overview.lines, 1)
+    lines = markdown_lines(overview.heads, overview.lines, 1)
     title, shared, remark = map(markdown_text, (overview.title, overview.shared, overview.remark))
     parts = [f"### {title}", shared, "\n".join(lines), remark]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -93,16 +79,14 @@ def _escape(text):
 
 def as_csv(tables: list[Table]) -> str:
     """All tables, a line for each number: percent, six significant digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    lines = []
     for table in tables:
         for row in table.rows:
             seeds = " ".join(map(str, row.experiment.seeds))
             about = [row.experiment.method, row.label, row.state or "finished", seeds]
             for column in table.columns:
-                std = f"{row.stds[column]:.6g}" if row.stds else ""
-                numbers = [f"{row.means[column]:.6g}", std, int(column in row.best)]
+                std = row.stds[column] if row.stds else None
+                numbers = [row.means[column], std, int(column in row.best)]
                 count = len(row.experiment.runs)
-                writer.writerow([*table.key, *about, count, column, *numbers])
-    return text.getvalue()
+                lines.append([*table.key, *about, count, column, *numbers])
+    return csv_text(CSV_COLUMNS, lines)

@@ -251,15 +251,15 @@ def restore(cell: nn.Cell, checkpoint: Checkpoint, path: Path) -> None:
     for parameter in cell.get_parameters():
         stored = checkpoint.parameters.get(parameter.name)
         if not isinstance(stored, Parameter):
-            found = "is missing"
+            problem = "is missing"
         elif stored.shape != parameter.shape:
-            found = f"has shape {tuple(stored.shape)}"
+            problem = f"has shape {tuple(stored.shape)}"
         elif stored.dtype != parameter.dtype:
-            found = f"holds {stored.dtype}, not {parameter.dtype}"
+            problem = f"holds {stored.dtype}, not {parameter.dtype}"
         else:
             continue
         raise RunError(
-            f"checkpoint {path} is of another model: {parameter.name} {found}, "
+            f"checkpoint {path} is of another model: {parameter.name} {problem}, "
             f"expected {tuple(parameter.shape)}"
         )
     for parameter in cell.get_parameters():

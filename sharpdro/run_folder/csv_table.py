@@ -1,12 +1,13 @@
 """The CSV tables of a run."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from corruptions.storage.files import naming, write_atomically
-from sharpdro.run_folder.reading import RESTORE, read_rows, refusing
+from sharpdro.run_folder.reading import read_rows
 
 EVALUATION_COLUMNS = ["epoch", "severity", "loss", "accuracy", "count"]
 
@@ -15,11 +16,11 @@ class Table:
     """A CSV file that grows by rows; the first column is the epoch.
 
     Args:
-        path: the file. Unfinished lines and those that are not to be kept are dropped, the rest
+        path: the file. An unfinished line and rows that are not to be kept are dropped, the rest
             stays byte by byte, but for what a version with other columns has written: columns
             that it did not have stay empty.
         columns: names.
-        keep: tells which whole lines are kept, see `until_epoch`; none unless given.
+        keep: tells which rows {column: cell} are kept, see `until_epoch`; none unless given.
         on_rows: called with the rows that are kept, and with those that are added, as {column:
             cell}.
     """
@@ -28,26 +29,16 @@ class Table:
         self,
         path: Path,
         columns: list[str],
-        keep: Callable[[str], bool] = lambda line: False,
+        keep: Callable[[dict[str, str]], bool] = lambda row: False,
         on_rows: Callable[[list[dict[str, str]]], object] = lambda rows: None,
     ):
         self.path = path
         self._columns = columns
         self._on_rows = on_rows
-        kept = self._kept_lines(keep) if path.exists() else []
-        write_atomically(path, "".join([",".join(columns) + "\n", *kept]))
-        self._on_rows(self._by_column(line.rstrip("\n").split(",") for line in kept))
-
-    def _kept_lines(self, keep: Callable[[str], bool]) -> list[str]:
-        with refusing(self.path, RESTORE), open(self.path, encoding="utf-8", newline="") as file:
-            head, *lines = file.readlines() or [""]
-            columns = head.rstrip("\n").split(",")
-            whole = (x for x in lines if x.endswith("\n") and x.count(",") == len(columns) - 1)
-            kept = [line for line in whole if keep(line)]
-        if columns == self._columns:
-            return kept
-        rows = (dict(zip(columns, line.rstrip("\n").split(","))) for line in kept)
-        return [",".join(row.get(name, "") for name in self._columns) + "\n" for row in rows]
+        rows = read_rows(path, lambda row: row if keep(row) else None) if path.exists() else []
+        cells = [[row.get(name, "") for name in columns] for row in rows if row is not None]
+        write_atomically(path, csv_text(columns, cells))
+        self._on_rows(self._by_column(cells))
 
     def append(self, rows: list[dict]) -> list[dict[str, str]]:
         """Add rows, by column name, and see them to disk.
@@ -71,24 +62,33 @@ class Table:
         return [dict(zip(self._columns, row)) for row in cells]
 
 
-def epoch_of(line: str) -> int:
-    """Epoch of a line of a table."""
-    return int(line.split(",", 1)[0])
+def until_epoch(epoch: int) -> Callable[[dict[str, str]], bool]:
+    """Which rows of a table are of finished epochs."""
+    return lambda row: int(row["epoch"]) <= epoch
 
 
-def until_epoch(epoch: int) -> Callable[[str], bool]:
-    """Which lines of a table are of finished epochs."""
-    return lambda line: epoch_of(line) <= epoch
-
-
-def until_step(epoch: int, step: int) -> Callable[[str], bool]:
-    """Which lines of train.csv are of finished epochs, or of the next one's finished steps."""
-    return lambda line: tuple(map(int, line.split(",", 2)[:2])) <= (epoch + 1, step)
+def until_step(epoch: int, step: int) -> Callable[[dict[str, str]], bool]:
+    """Which rows of train.csv are of finished epochs, or of the next one's finished steps."""
+    return lambda row: (int(row["epoch"]), int(row["step"])) <= (epoch + 1, step)
 
 
 def epochs_of(path: Path) -> list[int]:
     """Epochs of a table's whole lines; none if there is no such file."""
     return read_rows(path, lambda row: int(row["epoch"])) if path.exists() else []
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable]) -> str:
+    """A table as CSV, a line each.
+
+    Args:
+        columns: their names.
+        rows: the cells; numbers as `format_value` writes them.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([format_value(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def format_value(value) -> str:

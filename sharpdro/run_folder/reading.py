@@ -79,9 +79,29 @@ def read_rows(
         RunError: see `refusing`.
     """
     remedy = remedy or f"restore it, or choose another --desc than that of {path.parent}"
-    with (
-        refusing(path, remedy),
-        open(path, encoding="utf-8", newline="") as file,
-    ):
-        whole = (line for line in file if line.endswith("\n"))
-        return [convert(row) for row in csv.DictReader(whole)]
+    with refusing(path, remedy):
+        return parse_rows(path, convert)
+
+
+def parse_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:
+    """As `read_rows`, for those who say themselves which file it is.
+
+    Raises:
+        ValueError: it is no such table; names the line, or the column that there is not.
+        OSError: it cannot be read, or is no file.
+    """
+    check_file(path)
+    rows = []
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = csv.reader(line for line in file if line.endswith("\n"))
+        heads = next(lines, [])
+        for number, cells in enumerate(lines, 2):
+            if len(cells) != len(heads):
+                raise ValueError(f"line {number}: {len(cells)} cells instead of {len(heads)}")
+            try:
+                rows.append(convert(dict(zip(heads, cells))))
+            except KeyError as error:
+                raise ValueError(f"there is no column {error.args[0]}") from error
+            except BROKEN as error:
+                raise ValueError(f"line {number}: {reason_of(error)}") from error
+    return rows

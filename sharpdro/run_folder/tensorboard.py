@@ -99,8 +99,10 @@ def event_file(folder: Path, steps_per_epoch: int) -> Iterator[Callable[[str, Ro
 
         def event_of(table, row):
             try:
-                found = scalars(table, row).items()
-                values = [Summary.Value(tag=tag, simple_value=value) for tag, value in found]
+                values = [
+                    Summary.Value(tag=tag, simple_value=value)
+                    for tag, value in scalars(table, row).items()
+                ]
                 step = global_step(table, row, steps_per_epoch)
                 return Event(wall_time=time.time(), step=step, summary=Summary(value=values))
             except BROKEN as error:

@@ -5,9 +5,7 @@ logits, and `apply`s them to the training set that the second stage is given; `m
 of the columns' means over the images of a severity.
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from corruptions.interrupts import check_interrupts
 from corruptions.storage.files import write_atomically
 from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
 from sharpdro.errors import RunError
-from sharpdro.run_folder.csv_table import format_value
+from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.reading import read_rows, refusing
 
 ALIGNMENT = "alignment.csv"
@@ -202,12 +200,7 @@ def _alignment(columns, means, severities):
 
 
 def _as_csv(columns):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in zip(*(values.tolist() for values in columns.values())):
-        writer.writerow([format_value(value) for value in row])
-    return text.getvalue()
+    return csv_text(columns, zip(*(values.tolist() for values in columns.values())))
 
 
 def _as_text(columns):

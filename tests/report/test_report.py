@@ -535,18 +535,18 @@ def test_a_broken_run_is_named_with_its_file(tmp_path, name, change, text):
     ("name", "change", "text"),
     [
         ("val.csv", lambda t: t.replace("severity", "sev"), ": there is no column severity"),
-        ("val.csv", lambda t: t + "2,0\n", ", line 10: 2 cells instead of 5"),
+        ("val.csv", lambda t: t + "2,0\n", ": line 10: 2 cells instead of 5"),
         (
             "val.csv",
             lambda t: t + "2,0,1,x,9\n",
-            ", line 10: could not convert string to float: 'x'",
+            ": line 10: could not convert string to float: 'x'",
         ),
-        ("val.csv", lambda t: t + "2,7,1,1,9\n", ", line 10: there is no severity '7'"),
+        ("val.csv", lambda t: t + "2,7,1,1,9\n", ": line 10: there is no severity '7'"),
         ("val.csv", lambda t: t.splitlines()[0] + "\n", ": no epoch is in it"),
         ("val.csv", None, ": there is no such file"),
-        ("train.csv", lambda t: "x\n" + t, ": there is no column epoch"),
-        ("train.csv", lambda t: t + "\n", ", line 6: 2 cells instead of 4"),
-        ("train.csv", lambda t: t + "0,1,1\n", ", line 6: epochs and steps count from 1"),
+        ("train.csv", lambda t: "x\n" + t, ": line 2: 4 cells instead of 1"),
+        ("train.csv", lambda t: t + "\n", ": line 6: 2 cells instead of 4"),
+        ("train.csv", lambda t: t + "0,1,1\n", ": line 6: epochs and steps count from 1"),
         ("train.csv", lambda t: t.replace("weight", "w"), ": there are no group weights"),
         ("train.csv", None, ": there is no such file"),
     ],
@@ -581,7 +581,7 @@ def test_a_broken_train_csv_of_a_run_on_its_way(capsys, tmp_path):
     (folder / "train.csv").write_text("epoch,step\n3,1\nx\n")
     lines, error = run_report(capsys, tmp_path)
     assert list(rows_of(lines)) == ["erm (unfinished, 2/200)"]
-    assert error == f"no curves from {folder}/train.csv, line 3: 1 cells instead of 2\n"
+    assert error == f"no curves from {folder}/train.csv: line 3: 1 cells instead of 2\n"
 
 
 def test_a_picture_that_fails_costs_nothing_else(pictures, capsys, monkeypatch, tmp_path):

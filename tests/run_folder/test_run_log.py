@@ -121,7 +121,7 @@ def test_settings_that_cannot_be_read(tmp_path):
 
 def test_rows_of_another_version_are_kept(tmp_path):
     path = tmp_path / "train.csv"
-    path.write_text("epoch,loss,old\n1,0.50,7\n2,0.25,8\n3,0.2\n")
+    path.write_text("epoch,loss,old\n1,0.50,7\n2,0.25,8\n3,0.2")
     table = Table(path, ["epoch", "skipped", "loss"], until_epoch(2))
     table.append([{"epoch": 3, "skipped": 1, "loss": 0.125}])
     assert path.read_text() == "epoch,skipped,loss\n1,,0.50\n2,,0.25\n3,1,0.125\n"
