@@ -248,6 +248,38 @@ METHODS = {
 }
 
 
+@dataclass(frozen=True)
+class LogRange:
+    """low … high, drawn evenly in its logarithm; whole numbers where both are."""
+
+    low: float
+    high: float
+
+
+# Where scripts/search.py draws from: a range, or values that are equally likely. Those of irm, vrex
+# (its penalty and anneal), groupdro's step size and the weight decay are DomainBed's (Gulrajani &
+# Lopez-Paz, ICLR 2021), made for Adam; those of rho and group_adjustment hold what SAM
+# (Foret et al., ICLR 2021) and group DRO (Sagawa et al., ICLR 2020) try; the others span a factor
+# of ten or so on each side of the default.
+SEARCHED = {
+    "lr": LogRange(0.003, 0.3),
+    "weight_decay": LogRange(1e-6, 1e-2),
+    "rho": LogRange(0.01, 0.5),
+    "step_size": LogRange(1e-3, 0.1),
+    "absent_groups": ABSENT_GROUPS,
+    "group_adjustment": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
+    "ood_score": OOD_SCORES,
+    "irm_lambda": LogRange(0.1, 1e5),
+    "irm_warmup": LogRange(1, 10_000),
+    "vrex_beta": LogRange(0.1, 1e5),
+    "vrex_warmup": LogRange(1, 10_000),
+    "jtt_epochs": (1, 2, 4, 8),
+    "jtt_upweight": LogRange(2, 100),
+    "eiil_epochs": (1, 2, 4),
+    "eiil_lr": LogRange(1e-4, 1e-2),
+}
+
+
 # Names of the settings that not all methods have.
 METHOD_SETTINGS = frozenset({OWN_SETTINGS}).union(*(spec.settings for spec in METHODS.values()))
 
