@@ -287,8 +287,8 @@ _TRAINING_FLAGS = (
     ),
     _flag(
         "--clip_grad NORM",
-        "shorten the gradient that is descended (for two passes their sum, or what else the method "
-        "descends), taken over all parameters together and before weight decay, to this length "
+        "shorten the gradient that is descended (for sharpdro the sum of both, for sam the second "
+        "alone), taken over all parameters together and before weight decay, to this length "
         "where it is longer (default: leave it)",
         number(float, 0, above=True),
     ),
