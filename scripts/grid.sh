@@ -1,9 +1,11 @@
 # Sourced by the sweeps: `train_grid FLAGS…` trains once for every combination of the values in
-# DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other. Runs that are
-# finished are skipped, those that were cut off go on: stop it and start it again as you like.
-# A run that fails does not stop the others; failed ones are named at the end. Relative paths in
-# FLAGS are meant from the project's folder.
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt
+# DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other, or JOBS=K at a time,
+# each on its share of the cores. Runs that are finished are skipped, those that were cut off go on:
+# stop it and start it again as you like. A run that fails does not stop the others; failed ones are
+# named at the end. Relative paths in FLAGS are meant from the project's folder. PRINT=1 prints the
+# commands instead, one a line, for Slurm's arrays or GNU parallel.
+: "${JOBS:=1}" "${PRINT:=0}"
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt >&2
 
 refuse() {
     echo "error: $1" >&2
@@ -47,7 +49,9 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     check_names DATASETS "$DATASETS" "${known[0]}"
     check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"
     for method in $METHODS; do
-        check_names METHODS "$(strip_variant "$method")" "${known[2]}"
+        if [[ $method != *:* ]]; then # main.py looks for the user's own
+            check_names METHODS "$(strip_variant "$method")" "${known[2]}"
+        fi
     done
     check_names SEVERITIES "$SEVERITIES" "1 2 3 4 5"
     for flag in $SEEDS; do
@@ -62,31 +66,100 @@ for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
     done
 }
 
-# Sets `code` to main.py's exit code. SIGTERM to the sweep alone is passed on, which bash would do
-# only after a foreground process has ended; and Ctrl-C reaches main.py, although bash lets
-# processes in the background ignore it.
-run_main() {
-    local child
-    env --default-signal=INT python main.py "$@" &
-    child=$!
-    trap 'kill -TERM $child 2>/dev/null' TERM
-    trap : INT
-    wait $child
-    code=$?
-    while kill -0 $child 2>/dev/null; do # the wait was cut short by a signal
-        wait $child
-        code=$?
+# Sets `cores` to the cores of each slot, as taskset takes them; one slot has all without it.
+share_out_cores() {
+    local own slot
+    cores=()
+    if [ "$JOBS" -eq 1 ]; then return; fi
+    own=($(python -c 'import os; print(*sorted(os.sched_getaffinity(0)))'))
+    for ((slot = 0; slot < JOBS; slot++)); do
+        local from=$((slot * ${#own[@]} / JOBS)) to=$(((slot + 1) * ${#own[@]} / JOBS))
+        if [ $to -eq $from ]; then to=$((from + 1)); fi # more jobs than cores
+        cores[slot]=$(IFS=, && echo "${own[*]:from:to-from}")
     done
-    trap - TERM INT
+}
+
+# Starts main.py in a slot. Ctrl-C reaches it, although bash lets processes in the background ignore
+# it; that and SIGTERM are for the traps of train_grid.
+start_run() { # slot, flags of main.py
+    local slot=$1 command=(env --default-signal=INT python main.py)
+    shift
+    if [ "$JOBS" -gt 1 ]; then
+        command=(taskset -c "${cores[slot]}" "${command[@]}")
+        set -- "$@" --no-show_progress
+    fi
+    "${command[@]}" "$@" &
+    pids[slot]=$!
+}
+
+# Sets `slot` to one that is free, once there is one, and notes how the run there has ended.
+wait_for_slot() {
+    while true; do
+        for ((slot = 0; slot < JOBS; slot++)); do
+            if [ -z "${pids[slot]:-}" ]; then return; fi
+            if ! kill -0 "${pids[slot]}" 2>/dev/null; then
+                wait_for_run "$slot"
+                return
+            fi
+        done
+        if [ "$JOBS" -eq 1 ]; then wait "${pids[0]}" 2>/dev/null; else sleep 0.1; fi
+    done
+}
+
+wait_for_run() { # slot
+    local code=0
+    while kill -0 "${pids[$1]}" 2>/dev/null; do wait "${pids[$1]}"; done # signals cut a wait short
+    wait "${pids[$1]}" || code=$?
+    unset "pids[$1]"
+    if [ $code -eq 130 ] || [ $code -eq 143 ]; then # Ctrl-C, SIGTERM
+        : "${stopped:=$code}"
+    elif [ $code -ne 0 ]; then
+        failed+=("${runs[$1]} (exit code $code)")
+    fi
+}
+
+# Ends with 130 or 143 if runs were stopped, once all of them have ended.
+end_if_stopped() {
+    local slot
+    if [ -z "$stopped" ]; then return; fi
+    for slot in "${!pids[@]}"; do
+        [[ $told == *" ${pids[slot]} "* ]] || kill -TERM "${pids[slot]}" 2>/dev/null
+    done
+    for slot in "${!pids[@]}"; do wait_for_run "$slot"; done
+    name_failed
+    echo "stopped: start the sweep again, and it goes on" >&2
+    exit "$stopped"
 }
 
 name_failed() {
     if [ ${#failed[@]} -gt 0 ]; then printf 'failed: %s\n' "${failed[@]}" >&2; fi
 }
 
+# Trains with the flags of one combination, or prints the command.
+train_one() { # what the user gave
+    local slot
+    if [ "$PRINT" = 1 ]; then
+        printf 'cd %q && %q main.py' "$PWD" "$(command -v python)"
+        printf ' %q' "${flags[@]}" --resume "$@"
+        printf '\n'
+        return
+    fi
+    wait_for_slot
+    end_if_stopped
+    echo "== ${flags[*]}"
+    runs[slot]=${flags[*]}
+    start_run "$slot" "${flags[@]}" --resume "$@"
+}
+
 train_grid() {
+    case $JOBS in '' | 0* | *[!0-9]*) refuse "JOBS=$JOBS is not a whole number of at least 1" ;; esac
     check_grid "$@"
-    local failed=() code flags desc dataset corruption severity method seed
+    local failed=() pids=() runs=() cores stopped='' told='' flags slot
+    local desc dataset corruption severity method seed
+    share_out_cores
+    # SIGTERM to the sweep alone is passed on; Ctrl-C has reached the runs already.
+    trap 'stopped=143 told=" ${pids[*]} "; kill -TERM "${pids[@]}" 2>/dev/null' TERM
+    trap 'stopped=130 told=" ${pids[*]} "' INT
     for dataset in $DATASETS; do for corruption in $CORRUPTIONS; do for severity in $SEVERITIES; do
         for seed in $SEEDS; do for method in $METHODS; do
             # The name of a run's directory does not tell how many severities there are, nor what
@@ -97,16 +170,12 @@ train_grid() {
             set_method_flags "$method"
             flags=(--desc "$desc" -d "$dataset" -c "$corruption" --num_severity "$severity"
                 --seed "$seed" "${flags[@]}")
-            echo "== ${flags[*]}"
-            run_main "${flags[@]}" --resume "$@"
-            if [ $code -eq 130 ] || [ $code -eq 143 ]; then # Ctrl-C, SIGTERM
-                name_failed
-                echo "stopped: start the sweep again, and it goes on" >&2
-                exit $code
-            fi
-            if [ $code -ne 0 ]; then failed+=("${flags[*]} (exit code $code)"); fi
+            train_one "$@"
+            end_if_stopped
         done; done
     done; done; done
+    for slot in "${!pids[@]}"; do wait_for_run "$slot"; done
+    end_if_stopped
     name_failed
     if [ ${#failed[@]} -gt 0 ]; then exit 1; fi
 }

@@ -3,6 +3,8 @@
 import argparse
 import struct
 
+from sharpdro.own_code import is_place
+
 _LEAST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of float32's normal numbers
 
 
@@ -48,6 +50,27 @@ def wideresnet_depth(text):
     if not text.isdigit() or int(text) < 10 or (int(text) - 4) % 6:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of 10, 16, 22, 28, … (6k + 4)")
     return int(text)
+
+
+def one_of_or_own(known):
+    """An argparse type: one of these names, or "package.module:Name" of the user's own code."""
+
+    def parse(text):
+        if text not in known and not is_place(text):
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} (choose from {', '.join(known)}, or name your own as "
+                f"my_module:MyName)"
+            )
+        return text
+
+    return parse
+
+
+def place(text):
+    """An argparse type: "package.module:name" of the user's own code."""
+    if not is_place(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form my_module:name")
+    return text
 
 
 def description(text):

@@ -20,7 +20,7 @@ from sharpdro.training.nan_guard import NanGuard
 from sharpdro.training.optimizer import create_sgd
 
 METHODS = {
-    "sharpdro": {"absent_groups": "ema", "rho": 0.5},
+    "sharpdro": {"absent_groups": "ema", "rho": 0.5, "clip_grad": 0.5},  # of a length of 1
     "sharpdro_agnostic": {"rho": 0.5},
     "groupdro": {"step_size": 0.5},
     "vrex": {"vrex_beta": 2.0, "vrex_warmup": 1},

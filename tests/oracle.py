@@ -165,6 +165,7 @@ class Oracle:
         self.ema = np.full(num_groups, np.nan)  # nan: never seen
         self.steps_done = 0  # counted by IRM and VREx alone, for their warm-up
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.clip_grad, self.lengths = np.inf, []  # of the gradients descended, before clipping
 
     def observe(self, images):
         """Logits at θ; the running statistics move."""
@@ -182,8 +183,10 @@ class Oracle:
         return {k: self.p[k] + epsilon[k] for k in self.p}
 
     def descend(self, gradients):
+        self.lengths.append(norm(gradients))
+        share = min(1, self.clip_grad / self.lengths[-1])
         for k in self.p:
-            decayed = gradients[k] + self.weight_decay * self.p[k]
+            decayed = share * gradients[k] + self.weight_decay * self.p[k]
             self.velocity[k] = self.momentum * self.velocity[k] + decayed
             self.p[k] = self.p[k] - self.lr * self.velocity[k]
 

@@ -8,7 +8,9 @@ from dataset.readers.published import SIDE, check_files
 from dataset.specs import FOLDER, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
 from sharpdro.errors import RunError
-from sharpdro.methods.specs import METHOD_SETTINGS, METHODS, variant
+from sharpdro.methods.own import method_spec, read_settings
+from sharpdro.methods.specs import METHOD_SETTINGS, variant
+from sharpdro.own_code import is_place
 
 
 def check_mode(given: dict) -> None:
@@ -44,17 +46,27 @@ def check_training(settings, given: dict) -> None:
         given: those that the command line names.
     """
     _check_method(settings, given)
-    method = METHODS[variant(settings.method, settings.distribution_agnostic)]
+    method = method_spec(variant(settings.method, settings.distribution_agnostic))
     if settings.local_perturbation and not settings.distributed:
         raise RunError("--local_perturbation needs --distributed: leave it out")
     if settings.local_perturbation and not method.perturbs:
         raise RunError(
             f"--local_perturbation does not apply to --method {settings.method}: leave it out"
         )
+    if settings.warmup_epochs >= settings.total_epoch:
+        raise RunError(
+            f"--warmup_epochs {settings.warmup_epochs} leaves nothing of --total_epoch "
+            f"{settings.total_epoch}: lower it"
+        )
     if settings.cpu_kernels != "stock" and settings.amp_level != "O0":
         raise RunError(
             f"--amp_level {settings.amp_level} does not go with --cpu_kernels "
             f"{settings.cpu_kernels}: leave one of them out"
+        )
+    if settings.cpu_kernels != "stock" and is_place(settings.model):
+        raise RunError(
+            f"--cpu_kernels {settings.cpu_kernels} does not apply to -m {settings.model}: leave it "
+            f"out"
         )
     if len(settings.corruption) > 1:
         raise RunError(
@@ -74,13 +86,15 @@ def _check_method(settings, given: dict) -> None:
         raise RunError(
             f"--distribution_agnostic does not apply to --method {settings.method}: leave it out"
         )
-    method = METHODS[variant(settings.method, settings.distribution_agnostic)]
+    method = method_spec(variant(settings.method, settings.distribution_agnostic))
     flags = f"--method {settings.method}"
     flags += " --distribution_agnostic" * settings.distribution_agnostic
-    others = sorted(given.keys() & METHOD_SETTINGS - method.settings.keys())
+    others = sorted(given.keys() & METHOD_SETTINGS - method.flag_names)
     if others:
         needs = ", or add --distribution_agnostic" if others[0] == "ood_score" else ""
         raise RunError(f"--{others[0]} does not apply to {flags}: leave it out{needs}")
+    if settings.method_settings is not None:
+        read_settings(settings.method, settings.method_settings)
     epochs = method.stage_epochs
     if epochs is not None and getattr(settings, epochs) > settings.total_epoch:
         default = "" if epochs in given else " (default)"

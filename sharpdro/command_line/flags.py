@@ -21,8 +21,16 @@ from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE,
 from models import MODELS
 from sharpdro.device import DEVICE_TARGETS
 from sharpdro.evaluation.summary import BEST_METRICS
-from sharpdro.flag_types import COUNT, POSITIVE, description, number, wideresnet_depth
-from sharpdro.methods.specs import METHODS, variant
+from sharpdro.flag_types import (
+    COUNT,
+    POSITIVE,
+    description,
+    number,
+    one_of_or_own,
+    place,
+    wideresnet_depth,
+)
+from sharpdro.methods.specs import METHODS, OWN_SETTINGS, variant
 
 
 class Use(enum.Flag):
@@ -52,6 +60,11 @@ class Flag:
     def default(self):
         return self.options["default"]
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, without a value."""
+        return type(self.default) is bool
+
     def add_to(self, group, **changes) -> None:
         """Let a parser, or a group of one, know the flag."""
         group.add_argument(*self.spellings, **{**self.options, **changes})
@@ -80,6 +93,22 @@ def _flag(usage: str, help: str, kind, default=None, use=NONE, **options) -> Fla
         options["type" if callable(kind) else "choices"] = kind
     name = spellings[-1].removeprefix("--")
     return Flag(name, spellings, {"help": help, "default": default, **options}, use)
+
+
+class _ChoiceOrNone(argparse.Action):
+    """--x VALUE; --x alone is its default, and --no-x its value "none"."""
+
+    def __init__(self, option_strings, dest, **options):
+        negations = [name.replace("--", "--no-") for name in option_strings]
+        options |= {"nargs": "?", "const": options["default"]}
+        super().__init__([*option_strings, *negations], dest, **options)
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        if option_string.startswith("--no-"):
+            if value != self.const:
+                parser.error(f"argument {option_string}: takes no value, not {value!r}")
+            value = "none"
+        setattr(namespace, self.dest, value)
 
 
 def _per_dataset(field, of_own=None):
@@ -232,7 +261,12 @@ _DATA_FLAGS = (
 
 _OWN_MODEL = f"{CIFAR10.model} up to {CIFAR10.side} pixels, else {IMAGENET30.model},"
 _MODEL_FLAGS = (
-    _flag("-m --model", f"the network {_per_dataset('model', _OWN_MODEL)}", MODELS),
+    _flag(
+        "-m --model NAME",
+        f"the network: one of {', '.join(MODELS)}, or my_module:MyNet, a class or function of "
+        f"your own, called with num_classes=… {_per_dataset('model', _OWN_MODEL)}",
+        one_of_or_own(MODELS),
+    ),
     _flag(
         "--depth D",
         f"layers of the wideresnet: 10, 16, 22, 28, … {_per_dataset('depth')}",
@@ -254,9 +288,25 @@ _TRAINING_FLAGS = (
     _flag("--lr RATE", "initial learning rate", number(float, 0, above=True), 0.1),
     _flag(
         "--scheduler",
-        "divide the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs",
-        ON_OFF,
-        True,
+        "step divides the learning rate by 5 after 30 %%, 60 %% and 80 %% of the epochs, cosine "
+        "lowers it in every epoch, none or --no-scheduler keeps it",
+        ("step", "cosine", "none"),
+        "step",
+        action=_ChoiceOrNone,
+    ),
+    _flag(
+        "--warmup_epochs N",
+        "epochs in which the learning rate goes straight up to what --scheduler says: of the first "
+        "N, epoch e has e / (N + 1) of it",
+        COUNT,
+        0,
+    ),
+    _flag(
+        "--clip_grad NORM",
+        "shorten the gradient that is descended (for sharpdro the sum of both, for sam the second "
+        "alone), taken over all parameters together and before weight decay, to this length "
+        "where it is longer (default: leave it)",
+        number(float, 0, above=True),
     ),
     _flag(
         "--sampler",
@@ -320,6 +370,13 @@ _EVALUATION_FLAGS = (
         SWITCH,
         use=START,
     ),
+    _flag(
+        "--on_rows PLACE",
+        "my_module:function of your own, called as function(run's name, settings, table, rows) "
+        "with the rows of train.csv, val.csv and test.csv, for an experiment tracker",
+        place,
+        use=START,
+    ),
     _flag("--save_step N", "epochs per numbered checkpoint; 0: none", COUNT, 0, use=START),
     _flag("--save_last", "keep last.ckpt, without which a run cannot be resumed", ON_OFF, True),
     _flag("--save_best", "keep best.ckpt, of the best epoch", ON_OFF, True),
@@ -330,10 +387,16 @@ _EVALUATION_FLAGS = (
 _AGNOSTIC = {variant(name, True): name for name in METHODS}
 _METHOD_FLAGS = (
     _flag(
-        "--method",
-        "one of those below; a method refuses the settings of others",
-        [name for name in METHODS if name not in _AGNOSTIC],
+        "--method NAME",
+        f"one of {', '.join(name for name in METHODS if name not in _AGNOSTIC)}, or "
+        f"my_module:MyStep, a training step of your own; a method refuses the settings of others",
+        one_of_or_own([name for name in METHODS if name not in _AGNOSTIC]),
         "sharpdro",
+    ),
+    _flag(
+        f"--{OWN_SETTINGS} TEXT",
+        "settings of a training step of your own, as 'name=value name=value'",
+        str,
     ),
     _flag(
         "--distribution_agnostic",
@@ -403,6 +466,15 @@ def new_parser(prog, description):
     )
 
 
+_CONFIG = {
+    "type": Path,
+    "metavar": "FILE",
+    "default": argparse.SUPPRESS,
+    "help": "take the flags that a run's settings.json has, or a JSON object of flags {name: "
+    "value}; those of the command line win",
+}
+
+
 def create_parser(prog="main.py"):
     """All flags, by group."""
     parser = new_parser(
@@ -414,6 +486,8 @@ def create_parser(prog="main.py"):
         group = parser.add_argument_group(title, text)
         for flag in flags:
             flag.add_to(group)
+        if flags is _RUN_FLAGS:  # no setting: what it says is as if on the command line
+            group.add_argument("--config", **_CONFIG)
     return parser
 
 

@@ -4,7 +4,10 @@
 once its checkpoint is known, see `of_checkpoint`.
 """
 
+import itertools
 import os
+import re
+import sys
 from dataclasses import make_dataclass, replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.own_data import OwnData, find_own_data
 from dataset.specs import DATASETS, OWN, DatasetSpec, spec_of
 from sharpdro.command_line import checks
+from sharpdro.command_line.config import config_flags
 from sharpdro.command_line.flags import (
     FLAGS,
     FROM_CHECKPOINT,
@@ -20,7 +24,9 @@ from sharpdro.command_line.flags import (
     create_parser,
     given_settings,
 )
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, METHODS, variant
+from sharpdro.errors import RunError
+from sharpdro.methods.own import method_spec, read_settings
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, variant
 from sharpdro.run_folder.folder import RunLog, run_name
 
 # More corruptions than this are counted in the name of an evaluation's directory.
@@ -42,6 +48,22 @@ def parse(argv, prog="main.py"):
         RunError, DataError: flags do not go together, or not with what is there.
     """
     given = given_settings(create_parser(prog), FLAGS, argv)
+    path = given.pop("config", None)
+    if path is None:
+        return _settings(given)
+    flags = config_flags(path, given)
+    words = [*itertools.chain(*flags.values()), *(sys.argv[1:] if argv is None else argv)]
+    completed = given_settings(create_parser(prog), FLAGS, words)
+    del completed["config"]
+    try:
+        return _settings(completed)
+    except RunError as error:
+        if any(re.search(rf"--{name}\b", str(error)) for name in flags.keys() - given.keys()):
+            raise RunError(f"{error} (--config {path} has it)") from error
+        raise
+
+
+def _settings(given: dict):
     checks.check_mode(given)
     return evaluation_settings(given) if given.get("eval_only") else training_settings(given)
 
@@ -121,6 +143,7 @@ def of_checkpoint(
     others = (k for k, value in measured.items() if value and value != trained.get(k))
     trained_on = "".join(f"_{trained.get(key)}" for key in others)
     method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
+    method = method.replace(":", ".")
     path, images = settings.checkpoint, "_published" if settings.published else ""
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
     values = {name: trained.get(name, FLAGS[name].default) for name in FROM_CHECKPOINT}
@@ -166,13 +189,27 @@ def run_folder(settings) -> Path:
     corruption = "+".join(names) if len(names) <= _MAX_NAMED else f"{len(names)}corruptions"
     is_training = isinstance(settings, TrainingSettings)
     kind = method_name(settings) if is_training else "eval"
+    kind = kind.replace(":", ".")  # of a method of the user's own; not for all tools a file's name
     name = run_name(settings.desc, settings.dataset, corruption, kind, settings.seed)
     return settings.log_dir / name
 
 
 def method_name(settings: TrainingSettings) -> str:
-    """Key into METHODS."""
+    """Key into METHODS, or the place of one of the user's own."""
     return variant(settings.method, settings.distribution_agnostic)
+
+
+def step_settings(settings: TrainingSettings, method: str) -> dict:
+    """The settings of a method's training step.
+
+    Args:
+        settings: of the run.
+        method: of the run or of its first stage, as `method_name` gives it.
+    """
+    spec = method_spec(method)
+    if spec.is_own:
+        return spec.step_settings | read_settings(method, settings.method_settings or "")
+    return {name: getattr(settings, name) for name in spec.step_settings}
 
 
 def find_filelists(settings: TrainingSettings) -> Path | None:
@@ -208,5 +245,5 @@ def recorded(settings) -> dict:
     if isinstance(settings, EvaluationSettings):
         return values | {"corruption": [*settings.corruption]}
     (values["corruption"],) = settings.corruption
-    others = METHOD_SETTINGS - METHODS[method_name(settings)].settings.keys()
+    others = METHOD_SETTINGS - method_spec(method_name(settings)).flag_names
     return {name: value for name, value in values.items() if name not in others}

@@ -21,10 +21,11 @@ from sharpdro.command_line.settings import dataset_spec, find_filelists, method_
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import build_network, initial_network
+from sharpdro.jobs.shared import build_network, check_network, initial_network
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
 from sharpdro.jobs.train import create_first_stage, create_step
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
+from sharpdro.methods.own import method_spec
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.checkpoint import load, load_last, restore
 from sharpdro.run_folder.folder import RunLog
 from sharpdro.training.plan import is_evaluated
@@ -245,10 +246,13 @@ def _report_sizes(args, report, sizes, unsure):
 def _report_network(args, report):
     """Say what would be trained, and how."""
     shape = f"-{args.depth}-{args.widen_factor}" if args.model == "wideresnet" else ""
-    number = sum(p.size for p in build_network(args)[0].trainable_params())
+    network = report.attempt(check_network, args)
+    if network is None:
+        return
+    number = sum(p.size for p in network.trainable_params())
     report.add("model", f"{args.model}{shape}: {number:,} parameters")
     method = method_name(args)
-    passes = METHODS[method].passes
+    passes = method_spec(method).passes
     report.add("method", f"{method}: {passes} pass{'es' if passes > 1 else ''} per step")
 
 

@@ -19,12 +19,15 @@ from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import SilentLog
 from sharpdro.run_folder.tensorboard import require_tensorboardx
+from sharpdro.run_folder.tracker import load_function
 
 
 def checks_of_folder(args, log):
     """What must hold for the run's directory to be used, as functions that refuse it."""
     if args.tensorboard:
         yield require_tensorboardx
+    if args.on_rows is not None:
+        yield partial(load_function, args.on_rows)
     yield partial(check_free, args, log)
     lists = find_filelists(args)
     if lists is not None and lists.parent != log.folder:

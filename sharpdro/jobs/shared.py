@@ -11,7 +11,9 @@ from sharpdro.command_line.settings import dataset_spec
 from sharpdro.cpu_kernels.build import build_library
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
+from sharpdro.networks.own import check_logits
 from sharpdro.networks.pretrained import load_pretrained
+from sharpdro.own_code import is_place
 from sharpdro.run_folder.folder import LAST_CHECKPOINT
 
 
@@ -30,6 +32,15 @@ def build_network(args):
     ms.set_seed(args.seed)
     spec = dataset_spec(args)
     return create_network(args.model, spec, args.depth, args.widen_factor, args.cpu_kernels)
+
+
+def check_network(args):
+    """Refuse a network of the user's own that cannot be trained; returns one of the settings'."""
+    network, _ = build_network(args)
+    if is_place(args.model):
+        spec = dataset_spec(args)
+        check_logits(args.model, network, spec.side, spec.num_classes)
+    return network
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,11 @@ def initial_network(args, folder):
     """The network that a run in this directory begins with or, if it has begun, goes on with.
 
     Raises:
-        RunError: the --pretrained weights cannot be read or do not fit.
+        RunError: the --pretrained weights cannot be read or do not fit; a network of the user's own
+            cannot be trained.
     """
+    if is_place(args.model):
+        check_network(args)  # another one than is trained
     network, normalize = build_network(args)
     is_pretrained = args.pretrained and not (folder / LAST_CHECKPOINT).exists()
     about = load_pretrained(network, args.pretrained) if is_pretrained else None

@@ -12,7 +12,13 @@ import numpy as np
 from dataset.batches import every_row, training_batches
 from dataset.filelists import FILELIST_DIR
 from dataset.sets import PreparedData
-from sharpdro.command_line.settings import find_filelists, method_name, recorded, run_folder
+from sharpdro.command_line.settings import (
+    find_filelists,
+    method_name,
+    recorded,
+    run_folder,
+    step_settings,
+)
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import (
     check_launch,
@@ -25,10 +31,12 @@ from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs import prepare
 from sharpdro.jobs.shared import InitialNetwork, initial_network
 from sharpdro.methods.create import create_train_step
-from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHODS
+from sharpdro.methods.own import method_spec
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.environment import describe_data
 from sharpdro.run_folder.folder import RunLog
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
+from sharpdro.run_folder.tracker import Tracker
 from sharpdro.training.first_stage import learn_from_first_stage
 from sharpdro.training.nan_guard import create_loss_scaler
 from sharpdro.training.optimizer import create_sgd
@@ -42,7 +50,7 @@ class Stage:
     """A network that is trained from scratch.
 
     Args:
-        method: key into METHODS.
+        method: as `settings.method_name` gives it.
         plan: how long to train and what to keep.
         log: of its folder.
         data: what it is trained and measured on.
@@ -63,7 +71,11 @@ class Stage:
 def make_plan(args, steps, show_progress):
     """How long to train and what to keep."""
     learning_rate = partial(
-        learning_rate_at, total_epoch=args.total_epoch, base=args.lr, use_schedule=args.scheduler
+        learning_rate_at,
+        total_epoch=args.total_epoch,
+        base=args.lr,
+        scheduler=args.scheduler,
+        warmup_epochs=args.warmup_epochs,
     )
     return Plan(
         total_epoch=args.total_epoch,
@@ -86,26 +98,38 @@ def create_step(args, network, method, groups, num_groups, collectives=None):
     Args:
         args: the settings.
         network: float32 (N, 3, H, W) to logits.
-        method: key into METHODS.
+        method: as `settings.method_name` gives it.
         groups: of the training images, ints (N,).
         num_groups: their number.
         collectives: of the run's processes; None: there is one.
     """
-    settings = {key: getattr(args, key) for key in METHODS[method].step_settings}
-    if METHODS[method].weights_groups:
+    settings = step_settings(args, method)
+    if method_spec(method).weights_groups:
         settings["group_sizes"] = np.bincount(groups, minlength=num_groups)
     if args.amp_level != "O0":
         settings["loss_scaler"] = create_loss_scaler()
     optimizer = create_sgd(network.trainable_params(), args.lr, args.momentum, args.weight_decay)
-    settings["collectives"] = collectives
+    settings |= {"collectives": collectives, "clip_grad": args.clip_grad}
     return create_train_step(method, network, optimizer, num_groups, **settings)
 
 
-def _events(args, processes, stage):
-    """Where the rows of a stage's tables go besides, as a context."""
-    if not (args.tensorboard and processes.is_first):
-        return contextlib.nullcontext(lambda table, rows: None)
-    return event_file(stage.log.events, stage.plan.steps_per_epoch)
+@contextlib.contextmanager
+def _listeners(args, processes, stage):
+    """Where the rows of a stage's tables go besides: a function of a table's name and rows."""
+    log, listeners = stage.log, []
+    with contextlib.ExitStack() as opened:
+        if args.tensorboard and processes.is_first:
+            events = event_file(log.events, stage.plan.steps_per_epoch)
+            listeners.append(opened.enter_context(events))
+        if args.on_rows is not None and processes.is_first:
+            name = str(log.folder.relative_to(args.log_dir))
+            listeners.append(Tracker(args.on_rows, name, recorded(args), log.say))
+
+        def on_rows(table, rows):
+            for listener in listeners:
+                listener(table, rows)
+
+        yield on_rows
 
 
 def train_network(args, processes, stage):
@@ -150,7 +174,7 @@ def train_network(args, processes, stage):
             processes=processes,
         )
 
-    with _events(args, processes, stage) as on_rows:
+    with _listeners(args, processes, stage) as on_rows:
         Trainer(
             plan,
             step,
@@ -169,7 +193,7 @@ def train_network(args, processes, stage):
 
 def create_first_stage(args, show_progress):
     """What comes before the method's training; None: nothing."""
-    spec = METHODS[method_name(args)]
+    spec = method_spec(method_name(args))
     if spec.first_stage is None:
         return None
     settings = {name: getattr(args, name) for name in spec.stage_settings}
@@ -219,9 +243,9 @@ def _train_stages(args, processes, log, data, initial, steps):
     method = method_name(args)
     plan = make_plan(args, steps, args.show_progress and processes.is_first)
     stage = Stage(method, plan, log, data, initial, args.sampler)
-    if METHODS[method].first_stage is not None:
+    if method_spec(method).first_stage is not None:
         stage = run_first_stage(args, processes, stage)
-    warmup = METHODS[method].warmup
+    warmup = method_spec(method).warmup
     if warmup is not None and getattr(args, warmup) >= steps * args.total_epoch:
         log.say(
             f"--{warmup} {getattr(args, warmup)} outlasts the run: the penalty's weight stays 1"
@@ -232,7 +256,7 @@ def _train_stages(args, processes, log, data, initial, steps):
 def _report_finished(args, log):
     """There is nothing left to train; event files are made where they are asked for."""
     if args.tensorboard:
-        has_stages = METHODS[method_name(args)].first_stage is not None
+        has_stages = method_spec(method_name(args)).first_stage is not None
         for part in (*([log.stage(FIRST_STAGE_FOLDER)] if has_stages else []), log):
             convert_tables(part.folder, part.events)
         print(f"for TensorBoard: tensorboard --logdir {log.events}")

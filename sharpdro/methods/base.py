@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from sharpdro.distributed.collectives import Collectives
+from sharpdro.methods import parameters
 from sharpdro.methods.group_weights import initial_weights
 from sharpdro.methods.losses import cross_entropy
 from sharpdro.methods.perturbation import global_norm
@@ -64,6 +65,8 @@ class TrainStep(StepCell, nn.TrainOneStepCell):
         loss_scaler: keeps small gradients from vanishing in float16 (`nan_guard`); None: float32.
         collectives: with the other processes of a distributed run, whose images are then a part of
             the batch that labels and groups are of; None: there are none.
+        clip_grad: length to which a longer gradient is shortened before the optimizer has it; None:
+            it is left as it is.
         reads_groups: whether a call checks the groups; where they are not read, fetching them
             would only let the host wait for the device.
     """
@@ -77,12 +80,14 @@ class TrainStep(StepCell, nn.TrainOneStepCell):
         loss_scaler: ms.amp.LossScaler | None = None,
         collectives: Collectives | None = None,
         reads_groups: bool = False,
+        clip_grad: float | None = None,
     ):
         super().__init__(network, optimizer)
         self.num_groups = num_groups
         self.loss_scaler = loss_scaler
         self.collectives = collectives
         self.reads_groups = reads_groups
+        self.clip_grad = clip_grad
         self.parameters = ParameterTuple(optimizer.parameters)
         self.group_weights = Parameter(
             Tensor(initial_weights(num_groups, group_sizes)),
@@ -97,11 +102,21 @@ class TrainStep(StepCell, nn.TrainOneStepCell):
         Raises:
             ValueError: a group is not one of 0 … num_groups−1.
         """
-        if self.reads_groups:
-            self._check_groups(np.asarray(groups))
+        self.check_groups(groups)
         return super().__call__(images, labels, groups)
 
-    def _check_groups(self, groups):
+    def check_groups(self, groups) -> None:
+        """See that the groups are possible ones, if the method reads them.
+
+        Args:
+            groups: int32 (B,).
+
+        Raises:
+            ValueError: a group is not one of 0 … num_groups−1.
+        """
+        if not self.reads_groups:
+            return
+        groups = np.asarray(groups)
         if ((groups < 0) | (groups >= self.num_groups)).any():
             raise ValueError(
                 f"groups are 0 … {self.num_groups - 1}, not {groups.min()} … {groups.max()}: raise "
@@ -161,7 +176,14 @@ class TrainStep(StepCell, nn.TrainOneStepCell):
         """One step of the optimizer, once `after` has been computed."""
         if self.collectives is not None and self.collectives.local_perturbation:
             gradients = self.collectives.sum(gradients)
+        if self.clip_grad is not None:
+            gradients = clip(gradients, self.clip_grad)
         return self.optimizer(gradients if after is None else ops.depend(gradients, after))
+
+
+def clip(gradients, length):
+    """g · min(1, length / ‖g‖) with ‖g‖ over all gradients together (Pascanu et al., ICML 2013)."""
+    return parameters.scale(gradients, ops.minimum(length / (global_norm(gradients) + 1e-12), 1.0))
 
 
 def equal_weights(labels):

@@ -1,10 +1,13 @@
 """The running statistics of batch norm, which the second pass must leave as the first left them."""
 
-from mindspore import ParameterTuple
+import mindspore as ms
+from mindspore import ParameterTuple, nn
 
 
-def running_statistics(network) -> ParameterTuple:
-    """The batch norms' running means and variances, in the network's order."""
-    return ParameterTuple(
-        [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
-    )
+def running_statistics(network: nn.Cell) -> ParameterTuple:
+    """The batch norms' running means and variances, in the network's order; often none.
+
+    Whatever their names are: all float32 parameters that are not trained.
+    """
+    untrained = [p for p in network.get_parameters() if not p.requires_grad]
+    return ParameterTuple([p for p in untrained if p.dtype == ms.float32])

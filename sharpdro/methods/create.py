@@ -10,8 +10,11 @@ import pkgutil
 from mindspore import nn
 
 from sharpdro.device import prepare_kernels
+from sharpdro.errors import RunError
 from sharpdro.methods.base import TrainStep
-from sharpdro.methods.specs import METHODS, variant
+from sharpdro.methods.own import method_spec
+from sharpdro.methods.specs import variant
+from sharpdro.own_code import describe
 
 
 def create_train_step(
@@ -25,7 +28,7 @@ def create_train_step(
     """The method's training step.
 
     Args:
-        method: key into `specs.METHODS`.
+        method: key into `specs.METHODS`, or "package.module:Class" of one of your own.
         network: images float32 (B, 3, H, W) to logits (B, C).
         optimizer: of the network's trainable parameters, as `create_sgd` makes it.
         num_groups: number of groups G; groups are 0 … G−1.
@@ -34,12 +37,16 @@ def create_train_step(
 
     Raises:
         ValueError: unknown method, or one that is never distribution-agnostic.
+        RunError: a method of your own that is not there, or that cannot be made.
     """
     prepare_kernels()  # for training loops other than this program's
     name = variant(method, distribution_agnostic)
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}; choose one of {', '.join(METHODS)}")
-    spec = METHODS[name]
+    spec = method_spec(name)
     settings = {**spec.step_settings, "reads_groups": spec.reads_groups, **settings}
     step = pkgutil.resolve_name(spec.step)
-    return step(network, optimizer, num_groups, **settings).set_train()
+    try:
+        return step(network, optimizer, num_groups, **settings).set_train()
+    except Exception as error:
+        if not spec.is_own:
+            raise
+        raise RunError(f"--method {name}: making it raises {describe(error)}") from error

@@ -14,6 +14,8 @@ _assign = ops.Assign()
 
 def read(parameters, after):
     """Copies of the parameters' values as they are once `after` has been computed."""
+    if not parameters:  # a network without batch norm has no statistics
+        return ()
     return _map(ops.partial(_read, after), parameters)
 
 
@@ -22,6 +24,8 @@ def write(parameters, values, after):
 
     Values beyond the last parameter are not kept.
     """
+    if not parameters:
+        return ()
     return _map(ops.partial(_write, after), parameters, values[: len(parameters)])
 
 

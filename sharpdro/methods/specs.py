@@ -12,6 +12,7 @@ from sharpdro.flag_types import COUNT, POSITIVE, number
 OOD_SCORES = ("confidence_drop", "softmax", "energy", "entropy", "loss", "kurtosis")
 ABSENT_GROUPS = ("zero", "keep", "ema")
 FIRST_STAGE_FOLDER = "stage1"
+OWN_SETTINGS = "method_settings"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class MethodSpec:
             severities may be read for it.
         perturbs: whether it takes a gradient at perturbed parameters.
         weights_groups: whether its step raises the weights of groups, by their sizes too.
+        is_own: whether it is the user's own, not one of METHODS.
     """
 
     summary: str
@@ -113,6 +115,12 @@ class MethodSpec:
     balances: bool = True
     perturbs: bool = False
     weights_groups: bool = False
+    is_own: bool = False
+
+    @property
+    def flag_names(self) -> frozenset[str]:
+        """The names of its flags; the settings of the user's own methods share one."""
+        return frozenset({OWN_SETTINGS} if self.is_own else self.settings)
 
     @property
     def reads_severities(self) -> bool:
@@ -240,8 +248,40 @@ METHODS = {
 }
 
 
+@dataclass(frozen=True)
+class LogRange:
+    """low … high, drawn evenly in its logarithm; whole numbers where both are."""
+
+    low: float
+    high: float
+
+
+# Where scripts/search.py draws from: a range, or values that are equally likely. Those of irm, vrex
+# (its penalty and anneal), groupdro's step size and the weight decay are DomainBed's (Gulrajani &
+# Lopez-Paz, ICLR 2021), made for Adam; those of rho and group_adjustment hold what SAM
+# (Foret et al., ICLR 2021) and group DRO (Sagawa et al., ICLR 2020) try; the others span a factor
+# of ten or so on each side of the default.
+SEARCHED = {
+    "lr": LogRange(0.003, 0.3),
+    "weight_decay": LogRange(1e-6, 1e-2),
+    "rho": LogRange(0.01, 0.5),
+    "step_size": LogRange(1e-3, 0.1),
+    "absent_groups": ABSENT_GROUPS,
+    "group_adjustment": (0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
+    "ood_score": OOD_SCORES,
+    "irm_lambda": LogRange(0.1, 1e5),
+    "irm_warmup": LogRange(1, 10_000),
+    "vrex_beta": LogRange(0.1, 1e5),
+    "vrex_warmup": LogRange(1, 10_000),
+    "jtt_epochs": (1, 2, 4, 8),
+    "jtt_upweight": LogRange(2, 100),
+    "eiil_epochs": (1, 2, 4),
+    "eiil_lr": LogRange(1e-4, 1e-2),
+}
+
+
 # Names of the settings that not all methods have.
-METHOD_SETTINGS = frozenset().union(*(method.settings for method in METHODS.values()))
+METHOD_SETTINGS = frozenset({OWN_SETTINGS}).union(*(spec.settings for spec in METHODS.values()))
 
 
 def variant(method: str, distribution_agnostic: bool) -> str:

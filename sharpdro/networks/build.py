@@ -11,6 +11,8 @@ from models.layers import Normalize
 from sharpdro.cpu_kernels.layers import Layers
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
+from sharpdro.networks.own import create_own_network
+from sharpdro.own_code import is_place
 from sharpdro.run_folder import checkpoint
 
 
@@ -45,18 +47,26 @@ def create_network(
     """A network with initial weights of MindSpore's seed, and the normalisation in front of it.
 
     Args:
-        model: one of `models.MODELS`.
+        model: one of `models.MODELS`, or the place of one of the user's own.
         spec: the dataset.
         depth, widen_factor: of a wideresnet.
         cpu_kernels: stock or onednn, see `cpu_kernels`; the parameters are the same.
 
     Raises:
-        RunError: those kernels cannot be had here.
+        RunError: those kernels cannot be had here or for this network; a network of the user's own
+            cannot be made.
     """
+    normalize = Normalize(spec.mean, spec.std)
+    if is_place(model):
+        if cpu_kernels != "stock":
+            raise RunError(
+                f"--cpu_kernels {cpu_kernels} does not apply to -m {model}: leave it out"
+            )
+        return create_own_network(model, spec.num_classes), normalize
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
     if cpu_kernels == "onednn":
         settings["layers"] = Layers()
-    return create_model(model, spec.num_classes, **settings), Normalize(spec.mean, spec.std)
+    return create_model(model, spec.num_classes, **settings), normalize
 
 
 def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:

@@ -79,7 +79,8 @@ def export_network(
         sizes = (batch_size,) * -(-_NUM_TRIED // batch_size)
     batches = random_batches(trained.spec.side, sizes)
     expected = logits_of(PixelsToLogits(trained), batches)
-    trained.network.make_exportable()
+    if hasattr(trained.network, "make_exportable"):  # not a network of the user's own
+        trained.network.make_exportable()
     cell = PixelsToLogits(trained).set_train(False)
     shape = [None, *batches[0].shape[1:]]
     images = Tensor(batches[0]) if batch_size else Tensor(shape=shape, dtype=ms.uint8)

@@ -24,12 +24,12 @@ _MAX_NAMED = 5
 def load_pretrained(network: nn.Cell, path: Path) -> str:
     """Give a network the weights and running statistics in a file.
 
-    The classifier starts anew where the file has none or one for another number of classes.
-    Everything else must fit: every array of the network there, in its shape, and no further ones
-    for parts of the network, as a deeper network would have.
+    The classifier, if the network names it in `CLASSIFIER`, starts anew where the file has none or
+    one for another number of classes. Everything else must fit: every array of the network there,
+    in its shape, and no further ones for parts of the network, as a deeper network would have.
 
     Args:
-        network: from `models.create_model`.
+        network: from `networks.build.create_network`.
         path: a MindSpore checkpoint with the network's own names, such as a run's best.ckpt; or a
             .safetensors file with torchvision's.
 
@@ -47,7 +47,8 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
         (_torch_name(p.name) if is_torch else p.name): p for p in network.get_parameters()
     }
     unfit = _unfit(parameters, stored)
-    head = {name for name in unfit if name.split(".")[0] == network.CLASSIFIER}
+    classifier = getattr(network, "CLASSIFIER", None)
+    head = {name for name in unfit if name.split(".")[0] == classifier}
     if unfit.keys() - head:
         _refuse(path, {name: why for name, why in unfit.items() if name not in head})
     with np.errstate(over="ignore"):
@@ -57,7 +58,7 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
         parameters[name].set_data(Tensor(value))
     text = f"pretrained: {len(taken)} of {len(parameters)} arrays from {path}"
     reasons = "; ".join(unfit[name] for name in sorted(head))
-    return f"{text}; {network.CLASSIFIER} starts anew ({reasons})" if head else text
+    return f"{text}; {classifier} starts anew ({reasons})" if head else text
 
 
 def _torch_name(name: str) -> str:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
-from sharpdro.methods.specs import METHOD_SETTINGS, METHODS
+from sharpdro.methods.specs import METHOD_SETTINGS, METHODS, OWN_SETTINGS
 from sharpdro.report.runs import TEST_IMAGES, Run
 
 # Runs that differ in these go into different tables.
@@ -14,7 +14,12 @@ _NOT_COMPARED |= {"data_sink"}  # of earlier versions: how batches got to the de
 _NOT_COMPARED |= {"threads"}  # which changes rounding alone
 _NOT_COMPARED |= {"class_names"}  # with other ones the fingerprint is another, too
 # SharpDRO comes last, after what it is compared with.
-METHOD_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))
+_ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))
+
+
+def method_order(method: str) -> tuple[int, str]:
+    """A key to sort methods by; those of the user's own come last."""
+    return _ORDER.index(method) if method in _ORDER else len(_ORDER), method
 
 
 @dataclass
@@ -22,7 +27,7 @@ class Experiment:
     """Runs in which nothing differs but the seed; or a single run that is not finished.
 
     Args:
-        method: key into `specs.METHODS`.
+        method: key into `specs.METHODS`, or the place of one of the user's own.
         settings: what was compared, see `compared`.
         runs: by seed.
     """
@@ -47,8 +52,9 @@ class Experiment:
 
 def compared(run: Run, all_names: set[str]) -> dict:
     """What must be equal for runs to be averaged; what a run does not name has its default."""
-    method_settings = METHODS[run.method].settings
-    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | method_settings.keys()
+    is_own = run.method not in METHODS
+    method_settings = {OWN_SETTINGS} if is_own else METHODS[run.method].flag_names
+    names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | method_settings
     return {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
 
 
@@ -57,7 +63,7 @@ def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:
     all_names = set(TABLE_SETTINGS).union(*(run.settings for run in runs))
     experiments, remarks = {}, []
     known = _known_images(runs, all_names)
-    for run in sorted(runs, key=lambda run: (METHOD_ORDER.index(run.method), run.seed)):
+    for run in sorted(runs, key=lambda run: (method_order(run.method), run.seed)):
         settings = compared(run, all_names)
         settings[TEST_IMAGES] = _images_of(run, all_names, known)
         if not run.summary:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sharpdro.report.experiments import (
-    METHOD_ORDER,
     TABLE_SETTINGS,
     Experiment,
     labels_of,
+    method_order,
     shared_line,
 )
 from sharpdro.report.runs import TEST_IMAGES
@@ -87,7 +87,7 @@ def _make_overview(title, column, tables, joined) -> Overview:
     experiments = [each.experiment for each in joined]
     labelled = sorted(
         zip(labels_of(experiments), joined),
-        key=lambda pair: (METHOD_ORDER.index(pair[1].experiment.method), pair[0]),
+        key=lambda pair: (method_order(pair[1].experiment.method), pair[0]),
     )
     rows_of_each = [each.rows for _, each in labelled]  # by corruption
     lines = [

@@ -11,9 +11,11 @@ from dataset.filelists import FILELIST_DIR
 from dataset.specs import DATASETS, OWN
 from sharpdro.command_line.flags import default_of
 from sharpdro.methods.specs import METHODS, variant
+from sharpdro.own_code import is_place
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
+from sharpdro.run_folder.settings import upgraded
 
 # Not a setting, but compared as one: a checksum, None where none was recorded.
 TEST_IMAGES = "test_images"
@@ -90,7 +92,7 @@ def read_run(folder: Path) -> Run | None:
         ValueError, OSError: settings.json or summary.json is not as main.py writes it.
     """
     content = _read_json(folder / "settings.json", _check_content)
-    settings = content["settings"]
+    settings = upgraded(content["settings"])
     if settings.get("eval_only"):
         return None
     settings = {**settings, **_circumstances(content)}
@@ -120,7 +122,7 @@ def _read_curves(folder, method, summary, num_severity) -> dict:
             validation = read_validation(folder / "val.csv", num_severity)
         except (OSError, ValueError) as error:
             remarks.append(f"no curves from {error}")
-    path, has_weights = folder / "train.csv", METHODS[method].weights_groups
+    path, has_weights = folder / "train.csv", method in METHODS and METHODS[method].weights_groups
     if path.exists() or (summary and has_weights):
         try:
             last, weights = read_training(path)
@@ -185,7 +187,7 @@ def _check_settings(content: dict) -> None:
     (content.get("environment") or {}).get("git_commit")
     if settings.get("eval_only"):
         return
-    if _method_of(settings) not in METHODS:
+    if _method_of(settings) not in METHODS and not is_place(_method_of(settings)):
         raise ValueError(f"unknown method {_method_of(settings)}")
     known_values = {
         "dataset": dict.fromkeys((*DATASETS, *OWN)),

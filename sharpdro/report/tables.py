@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sharpdro.report.experiments import METHOD_ORDER, Experiment, labels_of, shared_line, tables_of
+from sharpdro.report.experiments import Experiment, labels_of, method_order, shared_line, tables_of
 from sharpdro.report.runs import TEST_IMAGES
 
 
@@ -123,7 +123,7 @@ def _make_table(key, experiments, epoch) -> Table:
 def _order(row: Row) -> tuple:
     """By method, references last."""
     experiment = row.experiment
-    return experiment.is_reference, METHOD_ORDER.index(experiment.method), *row.first_cells
+    return experiment.is_reference, method_order(experiment.method), *row.first_cells
 
 
 def _mark_best(rows, columns) -> None:

@@ -22,6 +22,7 @@ from corruptions.storage.files import (
 )
 from sharpdro.errors import RunError
 from sharpdro.run_folder.reading import RESTORE, read_json, refusing
+from sharpdro.run_folder.settings import upgraded
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
@@ -183,7 +184,8 @@ class RunLog:
             resumed = content.get("resumed", [])
             if type(resumed) is not list:
                 raise ValueError("resumed is no list")
-            return {**content, "settings": dict(content["settings"]), "resumed": resumed}
+            settings = upgraded(dict(content["settings"]))
+            return {**content, "settings": settings, "resumed": resumed}
 
         advice = f"delete {self.folder} or choose another --desc"
         return read_json(self.settings_path, convert, advice)

@@ -12,6 +12,7 @@ from dataset.specs import DATASETS, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
 from sharpdro.flag_types import description
 from sharpdro.methods.specs import METHODS
+from sharpdro.own_code import is_place
 
 _CHOICES = {
     "dataset": (*DATASETS, *OWN),
@@ -24,6 +25,15 @@ _CHOICES = {
 _LOWEST = {"seed": 0, "num_test": 0, "eval_batch_size": 1, "depth": 10, "widen_factor": 1}
 _FINGERPRINT = "[0-9a-f]{8}-[0-9a-f]{8}"
 _NONE_ALLOWED = ("depth", "widen_factor")
+_MAY_BE_OWN = ("model", "method")
+
+
+def upgraded(settings: dict) -> dict:
+    """Settings in today's words: a schedule was once only on or off."""
+    words = {True: "step", False: "none"}
+    if type(settings.get("scheduler")) is bool:
+        return settings | {"scheduler": words[settings["scheduler"]]}
+    return settings
 
 
 def check_settings(settings: dict) -> None:
@@ -62,6 +72,8 @@ def _is_class_name(name) -> bool:
 def _fits(name: str, value) -> bool:
     if name == "desc":
         return type(value) is str and _is_description(value)
+    if name in _MAY_BE_OWN and type(value) is str and is_place(value):
+        return True
     if name in _CHOICES:
         return any(type(value) is type(known) and value == known for known in _CHOICES[name])
     if value is None:

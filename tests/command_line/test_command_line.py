@@ -49,6 +49,9 @@ BAD_VALUES = {
     "--total_epoch": ["0", "1.5"],
     "--batch_size": ["0"],
     "--lr": ["0", "-1", "nan", "inf"],
+    "--scheduler": ["linear", ""],
+    "--warmup_epochs": ["-1", "1.5"],
+    "--clip_grad": ["0", "-1", "nan", "inf"],
     "--on_nan": ["ignore"],
     "--amp_level": ["O1", "fp16"],
     "--momentum": ["1", "-0.1"],
@@ -58,16 +61,17 @@ BAD_VALUES = {
     "--best_metric": ["median"],
     "--log_train": ["0"],
     "--save_step": ["-1"],
+    "--on_rows": ["my_module", "a b:c", ":f"],
 }
 
 
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
-    *("--distribution_agnostic", "--scheduler", "--save_last", "--save_best", "--tensorboard"),
+    *("--distribution_agnostic", "--save_last", "--save_best", "--tensorboard"),
     *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
-    *("--filelist_dir", "--pretrained", "--published"),
+    *("--filelist_dir", "--pretrained", "--published", "--config", "--method_settings"),
 }
 
 
@@ -119,6 +123,8 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
             "--method jtt --jtt_epochs 3 --total_epoch 2",
             "--jtt_epochs 3 is more than --total_epoch 2",
         ),
+        ("--warmup_epochs 5 --total_epoch 5", "--warmup_epochs 5 leaves nothing of --total_epoch"),
+        ("--no-scheduler cosine", "argument --no-scheduler: takes no value, not 'cosine'"),
         ("--eval_only", "--eval_only needs --checkpoint"),
         ("--checkpoint x.ckpt", "--checkpoint needs --eval_only"),
         ("--eval_only --checkpoint x.ckpt -m resnet18", "--model does not go with --eval_only"),
@@ -191,13 +197,20 @@ def test_numbers_that_float32_holds_are_kept():
     assert (args.lr, args.rho, args.weight_decay, args.momentum) == (1e-37, 0, 3.4e38, 0.9999999)
 
 
+def test_schedules():
+    spellings = ([], ["--scheduler"], ["--no-scheduler"], ["--scheduler", "cosine"])
+    found = [parse([*flags, "--lr", "1"]).scheduler for flags in spellings]
+    assert found == ["step", "step", "none", "cosine"]
+    assert parse(["--scheduler", "cosine", "--no-scheduler"]).scheduler == "none"
+
+
 def test_settings_are_complete_and_frozen():
     """None is left where a flag has no meaning, or has none by default."""
     args = parse(["--method", "erm", "--threads", "3", "-c", "fog"])
     unset = {name for name, value in vars(args).items() if value is None}
     of_own_data = {"side", "class_names", "fingerprint"}
-    no_default = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
-    assert unset == no_default | of_own_data
+    paths = {"checkpoint", "published", "filelist_dir", "frost_dir", "pretrained"}
+    assert unset == paths | of_own_data | {"clip_grad", "method_settings", "on_rows"}
     assert (args.corruption, args.threads, args.num_per_class) == (("fog",), 3, 400)
     with pytest.raises(dataclasses.FrozenInstanceError):
         args.lr = 1.0

@@ -44,7 +44,7 @@ def test_run_directory(run):
     assert settings["environment"]["device"] == "CPU" and settings["environment"]["mindspore"]
     missing = {a.dest for a in create_parser()._actions} - settings["settings"].keys()
     others = METHOD_SETTINGS - METHODS["sharpdro"].settings.keys()
-    assert missing == others | {"help"}
+    assert missing == others | {"help", "config"}
 
     # 120 training images in batches of 40: three steps an epoch, one line for each epoch.
     train = rows(folder / "train.csv")

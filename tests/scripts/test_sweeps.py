@@ -55,6 +55,12 @@ def test_goes_on_after_failures_but_not_after_ctrl_c(tmp_path):
     ]
 
 
+def test_passes_on_methods_of_the_users_own_and_files_of_flags(tmp_path):
+    flags = ("-m", "my_module:MyNet", "--config", "flags.json")
+    code, calls, _ = sweep(tmp_path, "methods", *flags, METHODS="my_module:MyStep", SEEDS="3")
+    assert (code, calls) == (0, [f"{call('my_module:MyStep', 3)} {' '.join(flags)}"])
+
+
 def test_tells_at_the_end_what_failed(tmp_path):
     code, calls, errors = sweep(tmp_path, "methods", METHODS="sam groupdro erm", SEEDS="3 4")
     assert code == 1 and len(calls) == 6
@@ -142,6 +148,99 @@ def test_a_signal_reaches_the_run(tmp_path, number):
     send(process.pid, number)
     assert process.wait(30) == 128 + number
     assert calls.read_text() == f"begun\n{int(number)}\n"
+
+
+def test_prints_commands_that_run_anywhere(tmp_path):
+    stub = tmp_path / "python"
+    variables = {"METHODS": "erm sharpdro_agnostic", "SEEDS": "3", "PRINT": "1"}
+    code, calls, _ = sweep(tmp_path, "methods", "--data_dir", "my data", **variables)
+    assert code == 0 and not calls
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
+    command = ["bash", str(ROOT / "scripts" / "sweep_methods.sh"), "--data_dir", "my data"]
+    how = {"env": environment | variables, "capture_output": True, "text": True}
+    lines = subprocess.run(command, **how).stdout.splitlines()
+    assert lines[0] == (
+        f"cd {ROOT} && {stub} main.py --desc run -d cifar10 -c gaussian_noise --num_severity 5 "
+        f"--seed 3 --method erm --resume --data_dir my\\ data"
+    )
+    for line in lines:
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True)
+    expected = [call("erm", 3), call("sharpdro --distribution_agnostic", 3)]
+    written = (tmp_path / "calls").read_text().splitlines()
+    assert written == [f"{flags} --data_dir my data" for flags in expected]
+
+
+# Writes down the run and its cores, and waits for what `wait` says; a signal is written down, too.
+WAITING = """#!/bin/bash
+[ "$1" = -c ] && exec {python} "$@"
+[ "$1" = main.py ] || exit 0
+exec {python} {program} "$@"
+"""
+PROGRAM = """
+import os, signal, sys, time
+
+def note(text):
+    with open({calls!r}, "a") as file:
+        file.write(text + "\\n")
+
+def stop(number, _):
+    note(f"stopped {{int(number)}}")
+    sys.exit(128 + number)
+
+signal.signal(signal.SIGINT, stop), signal.signal(signal.SIGTERM, stop)
+note(f"begun {{sorted(os.sched_getaffinity(0))}} {{'--no-show_progress' in sys.argv}}")
+{wait}
+"""
+
+
+def start_two(tmp_path, wait, **variables):
+    """A sweep of two jobs at a time, and the file where its runs write."""
+    stub, program, calls = (tmp_path / name for name in ("python", "program.py", "calls"))
+    stub.write_text(WAITING.format(python=sys.executable, program=program))
+    program.write_text(PROGRAM.format(calls=str(calls), wait=wait))
+    stub.chmod(0o755)
+    calls.touch()
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
+    environment |= {"JOBS": "2", **variables}
+    command = ["bash", str(ROOT / "scripts" / "sweep_methods.sh")]
+    how = {"env": environment, "start_new_session": True, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **how), calls
+
+
+def test_two_jobs_at_a_time_share_the_cores(tmp_path):
+    """Each of the first two waits for the other; of three, the one that fails is named."""
+    wait = (
+        f"while open({str(tmp_path / 'calls')!r}).read().count('begun') < 2: time.sleep(0.05)\n"
+        "sys.exit(7 * ('sam' in sys.argv))"
+    )
+    process, calls = start_two(tmp_path, wait, METHODS="erm sam jtt", SEEDS="0")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == f"failed: {call('sam').removesuffix(' --resume')} (exit code 7)\n"
+    begun = calls.read_text().splitlines()
+    own = sorted(os.sched_getaffinity(0))
+    halves = [own[: len(own) // 2], own[len(own) // 2 :]] if len(own) > 1 else [own, own]
+    assert len(begun) == 3
+    assert {line.split(" ", 1)[1] for line in begun} == {f"{half} True" for half in halves}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_all_jobs(tmp_path, number):
+    process, calls = start_two(tmp_path, "time.sleep(60)")
+    wait_until(process, lambda: calls.read_text().count("begun") == 2)
+    send = os.kill if number == signal.SIGTERM else os.killpg
+    send(process.pid, number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert errors == "stopped: start the sweep again, and it goes on\n"
+    assert calls.read_text().splitlines()[2:] == [f"stopped {int(number)}"] * 2
+
+
+@pytest.mark.parametrize("jobs", ["0", "two", "-1"])
+def test_jobs_are_a_number(tmp_path, jobs):
+    code, calls, error = sweep(tmp_path, "methods", JOBS=jobs)
+    expected = f"error: JOBS={jobs} is not a whole number of at least 1\n"
+    assert (code, calls, error) == (2, [], expected)
 
 
 @pytest.mark.parametrize("flag", ["--seed", "-d", "-cfog", "--desc=x", "--num_severity"])

@@ -319,7 +319,12 @@ def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
     folder = back_to_first_epoch(saved, tmp_path)
     content = json.loads((folder / "settings.json").read_text())
     recorded = content.pop("data")
+    for later in ("warmup_epochs", "clip_grad"):
+        del content["settings"][later]
+    content["settings"]["scheduler"] = True  # it was on or off
     (folder / "settings.json").write_text(json.dumps(content))
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume", "--no-scheduler") == 2
+    assert not asked_steps
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2 and asked_steps
     assert "did not record its images: not compared" in (folder / "log.txt").read_text()
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded

@@ -1,0 +1,76 @@
+"""A run's settings as a file: --config FILE stands for flags ahead of the command line's own."""
+
+import difflib
+from pathlib import Path
+
+from sharpdro.command_line.flags import FLAGS, Flag, create_parser
+from sharpdro.errors import RunError
+from sharpdro.run_folder.reading import read_json
+from sharpdro.run_folder.settings import upgraded
+
+# What settings.json says of a start or of a checkpoint that was measured: nothing is chosen by it.
+_NO_CHOICE = {"resume", "dry_run", "epoch", "trained_with", "checkpoint_crc32"}
+_NO_CHOICE |= {"data_sink"}  # how earlier versions fed batches
+
+
+def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
+    """What a file says, as text of the command line, by the flags' names.
+
+    null stands for a flag that is not given. A --method on the command line replaces also the
+    file's --distribution_agnostic, as the two are one choice.
+
+    Args:
+        path: a run's settings.json, or a JSON object of flags {name: value}.
+        given: what the command line itself names.
+
+    Raises:
+        RunError: the file cannot be read, or names no flag, or a value that its flag does not take.
+    """
+    remedy = "name a run's settings.json, or a JSON object of flags"
+    settings = read_json(path, _settings_of, remedy)
+    replaced = {"method", "distribution_agnostic"} if "method" in given else set()
+    flags = {}
+    for name, value in settings.items():
+        if name not in FLAGS and name not in _NO_CHOICE:
+            close = difflib.get_close_matches(name, FLAGS, 1)
+            hint = f"did you mean {close[0]}?" if close else "see --help"
+            raise RunError(f"--config {path}: there is no flag {name!r:.80}: {hint}")
+        if value is not None and name not in _NO_CHOICE | replaced:
+            flags[name] = _text(path, FLAGS[name], value)
+    parser = create_parser()
+    parser.error = _refusing(path)
+    parser.parse_args([word for words in flags.values() for word in words])
+    return flags
+
+
+def _settings_of(content) -> dict:
+    settings = content.get("settings", content)
+    if type(settings) is not dict:
+        raise ValueError("settings is no object")
+    return upgraded(settings)
+
+
+def _text(path: Path, flag: Flag, value) -> list[str]:
+    """A flag with its value as words of the command line."""
+    if flag.is_switch != (type(value) is bool):
+        expected = "true or false" if flag.is_switch else "its value"
+        raise RunError(f"--config {path}: {flag.name} is {value!r:.80}: give {expected}")
+    if flag.is_switch:
+        off = [f"--no-{flag.name}"] if flag.default else []
+        return [f"--{flag.name}"] if value else off
+    takes_several = "nargs" in flag.options
+    values = value if takes_several and type(value) is list and value else [value]
+    if not all(type(v) in (str, int, float) for v in values):
+        raise RunError(f"--config {path}: {flag.name} is {value!r:.80}: give its value")
+    if takes_several:
+        if any(str(v).startswith("-") for v in values):
+            raise RunError(f"--config {path}: {flag.name} is {value!r:.80}: give its value")
+        return [f"--{flag.name}", *map(str, values)]
+    return [f"--{flag.name}={value}"]
+
+
+def _refusing(path: Path):
+    def refuse(message):
+        raise RunError(f"--config {path}: {message}")
+
+    return refuse

@@ -1,0 +1,105 @@
+"""--config FILE: a run's settings, or flags, from a file."""
+
+import json
+
+import pytest
+from running import assert_refused
+
+from sharpdro.command_line.settings import parse, recorded
+
+CHANGED = (
+    *("-d", "cifar100", "-c", "fog", "-n", "40", "--num_severity", "3", "--depth", "16"),
+    *("--augment_data", "--no-scheduler", "--no-save_best", "--lr", "1e-05", "--seed", "7"),
+    *("--method", "sharpdro", "--rho", "0.25", "--is_adaptive", "--absent_groups", "keep"),
+    *("--desc=x y", "--threads", "3", "--total_epoch", "5", "--log_dir", "-logs"),
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file; returns the flag that names it."""
+
+    def write(content):
+        path = tmp_path / "config.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return "--config", str(path)
+
+    return write
+
+
+def test_settings_of_a_run_come_back(write):
+    """All of settings.json, null and off included; what a run records besides is no flag."""
+    args = parse([f"{word}" for word in CHANGED[:-2]] + ["--log_dir=-logs"])
+    file = write({"settings": recorded(args), "environment": {"python": "3"}, "data": {}})
+    assert parse([*file]) == args
+    resumed = parse(["--resume", "--dry_run", "--log_dir", "other", *file])
+    assert (resumed.resume, resumed.dry_run, str(resumed.log_dir)) == (True, True, "other")
+    assert resumed.rho == 0.25
+    started = recorded(args) | {"resume": True, "dry_run": True, "data_sink": False}
+    assert parse([*write({"settings": started})]) == args
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "step"), (False, "none")])
+def test_schedules_of_earlier_versions(write, old, new):
+    assert parse([*write({"settings": {"scheduler": old}})]).scheduler == new
+
+
+def test_settings_of_an_evaluation_come_back(write):
+    args = parse(["--eval_only", "--checkpoint", "x.ckpt", "-c", "snow", "fog", "--seed", "3"])
+    facts = {"epoch": 3, "trained_with": {"lr": 0.1}, "checkpoint_crc32": "00"}
+    assert parse([*write({"settings": recorded(args) | facts})]) == args
+
+
+def test_command_line_wins_in_any_order(write):
+    file = write({"lr": 0.5, "corruption": "fog", "save_best": False, "method": "sam", "rho": 1})
+    for flags in (["--lr", "0.25", *file], [*file, "--lr", "0.25"]):
+        args = parse([*flags, "-c", "snow", "--save_best"])
+        assert (args.lr, args.corruption, args.save_best) == (0.25, ("snow",), True)
+        assert (args.method, args.rho) == ("sam", 1.0)
+
+
+def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
+    file = write({"method": "sharpdro", "distribution_agnostic": True, "lr": 0.5})
+    assert parse([*file]).distribution_agnostic
+    args = parse([*file, "--method", "sharpdro"])
+    assert (args.distribution_agnostic, args.lr) == (False, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"learning_rate": 1}, "there is no flag 'learning_rate': see --help"),
+        ({"total_epochs": 1}, "there is no flag 'total_epochs': did you mean total_epoch?"),
+        ({"config": "x"}, "there is no flag 'config'"),
+        ({"lr": "fast"}, "argument --lr: 'fast' is not a number > 0"),
+        ({"lr": -1}, "argument --lr: -1 is not a number > 0"),
+        ({"lr": True}, "lr is True: give its value"),
+        ({"lr": [0.1]}, "lr is [0.1]: give its value"),
+        ({"lr": {"at": 1}}, "lr is {'at': 1}: give its value"),
+        ({"augment_data": "yes"}, "augment_data is 'yes': give true or false"),
+        ({"scheduler": "linear"}, "argument --scheduler/--no-scheduler: invalid choice"),
+        ({"augment_data": 1}, "augment_data is 1: give true or false"),
+        ({"corruption": ["--resume"]}, "corruption is ['--resume']: give its value"),
+        ({"corruption": []}, "corruption is []: give its value"),
+        ({"corruption": ["rain"]}, "argument -c/--corruption: invalid choice: 'rain'"),
+        ({"method": "sam", "step_size": 1}, "--step_size does not apply to --method sam"),
+        ({"method": "sam", "step_size": 1}, "config.json has it)"),
+        ({"checkpoint": "x.ckpt"}, "--checkpoint needs --eval_only"),
+        ({"settings": 3}, "config.json cannot be read (settings is no object)"),
+        ([1], "cannot be read"),
+        ("{", "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+    ],
+)
+def test_what_is_no_setting_is_refused(write, content, text, capsys):
+    assert_refused(capsys, write(content), text, "config.json")
+
+
+def test_flags_that_do_not_go_with_the_file_are_refused(write, tmp_path, capsys):
+    file = write({"method": "sharpdro", "step_size": 0.5})
+    text = "--step_size does not apply to --method erm: leave it out"
+    assert_refused(capsys, [*file, "--method", "erm"], text, "config.json has it)")
+    error = assert_refused(capsys, [*file, "--frost_dir", "x"], "--frost_dir goes with frost alone")
+    assert "has it" not in error
+    assert_refused(capsys, ["--config", tmp_path / "no.json"], "no.json", "No such file")
+    assert_refused(capsys, ["--config", tmp_path], "cannot be read", "it is a folder")
