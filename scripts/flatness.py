@@ -39,7 +39,7 @@ from sharpdro.flatness.tables import (
     surfaces_of,
 )
 from sharpdro.program import run_program
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 
 CONTINUE = "the same command goes on with what is not measured yet"
 CURVES, SURFACE = "flatness.png", "surface.png"
@@ -239,7 +239,7 @@ def measure_all(args):
     """Measure what is missing, then show all."""
     select_device(args.device_target)
     subjects = load_all(args)
-    RunLog(args.output).check_writable()
+    RunFolder(args.output).check_writable()
     open_record(args, subjects)  # refused at once, before images are made
     images = [read_images(args, subject) for subject in subjects]
     for subject, chosen in zip(subjects, images):

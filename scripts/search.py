@@ -33,7 +33,7 @@ from sharpdro.flag_types import COUNT, POSITIVE
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import SEARCHED, LogRange
 from sharpdro.program import run_program
-from sharpdro.run_folder.folder import SUMMARY, RunLog
+from sharpdro.run_folder.folder import SUMMARY, RunFolder
 from sharpdro.run_folder.reading import read_json
 from sharpdro.text_tables import aligned
 
@@ -135,12 +135,12 @@ def is_finished(run: Run) -> bool:
     Raises:
         RunError: with other settings than these.
     """
-    log = RunLog(run.folder)
-    if not log.is_finished():
+    folder = RunFolder(run.folder)
+    if not folder.is_finished():
         return False
     from sharpdro.jobs.shared import check_same
 
-    check_same(log, recorded(parse([*run.flags, "--resume"], NAME)))
+    check_same(folder, recorded(parse([*run.flags, "--resume"], NAME)))
     return True
 
 
@@ -188,7 +188,7 @@ def _check_end(run: Run, code: int) -> None:
 
 def accuracies(run: Run, split: str) -> dict[str, float] | None:
     """The worst severity's and the mean accuracy at the best epoch; None: it is not finished."""
-    if not RunLog(run.folder).is_finished():
+    if not RunFolder(run.folder).is_finished():
         return None
 
     def convert(content):

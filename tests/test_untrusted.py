@@ -23,7 +23,7 @@ from dataset.readers.decoding import decode
 from sharpdro.evaluation.measurements import read_measurements
 from sharpdro.evaluation.summary import read_evaluations
 from sharpdro.run_folder.csv_table import Table
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +62,8 @@ READ = {
     "fog.npy": open_npy,
     "x.JPEG": lambda path: decode(path, 64),
     "manifest.json": lambda path: manifest.read(path.parent),
-    "settings.json": lambda path: RunLog(path.parent).read_settings(),
-    "summary.json": lambda path: RunLog(path.parent).is_finished(),
+    "settings.json": lambda path: RunFolder(path.parent).read_settings(),
+    "summary.json": lambda path: RunFolder(path.parent).is_finished(),
     "val.csv": read_evaluations,
     "test.csv": read_measurements,
     "train.csv": lambda path: Table(path, ["epoch"]),
@@ -93,7 +93,7 @@ def test_what_lies_in_wait_for_a_writer_is_left_alone(tmp_path, put):
     for call in (
         make,
         lambda: write_atomically(folder / "x.json", "{}"),
-        lambda: RunLog(folder).say("x"),
+        lambda: RunFolder(folder).say("x"),
     ):
         assert str(folder) in refusal(call)
     assert (tmp_path / "mine").read_text() == "precious"
@@ -213,10 +213,10 @@ def test_settings_that_are_none(tmp_path, number):
     texts = [text.encode() for text in JSON] + [b"\xff{}", b'{"settings": {}, "resumed": 3}']
     texts.append(b'{"settings": {"desc": "\\ud800"}}')
     (tmp_path / "settings.json").write_bytes(texts[number])
-    assert "settings.json cannot be read (" in refusal(RunLog(tmp_path).read_settings)
+    assert "settings.json cannot be read (" in refusal(RunFolder(tmp_path).read_settings)
     if number < len(JSON):
         (tmp_path / "summary.json").write_bytes(texts[number])
-        assert "summary.json cannot be read (" in refusal(RunLog(tmp_path).is_finished)
+        assert "summary.json cannot be read (" in refusal(RunFolder(tmp_path).is_finished)
 
 
 HEAD = b"epoch,severity,loss,accuracy,count\n"

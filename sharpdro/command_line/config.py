@@ -3,14 +3,14 @@
 import difflib
 from pathlib import Path
 
-from sharpdro.command_line.flags import FLAGS, Flag, create_parser
+from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
 from sharpdro.run_folder.reading import read_json
 from sharpdro.run_folder.settings import upgraded
 
 # What settings.json says of a start or of a checkpoint that was measured: nothing is chosen by it.
 _NO_CHOICE = {"resume", "dry_run", "epoch", "trained_with", "checkpoint_crc32"}
-_NO_CHOICE |= {"data_sink"}  # how earlier versions fed batches
+_NO_CHOICE |= {*FOUND, "data_sink"}  # how earlier versions fed batches
 
 
 def config_flags(path: Path, given: dict) -> dict[str, list[str]]:

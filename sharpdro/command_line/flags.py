@@ -1,9 +1,9 @@
 """The flags of main.py, each once: its meaning, its default, and what other modes do with it.
 
-On --resume a flag must have the value that the run was started with, but for those of START alone:
-where it runs and how it looks. KEPT flags have the run's value unless given.
-With --eval_only a flag is refused, but for those that are TAKEN as they are, and those that have
-the value of the CHECKPOINT's run unless given. --dry_run takes all flags that a training takes.
+On --resume a flag must have the value that the run was started with, except for START flags: where
+and how a run is started. With --eval_only a flag is refused, except for those that are TAKEN, and
+those that have the value of the CHECKPOINT's run unless given. --dry_run takes all flags of a
+training.
 """
 
 import argparse
@@ -36,10 +36,10 @@ from sharpdro.methods.specs import METHODS, OWN_SETTINGS, variant
 class Use(enum.Flag):
     """What becomes of a flag on --resume, and with --eval_only."""
 
-    START, KEPT, CHECKPOINT, TAKEN = (enum.auto() for _ in range(4))
+    START, CHECKPOINT, TAKEN = (enum.auto() for _ in range(3))
 
 
-START, KEPT, CHECKPOINT, TAKEN = Use
+START, CHECKPOINT, TAKEN = Use
 NONE = Use(0)
 
 
@@ -169,7 +169,6 @@ _RUN_FLAGS = (
         "threads of the CPU's kernels, on which the last bits depend (default: as many as "
         "there are cores; a resumed run keeps its own)",
         POSITIVE,
-        use=KEPT,
     ),
     _flag(
         "--eval_only",
@@ -440,6 +439,8 @@ GROUPS = [
     ("evaluation and what is kept", None, _EVALUATION_FLAGS),
 ]
 FLAGS = {flag.name: flag for _, _, flags in GROUPS for flag in flags}
+# Settings that are no flags: what is found of the user's own data, besides their side.
+FOUND = ("class_names", "fingerprint")
 FREE_ON_RESUME = {name for name, flag in FLAGS.items() if START in flag.use}
 FROM_CHECKPOINT = {name for name, flag in FLAGS.items() if CHECKPOINT in flag.use}
 OF_EVALUATION = {name for name, flag in FLAGS.items() if flag.use & (TAKEN | CHECKPOINT)}

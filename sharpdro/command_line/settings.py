@@ -19,6 +19,7 @@ from sharpdro.command_line import checks
 from sharpdro.command_line.config import config_flags
 from sharpdro.command_line.flags import (
     FLAGS,
+    FOUND,
     FROM_CHECKPOINT,
     OF_EVALUATION,
     create_parser,
@@ -27,13 +28,10 @@ from sharpdro.command_line.flags import (
 from sharpdro.errors import RunError
 from sharpdro.methods.own import method_spec, read_settings
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER, METHOD_SETTINGS, variant
-from sharpdro.run_folder.folder import RunLog, run_name
+from sharpdro.run_folder.folder import RunFolder, run_name
 
 # More corruptions than this are counted in the name of an evaluation's directory.
 _MAX_NAMED = 3
-
-# What is found of the user's own data, besides their side: settings that are no flags.
-FOUND = ("class_names", "fingerprint")
 
 TrainingSettings = make_dataclass("TrainingSettings", (*FLAGS, *FOUND), frozen=True)
 EvaluationSettings = make_dataclass(
@@ -95,22 +93,22 @@ def _kept_or_default(settings, own: OwnData | None) -> TrainingSettings:
 
     -n stays None where the lists of a new run say which images there are.
     """
-    log = RunLog(run_folder(settings))
-    is_resumed = settings.resume and log.exists()
+    run = RunFolder(run_folder(settings))
+    is_resumed = settings.resume and run.exists()
     spec, lists = dataset_spec(settings), find_filelists(settings)
     threads, per_class = settings.threads, settings.num_per_class
     if threads is None:
-        threads = log.read_threads() if is_resumed else len(os.sched_getaffinity(0))
+        threads = run.read_threads() if is_resumed else len(os.sched_getaffinity(0))
     if own is not None:
         if per_class is None and is_resumed:
-            per_class = log.read_settings().get("num_per_class")
+            per_class = run.read_settings().get("num_per_class")
         per_class = per_class or own.default_num_per_class
         if not is_resumed:  # of which all must be as it was, which is checked elsewhere
             own.check_num_per_class(per_class)
     elif lists is None:
         per_class = per_class or spec.num_per_class
-    elif lists.parent == log.folder and per_class is None:
-        per_class = log.read_settings().get("num_per_class")
+    elif lists.parent == run.path and per_class is None:
+        per_class = run.read_settings().get("num_per_class")
     return replace(settings, threads=threads, num_per_class=per_class)
 
 

@@ -27,7 +27,7 @@ from sharpdro.jobs.train import create_first_stage, create_step
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.checkpoint import load, load_last, restore
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 from sharpdro.training.plan import is_evaluated
 
 _WIDTH = 12
@@ -98,25 +98,25 @@ class StageLeft:
 
 def dry_run(args):
     """Report what training would do and what stands in its way; write nothing."""
-    report, log = Report(), RunLog(run_folder(args))
-    for check in (*prepare.checks_of_folder(args, log), log.check_unlocked):
+    report, run = Report(), RunFolder(run_folder(args))
+    for check in (*prepare.checks_of_folder(args, run), run.check_unlocked):
         report.attempt(check)
-    is_resumed = args.resume and log.exists()
-    if is_resumed and report.attempt(log.is_finished):
-        report.add("run", f"{log.folder}: finished already, nothing would be done")
+    is_resumed = args.resume and run.exists()
+    if is_resumed and report.attempt(run.is_finished):
+        report.add("run", f"{run.path}: finished already, nothing would be done")
         report.close()
         return
-    for check in prepare.checks_without_data(args, log):
+    for check in prepare.checks_without_data(args, run):
         report.attempt(check)
     device = report.attempt(prepare.check_device, args)
     select_device(device or "auto")
     if args.pretrained and not is_resumed:
-        report.attempt(initial_network, args, log.folder)
+        report.attempt(initial_network, args, run.path)
     first_stage = create_first_stage(args, args.show_progress)
-    progress = _report_progress(args, report, log, first_stage)
+    progress = _report_progress(args, report, run, first_stage)
     report.add("device", device or f"no {args.device_target} here")
     with interruptible():
-        sizes = _report_data(args, report, log)
+        sizes = _report_data(args, report, run)
     steps = sizes and report.attempt(prepare.count_steps, args, sum(sizes.per_severity))
     _report_network(args, report)
     if steps:
@@ -130,7 +130,7 @@ def dry_run(args):
     report.close()
 
 
-def _report_progress(args, report, log, first_stage):
+def _report_progress(args, report, run, first_stage):
     """Say which directory a run would write, and how far it has come there.
 
     Returns:
@@ -142,23 +142,23 @@ def _report_progress(args, report, log, first_stage):
         return Done(last[0].epoch, last[1], last[0].unfinished.get("step", 0)) if last else Done()
 
     def find():
-        first = log.folder / FIRST_STAGE_FOLDER
+        first = run.path / FIRST_STAGE_FOLDER
         is_in_first = first_stage is not None and not (first / first_stage.file).exists()
-        return done(log.folder), done(first) if is_in_first else None
+        return done(run.path), done(first) if is_in_first else None
 
-    progress = report.attempt(find) if args.resume and log.exists() else None
+    progress = report.attempt(find) if args.resume and run.exists() else None
     if progress is None:
-        report.add("run", f"{log.folder}: {'exists already' if log.exists() else 'new'}")
+        report.add("run", f"{run.path}: {'exists already' if run.exists() else 'new'}")
         return Done(), None if first_stage is None else Done()
     last, first = progress
     current = first or last
     stage = " of the first stage" if first else " of the second stage" if first_stage else ""
     steps = f" and {current.steps} steps of the next" if current.steps else ""
-    report.add("run", f"{log.folder}: would be resumed after epoch {current.epochs}{stage}{steps}")
+    report.add("run", f"{run.path}: would be resumed after epoch {current.epochs}{stage}{steps}")
     return progress
 
 
-def _report_data(args, report, log):
+def _report_data(args, report, run):
     """Say what there is of the data and what would be made; returns the numbers of images."""
     spec, lists = dataset_spec(args), find_filelists(args)
     (corruption,) = args.corruption
@@ -197,18 +197,18 @@ def _report_data(args, report, log):
     if sizes is None:
         return None
     _report_sizes(args, report, sizes, unsure)
-    if args.resume and log.exists():
-        _compare_images(args, report, log, clean, num_missing)
+    if args.resume and run.exists():
+        _compare_images(args, report, run, clean, num_missing)
     return sizes
 
 
-def _compare_images(args, report, log, clean, num_missing):
+def _compare_images(args, report, run, clean, num_missing):
     """Note where the images are others than those of the run, as far as they are there."""
-    before = report.attempt(log.read_settings) or {}
+    before = report.attempt(run.read_settings) or {}
     report.attempt(check_fingerprint, clean.splits, before.get("fingerprint"), args.data_dir)
     if not (report.problems or clean.num_bytes or num_missing):
-        data = prepare.read_data(args, log, find_filelists(args), may_write=False)
-        report.attempt(prepare.check_same_images, args, log, data.checksums())
+        data = prepare.read_data(args, run, find_filelists(args), may_write=False)
+        report.attempt(prepare.check_same_images, args, run, data.checksums())
 
 
 def _report_arrays(args, report, clean, arrays):

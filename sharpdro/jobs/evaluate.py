@@ -22,7 +22,7 @@ from sharpdro.finiteness import check_loss
 from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.networks.build import Trained, load_trained
 from sharpdro.run_folder.environment import describe_environment
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 
 # Of the checkpoint's file, in the settings.
 CHECKSUM = "checkpoint_crc32"
@@ -35,13 +35,13 @@ class Evaluation:
     Args:
         args: the settings, complete.
         trained: the checkpoint's network.
-        log: of the evaluation's directory.
+        run: of the evaluation's directory.
         device: what it is measured on.
     """
 
     args: EvaluationSettings
     trained: Trained
-    log: RunLog
+    run: RunFolder
     device: str
 
     @property
@@ -57,16 +57,16 @@ class Evaluation:
         Raises:
             RunError: it was.
         """
-        log = self.log
-        check_free(self.args, log)
-        if not log.exists():
+        run = self.run
+        check_free(self.args, run)
+        if not run.exists():
             return
         record = self.record
         checksum = record.pop(CHECKSUM)
-        check_same(log, record)
-        if log.read_settings().get(CHECKSUM) != checksum:
+        check_same(run, record)
+        if run.read_settings().get(CHECKSUM) != checksum:
             raise RunError(
-                f"{log.folder} was measured with another file {self.args.checkpoint} than the one "
+                f"{run.path} was measured with another file {self.args.checkpoint} than the one "
                 f"that is there now: choose another --desc, or delete that folder"
             )
 
@@ -86,7 +86,7 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
             f"-d {spec.name} has {spec.num_classes} classes, but {args.checkpoint} was trained on "
             f"the {trained.spec.num_classes} of {trained.spec.name}: name a dataset with as many"
         )
-    evaluation = Evaluation(args, trained, RunLog(run_folder(args)), device)
+    evaluation = Evaluation(args, trained, RunFolder(run_folder(args)), device)
     evaluation.check_folder()
     return evaluation
 
@@ -94,8 +94,14 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
 def evaluate(args):
     """Measure one checkpoint on the test set; returns the directory of the tables."""
     evaluation = prepare_evaluation(args)
-    args, log, trained = evaluation.args, evaluation.log, evaluation.trained
+    args, run, trained = evaluation.args, evaluation.run, evaluation.trained
     is_same = args.dataset == trained.spec.name
+    remarks = []
+
+    def report(remark):
+        print(remark, flush=True)
+        remarks.append(remark)
+
     with interruptible():
         sets = prepare_test_sets(
             dataset_spec(args),
@@ -106,21 +112,23 @@ def evaluate(args):
             filelist_dir=args.filelist_dir or lists_of_checkpoint(args.dataset, args.checkpoint),
             published_dir=args.published,
             fingerprint=trained.settings.get("fingerprint") if is_same else None,
-            **making(args),
+            **making(args) | {"report": report},
         )
-    log.lock()
-    with contextlib.closing(log):
+    run.lock()
+    with contextlib.closing(run):
         evaluation.check_folder()  # another process may have worked there since
-        log.open(evaluation.record, describe_environment(evaluation.device))
+        run.open(evaluation.record, describe_environment(evaluation.device))
+        for remark in remarks:  # from before the directory was this process's
+            run.note(remark)
         _measure_all(evaluation, sets)
-    return log.folder
+    return run.path
 
 
 def _measure_all(evaluation, sets):
     """Measure a network on several corruptions, but for those that were measured already."""
-    args, trained, log = evaluation.args, evaluation.trained, evaluation.log
+    args, trained, run = evaluation.args, evaluation.trained, evaluation.run
     if trained.spec.name != args.dataset:
-        log.say(
+        run.say(
             f"{args.checkpoint} was trained on {trained.spec.name}: measured on {args.dataset} "
             f"with its normalisation, class 0 as class 0 and so on"
         )
@@ -140,9 +148,9 @@ def _measure_all(evaluation, sets):
         return scores
 
     checksums = {name: sets[name].checksum() for name in args.corruption}
-    table = log.folder / "test.csv"
+    table = run.path / "test.csv"
     rows = measure_corruptions(table, trained.epoch, args.corruption, measure, checksums)
-    log.say(
+    run.say(
         f"test accuracy in percent per severity of {args.checkpoint} (epoch {trained.epoch})\n"
-        f"{accuracy_table(rows)}\nwritten to {log.folder}"
+        f"{accuracy_table(rows)}\nwritten to {run.path}"
     )

@@ -17,38 +17,38 @@ from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
 from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.run_folder.environment import describe_environment
-from sharpdro.run_folder.folder import SilentLog
+from sharpdro.run_folder.folder import SilentRunFolder
 from sharpdro.run_folder.tensorboard import require_tensorboardx
 from sharpdro.run_folder.tracker import load_function
 
 
-def checks_of_folder(args, log):
+def checks_of_folder(args, run):
     """What must hold for the run's directory to be used, as functions that refuse it."""
     if args.tensorboard:
         yield require_tensorboardx
     if args.on_rows is not None:
         yield partial(load_function, args.on_rows)
-    yield partial(check_free, args, log)
+    yield partial(check_free, args, run)
     lists = find_filelists(args)
-    if lists is not None and lists.parent != log.folder:
+    if lists is not None and lists.parent != run.path:
         yield partial(check_shares, args, lists)
-    if args.resume and log.exists():
-        yield partial(check_same, log, recorded(args))
+    if args.resume and run.exists():
+        yield partial(check_same, run, recorded(args))
 
 
-def checks_without_data(args, log):
+def checks_without_data(args, run):
     """What must hold unless the run is finished; every process can check it independently."""
-    if args.resume and log.exists():
-        yield partial(_check_resumable, args, log)
+    if args.resume and run.exists():
+        yield partial(_check_resumable, args, run)
     if args.num_per_class is not None:  # else lists say which images there are
         per_class = int(severity_counts(args.num_per_class, args.num_severity).sum())
         yield partial(count_steps, args, dataset_spec(args).num_classes * per_class)
     yield partial(check_device, args)
 
 
-def _check_resumable(args, log):
+def _check_resumable(args, run):
     if not args.save_last:
-        raise RunError(f"{log.folder} was run with --no-save_last and cannot be resumed")
+        raise RunError(f"{run.path} was run with --no-save_last and cannot be resumed")
 
 
 def count_steps(args, num_images):
@@ -69,7 +69,7 @@ def check_device(args):
     return device
 
 
-def fix_run_threads(args, log, device):
+def fix_run_threads(args, run, device):
     """Let the CPU compute with the run's threads.
 
     Returns:
@@ -80,7 +80,7 @@ def fix_run_threads(args, log, device):
     num_threads = fix_threads(args.threads)
     if num_threads == args.threads:
         return None
-    if not log.exists():
+    if not run.exists():
         raise RunError(
             f"--threads {args.threads}: there are {num_threads} here: give at most as many"
         )
@@ -90,9 +90,9 @@ def fix_run_threads(args, log, device):
     )
 
 
-def read_data(args, log, lists, may_write=True):
+def read_data(args, run, lists, may_write=True):
     """The data that the settings ask for; see `prepare_dataset`."""
-    before = log.read_settings() if args.resume and log.exists() else {}
+    before = run.read_settings() if args.resume and run.exists() else {}
     with interruptible():
         return prepare_dataset(
             dataset_spec(args),
@@ -116,27 +116,27 @@ def describe_own(args):
     return describe_own_data(dataset_spec(args), args.data_dir)
 
 
-def prepare_data(args, log, lists):
+def prepare_data(args, run, lists):
     """The data and the number of steps per epoch."""
-    data = read_data(args, log, lists)
+    data = read_data(args, run, lists)
     return data, count_steps(args, len(data.train.labels))
 
 
-def check_same_images(args, log, checksums):
+def check_same_images(args, run, checksums):
     """Refuse to go on with a run of other images.
 
     Args:
         args: the settings.
-        log: the run's directory.
+        run: the run's directory.
         checksums: what `PreparedData.checksums` returns.
     """
-    before = log.read_images()
+    before = run.read_images()
     for part, values in checksums.items():
         for severity, (earlier, now) in enumerate(zip(before.get(part, []), values)):
             if now != earlier:
                 raise RunError(
                     f"the {part} images of {_place(args, part, severity)} differ from those "
-                    f"that {log.folder} was started with: restore them, name the --data_dir that "
+                    f"that {run.path} was started with: restore them, name the --data_dir that "
                     f"holds them, or choose another --desc"
                 )
 
@@ -160,40 +160,40 @@ def check_equal(args, processes, checksums):
     processes.check_equal("the data", checksum(json.dumps(checksums).encode()), advice)
 
 
-def _open(args, log, environment, data):
+def _open(args, run, environment, data):
     """Take the run's directory; another process may have worked in it since it was looked at."""
     with contextlib.ExitStack() as when_refused:
-        log.lock()
-        when_refused.callback(log.close)
-        check_free(args, log)
-        if log.exists():
-            check_same(log, recorded(args))
-            check_same_images(args, log, data["images_crc32"])
-        log.open(recorded(args), environment, data)
+        run.lock()
+        when_refused.callback(run.close)
+        check_free(args, run)
+        if run.exists():
+            check_same(run, recorded(args))
+            check_same_images(args, run, data["images_crc32"])
+        run.open(recorded(args), environment, data)
         when_refused.pop_all()
 
 
-def open_run(args, log, processes, device, data):
+def open_run(args, run, processes, device, data):
     """Open the run's directory; returns what this process writes to."""
     checksums = data.checksums()
     check_equal(args, processes, checksums)
     environment = {**describe_environment(device), "processes": processes.size}
-    before = log.last_processes() if log.exists() else processes.size
-    is_unrecorded = log.exists() and not log.read_images()
+    before = run.last_processes() if run.exists() else processes.size
+    is_unrecorded = run.exists() and not run.read_images()
     facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
     if remarks := describe_own(args):
         facts["remarks"] = remarks
-    processes.run_on_first(partial(_open, args, log, environment, facts))
+    processes.run_on_first(partial(_open, args, run, environment, facts))
     if not processes.is_first:
-        return SilentLog(log.folder)
+        return SilentRunFolder(run.path)
     if before != processes.size:
-        log.say(
+        run.say(
             f"{before} processes until now, {processes.size} from now on: "
             f"batch norm sees other parts"
         )
     if is_unrecorded:
-        log.say(
+        run.say(
             "begun by a version that did not record its images: not compared, those that are there "
             "now are recorded"
         )
-    return log
+    return run

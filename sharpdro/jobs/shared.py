@@ -85,31 +85,31 @@ def check_kernels(args, device):
     build_library()
 
 
-def check_free(args, log):
+def check_free(args, run):
     """Refuse to touch what another run left there."""
-    log.check_writable()
-    if log.exists() and not args.resume:
+    run.check_writable()
+    if run.exists() and not args.resume:
         raise RunError(
-            f"{log.folder} exists already: add --resume to continue it, or choose another --desc"
+            f"{run.path} exists already: add --resume to continue it, or choose another --desc"
         )
 
 
-def check_same(log, now):
+def check_same(run, now):
     """Refuse to go on with a run of other settings."""
-    before = log.read_settings()
+    before = run.read_settings()
     if "threads" in now:
-        before["threads"] = log.read_threads()
+        before["threads"] = run.read_threads()
     for key in sorted(now.keys() - FREE_ON_RESUME):
         earlier = before.get(key, default_of(key))
         if now[key] != earlier and key == "class_names":
             raise RunError(
                 f"the classes in --data_dir {now['data_dir']} are others than those that "
-                f"{log.folder} was started with, such as {_example(now[key], earlier)}: name the "
+                f"{run.path} was started with, such as {_example(now[key], earlier)}: name the "
                 f"place of its images, or choose another --desc"
             )
         if now[key] != earlier:
             raise RunError(
-                f"--{key} is {now[key]}, but {log.folder} was started with {earlier}: "
+                f"--{key} is {now[key]}, but {run.path} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
 

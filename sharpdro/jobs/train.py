@@ -34,7 +34,7 @@ from sharpdro.methods.create import create_train_step
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.environment import describe_data
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 from sharpdro.run_folder.tensorboard import convert_tables, event_file
 from sharpdro.run_folder.tracker import Tracker
 from sharpdro.training.first_stage import learn_from_first_stage
@@ -52,7 +52,7 @@ class Stage:
     Args:
         method: as `settings.method_name` gives it.
         plan: how long to train and what to keep.
-        log: of its folder.
+        run: its directory.
         data: what it is trained and measured on.
         initial: the network.
         sampler: see --sampler.
@@ -61,7 +61,7 @@ class Stage:
 
     method: str
     plan: Plan
-    log: RunLog
+    run: RunFolder
     data: PreparedData
     initial: InitialNetwork
     sampler: str
@@ -116,14 +116,14 @@ def create_step(args, network, method, groups, num_groups, collectives=None):
 @contextlib.contextmanager
 def _listeners(args, processes, stage):
     """Where the rows of a stage's tables go besides: a function of a table's name and rows."""
-    log, listeners = stage.log, []
+    run, listeners = stage.run, []
     with contextlib.ExitStack() as opened:
         if args.tensorboard and processes.is_first:
-            events = event_file(log.events, stage.plan.steps_per_epoch)
+            events = event_file(run.events, stage.plan.steps_per_epoch)
             listeners.append(opened.enter_context(events))
         if args.on_rows is not None and processes.is_first:
-            name = str(log.folder.relative_to(args.log_dir))
-            listeners.append(Tracker(args.on_rows, name, recorded(args), log.say))
+            name = str(run.path.relative_to(args.log_dir))
+            listeners.append(Tracker(args.on_rows, name, recorded(args), run.say))
 
         def on_rows(table, rows):
             for listener in listeners:
@@ -141,9 +141,9 @@ def train_network(args, processes, stage):
     # If an older graph of equal inputs, such as the first stage's, is destroyed after the first
     # step, MindSpore forgets their number and compiles this one again.
     gc.collect()
-    plan, log, data = stage.plan, stage.log, stage.data
+    plan, run, data = stage.plan, stage.run, stage.data
     if stage.initial.about:
-        log.say(stage.initial.about)
+        run.say(stage.initial.about)
     network = ms.amp.auto_mixed_precision(stage.initial.network, args.amp_level)
     normalize = stage.initial.normalize
     evaluator = Evaluator(network, normalize, processes)
@@ -185,7 +185,7 @@ def train_network(args, processes, stage):
                 num_severities=args.num_severity + 1,
                 are_groups_inferred=stage.num_inferred is not None,
             ),
-            RunRecord(log, recorded(args), on_rows),
+            RunRecord(run, recorded(args), on_rows),
             processes=processes,
         ).train()
     return evaluator
@@ -207,15 +207,15 @@ def run_first_stage(args, processes, second):
     Returns:
         The second stage with its training set and, if they are inferred ones, its groups.
     """
-    log, plan = second.log, second.plan
+    run, plan = second.run, second.plan
     first_stage = create_first_stage(args, plan.show_progress)
-    epochs, part = first_stage.epochs, log.stage(FIRST_STAGE_FOLDER)
+    epochs, part = first_stage.epochs, run.stage(FIRST_STAGE_FOLDER)
     plan = replace(plan, total_epoch=epochs, eval_every=epochs, save_step=0, save_best=False)
     sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
     train = second.data.train
 
     def predict():
-        log.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
+        run.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
         initial = initial_network(args, part.folder)
         first = Stage("erm", plan, part, second.data, initial, sampler)
         evaluator = train_network(args, processes, first)
@@ -232,77 +232,77 @@ def run_first_stage(args, processes, second):
     # An event file would not be made by training, if there is nothing left to train.
     if args.tensorboard and processes.is_first and (part.folder / first_stage.file).exists():
         convert_tables(part.folder, part.events)
-    train = learn_from_first_stage(first_stage, part.folder, train, predict, log.say, processes)
-    log.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
+    train = learn_from_first_stage(first_stage, part.folder, train, predict, run.say, processes)
+    run.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
     data = replace(second.data, train=train)
     return replace(second, data=data, num_inferred=first_stage.num_inferred)
 
 
-def _train_stages(args, processes, log, data, initial, steps):
+def _train_stages(args, processes, run, data, initial, steps):
     """Train by a method, after its first stage if it has one."""
     method = method_name(args)
     plan = make_plan(args, steps, args.show_progress and processes.is_first)
-    stage = Stage(method, plan, log, data, initial, args.sampler)
+    stage = Stage(method, plan, run, data, initial, args.sampler)
     if method_spec(method).first_stage is not None:
         stage = run_first_stage(args, processes, stage)
     warmup = method_spec(method).warmup
     if warmup is not None and getattr(args, warmup) >= steps * args.total_epoch:
-        log.say(
+        run.say(
             f"--{warmup} {getattr(args, warmup)} outlasts the run: the penalty's weight stays 1"
         )
     train_network(args, processes, stage)
 
 
-def _report_finished(args, log):
+def _report_finished(args, run):
     """There is nothing left to train; event files are made where they are asked for."""
     if args.tensorboard:
         has_stages = method_spec(method_name(args)).first_stage is not None
-        for part in (*([log.stage(FIRST_STAGE_FOLDER)] if has_stages else []), log):
+        for part in (*([run.stage(FIRST_STAGE_FOLDER)] if has_stages else []), run):
             convert_tables(part.folder, part.events)
-        print(f"for TensorBoard: tensorboard --logdir {log.events}")
-    print(f"finished already: {log.folder}")
+        print(f"for TensorBoard: tensorboard --logdir {run.events}")
+    print(f"finished already: {run.path}")
 
 
-def _log_start(args, processes, log, lines):
+def _log_start(args, processes, run, lines):
     """Log what the run is about to do: the lines, and what is special about it."""
     if args.cpu_kernels != "stock":
         lines.append(f"CPU kernels: {args.cpu_kernels}")
     if args.tensorboard:
-        lines.append(f"for TensorBoard: tensorboard --logdir {log.events}")
+        lines.append(f"for TensorBoard: tensorboard --logdir {run.events}")
     if args.distributed:
         images = args.batch_size // processes.size
         lines.append(f"{processes.size} processes, {images} images of a batch each")
     for line in filter(None, lines):
-        log.say(line)
+        run.say(line)
 
 
 def train(args):
     """Train by one method."""
     check_launch(args.distributed, args.batch_size)
-    log, lists = RunLog(run_folder(args)), find_filelists(args)
-    for check in prepare.checks_of_folder(args, log):
+    run, lists = RunFolder(run_folder(args)), find_filelists(args)
+    for check in prepare.checks_of_folder(args, run):
         check()
-    if log.is_finished():
+    if run.is_finished():
         if not is_follower():
-            _report_finished(args, log)
+            _report_finished(args, run)
         return
-    for check in prepare.checks_without_data(args, log):
+    for check in prepare.checks_without_data(args, run):
         check()
     if is_scheduler():
         select_device("CPU")
         schedule()
         return
     device = select_device(args.device_target)
-    warning = prepare.fix_run_threads(args, log, device)
+    warning = prepare.fix_run_threads(args, run, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)
-    initial = initial_network(args, log.folder)  # refuses what does not fit before all that is long
-    data, steps = prepare.prepare_data(args, log, lists)
+    initial = initial_network(args, run.path)  # refuses what does not fit before all that is long
+    data, steps = prepare.prepare_data(args, run, lists)
     args = replace(args, fingerprint=data.fingerprint)
-    log = prepare.open_run(args, log, processes, device, data)
-    with contextlib.closing(log), log.noting_errors():
-        log.keep(FILELIST_DIR.name, data.lists)
+    run = prepare.open_run(args, run, processes, device, data)
+    with contextlib.closing(run), run.noting_errors():
+        run.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
-        about_data = [describe_data(log.folder, device, data), *prepare.describe_own(args)]
-        _log_start(args, processes, log, [*about_data, warning, about_lists])
-        _train_stages(args, processes, log, data, initial, steps)
+        about_data = [describe_data(run.path, device, data), *prepare.describe_own(args)]
+        _log_start(args, processes, run, [*about_data, warning, about_lists])
+        _train_stages(args, processes, run, data, initial, steps)

@@ -51,39 +51,39 @@ def at_work_in(folder: Path, flag: str) -> Iterator[None]:
         yield
 
 
-class RunLog:
-    """The run's directory and its text log.
+class RunFolder:
+    """The directory of a run, with its lock and its log.txt.
 
     Args:
         folder: the run's directory.
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.path = folder
         self.events = folder / "tensorboard"
         self._text = folder / "log.txt"
         self._held = contextlib.ExitStack()  # the lock, while this process has it
 
-    def stage(self, name: str) -> "RunLog":
+    def stage(self, name: str) -> "RunFolder":
         """A folder for one stage of the run; its texts and events go to the run's own places."""
-        part = RunLog(self.folder / name)
+        part = RunFolder(self.path / name)
         part.folder.mkdir(exist_ok=True)
         part.events, part._text = self.events / name, self._text
         return part
 
     @property
     def settings_path(self) -> Path:
-        return self.folder / "settings.json"
+        return self.path / "settings.json"
 
     def exists(self) -> bool:
         """Whether there is something that a new run would overwrite."""
-        if not self.folder.is_dir():
+        if not self.path.is_dir():
             return False
-        return any(not path.name.endswith(".partial") for path in self.folder.iterdir())
+        return any(not path.name.endswith(".partial") for path in self.path.iterdir())
 
     def is_finished(self) -> bool:
         """Whether summary.json says that the run is finished."""
-        path = self.folder / SUMMARY
+        path = self.path / SUMMARY
         if not path.exists():
             return False
         return read_json(path, lambda content: content["finished"] is True, "delete it")
@@ -94,7 +94,7 @@ class RunLog:
         Raises:
             OSError: it cannot.
         """
-        check_writable(self.folder)
+        check_writable(self.path)
 
     def lock(self) -> None:
         """Make the directory if need be, and keep other processes out of it.
@@ -104,7 +104,7 @@ class RunLog:
         Raises:
             RunError: another process is at work in it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
 
     def open(self, settings: dict, environment: dict, data: dict | None = None) -> None:
@@ -128,14 +128,14 @@ class RunLog:
         Raises:
             RunError: one is.
         """
-        if self.folder.is_dir():
+        if self.path.is_dir():
             try:
                 self._take_lock()
             finally:
                 self.close()
 
     def _take_lock(self) -> None:
-        self._held.enter_context(at_work_in(self.folder, "--desc"))
+        self._held.enter_context(at_work_in(self.path, "--desc"))
 
     def close(self) -> None:
         """Let other processes work in the directory."""
@@ -187,7 +187,7 @@ class RunLog:
             settings = upgraded(dict(content["settings"]))
             return {**content, "settings": settings, "resumed": resumed}
 
-        advice = f"delete {self.folder} or choose another --desc"
+        advice = f"delete {self.path} or choose another --desc"
         return read_json(self.settings_path, convert, advice)
 
     def keep(self, folder: str, texts: dict[str, str]) -> None:
@@ -197,7 +197,7 @@ class RunLog:
             RunError: one that is there differs.
         """
         for name, text in texts.items():
-            path = self.folder / folder / name
+            path = self.path / folder / name
             path.parent.mkdir(exist_ok=True)
             check_file(path)
             if not path.exists():
@@ -212,9 +212,9 @@ class RunLog:
         """Print a text and add it to log.txt, each line with the time."""
         tqdm.write(printable(text))
         sys.stdout.flush()
-        self._note(text)
+        self.note(text)
         for stream, error in take_losses():
-            self._note(f"{stream} cannot be written ({error.strerror}): the run goes on without it")
+            self.note(f"{stream} cannot be written ({error.strerror}): the run goes on without it")
 
     @contextlib.contextmanager
     def noting_errors(self) -> Iterator[None]:
@@ -223,20 +223,21 @@ class RunLog:
             yield
         except (RunError, OSError) as error:
             with contextlib.suppress(OSError):  # where there is no room for it
-                self._note(f"error: {error}")
+                self.note(f"error: {error}")
             raise
 
-    def _note(self, text):
+    def note(self, text: str) -> None:
+        """Add a text to log.txt, each line with the time."""
         now = datetime.datetime.now().isoformat(" ", "seconds")
         with naming(self._text), open_in_place(self._text, "a", encoding="utf-8") as file:
             file.writelines(f"{now}  {line}\n" for line in printable(text).splitlines())
 
 
-class SilentLog(RunLog):
+class SilentRunFolder(RunFolder):
     """The directory of a run that another process keeps: it can be read."""
 
-    def stage(self, name: str) -> RunLog:
-        return SilentLog(self.folder / name)
+    def stage(self, name: str) -> RunFolder:
+        return SilentRunFolder(self.path / name)
 
     def keep(self, folder: str, texts: dict[str, str]) -> None:
         """Do nothing."""
@@ -244,5 +245,5 @@ class SilentLog(RunLog):
     def say(self, text: str) -> None:
         """Do nothing."""
 
-    def _note(self, text):
+    def note(self, text: str) -> None:
         """Do nothing."""

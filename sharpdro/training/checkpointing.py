@@ -5,7 +5,12 @@ from mindspore import Parameter, Tensor, nn
 
 from sharpdro.evaluation.summary import Evaluations, best_epoch
 from sharpdro.run_folder import checkpoint
-from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunLog
+from sharpdro.run_folder.folder import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    PREVIOUS_CHECKPOINT,
+    RunFolder,
+)
 from sharpdro.run_folder.reading import RESTORE, refusing
 from sharpdro.training.metrics import MetricSums, TrainingMetrics
 from sharpdro.training.plan import Plan
@@ -45,14 +50,14 @@ class Checkpointing:
     Args:
         plan: says which are wanted.
         cell: the training step, of which everything is saved.
-        log: the run's directory.
+        run: the run's directory.
         settings: of the run, to go into checkpoints.
     """
 
-    def __init__(self, plan: Plan, cell: nn.Cell, log: RunLog, settings: dict):
+    def __init__(self, plan: Plan, cell: nn.Cell, run: RunFolder, settings: dict):
         self._plan = plan
         self._cell = cell
-        self._log = log
+        self._run = run
         self._settings = settings
         self._is_last_good = True  # or there is none
         self._restored = {}
@@ -69,9 +74,9 @@ class Checkpointing:
         Raises:
             RunError: what was saved cannot be used.
         """
-        for half in self._log.folder.glob(".*.partial*"):
+        for half in self._run.path.glob(".*.partial*"):
             half.unlink(missing_ok=True)
-        last = checkpoint.load_last(self._log.folder, self._log.say)
+        last = checkpoint.load_last(self._run.path, self._run.say)
         if last is None:
             return 0, 0
         stored, path = last
@@ -79,7 +84,7 @@ class Checkpointing:
         self._restored = stored.parameters
         self._is_last_good = path.name == LAST_CHECKPOINT
         if stored.epoch == self._plan.total_epoch:
-            self._log.say("finished already")
+            self._run.say("finished already")
             return stored.epoch, 0
         step, text = 0, f"going on after epoch {stored.epoch}"
         if stored.unfinished:
@@ -87,7 +92,7 @@ class Checkpointing:
                 step = int(stored.unfinished["step"])
                 metrics.sums = read_sums(stored.unfinished)
             text += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
-        self._log.say(text)
+        self._run.say(text)
         return stored.epoch, step
 
     def restore_statistics(self, statistics: list[Parameter], rank: int, size: int) -> None:
@@ -125,7 +130,7 @@ class Checkpointing:
         if plan.save_step and epoch % plan.save_step == 0:
             names.append(f"epoch_{epoch}.ckpt")
         for name in names:
-            checkpoint.save(self._log.folder / name, self._cell, epoch, self._settings)
+            checkpoint.save(self._run.path / name, self._cell, epoch, self._settings)
         if plan.save_last:
             self._save_last(epoch)
 
@@ -147,10 +152,10 @@ class Checkpointing:
             return
         arrays = {_OF_PROCESSES + name: array for name, array in statistics.items()}
         self._save_last(epoch - 1, {"step": step, _METRICS: sums.for_json()}, arrays)
-        self._log.say(f"stopped in epoch {epoch} after step {step}, which is saved")
+        self._run.say(f"stopped in epoch {epoch} after step {step}, which is saved")
 
     def _save_last(self, epoch, unfinished=None, arrays=None):
-        folder = self._log.folder
+        folder = self._run.path
         previous = folder / PREVIOUS_CHECKPOINT if self._is_last_good else None
         last = folder / LAST_CHECKPOINT
         checkpoint.save(last, self._cell, epoch, self._settings, unfinished, previous, arrays)

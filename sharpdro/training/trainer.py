@@ -16,7 +16,7 @@ from sharpdro.evaluation.scores import Score
 from sharpdro.evaluation.summary import accuracy_table, write_summary
 from sharpdro.methods.base import StepCell, TrainStep
 from sharpdro.methods.batch_norm import running_statistics
-from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunLog
+from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunFolder
 from sharpdro.training.batch_feed import Batches, BatchFeed, FinishedStep
 from sharpdro.training.checkpointing import Checkpointing
 from sharpdro.training.metrics import TrainingMetrics, train_columns, weight_columns
@@ -67,12 +67,12 @@ class RunRecord:
     """Where a training is written down.
 
     Args:
-        log: the run's directory, created.
+        run: the run's directory, created.
         settings: of the run, to go into checkpoints.
         on_rows: see `RunTables`.
     """
 
-    log: RunLog
+    run: RunFolder
     settings: dict
     on_rows: OnRows = lambda table, rows: None
 
@@ -115,9 +115,9 @@ class Trainer:
         is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
         self._cell = NanGuard(step) if is_guarded else step
         self._feed = BatchFeed(TrainingGraph(inputs.normalize, self._cell), inputs.batches)
-        last = record.log.folder / LAST_CHECKPOINT if plan.save_last else None
+        last = record.run.path / LAST_CHECKPOINT if plan.save_last else None
         self._nan_check = NanCheck(plan.on_nan, last)
-        self._checkpointing = Checkpointing(plan, self._cell, record.log, record.settings)
+        self._checkpointing = Checkpointing(plan, self._cell, record.run, record.settings)
         self._statistics = running_statistics(step.network)
         num_weights = step.num_groups if "group_weights" in step.outputs else 0
         weights = weight_columns(num_weights, inputs.are_groups_inferred)
@@ -136,7 +136,7 @@ class Trainer:
         tables = self._open_tables(progress)
         if progress.epochs < plan.total_epoch:
             parameters = sum(p.size for p in self._step.parameters)
-            self._record.log.say(
+            self._record.run.say(
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
             )
         for epoch in range(progress.epochs + 1, plan.total_epoch + 1):
@@ -168,7 +168,7 @@ class Trainer:
         if not self._processes.is_first:
             return None
         record, finished = self._record, (progress.epochs, progress.steps)
-        return RunTables(record.log.folder, self._columns, record.on_rows, *finished)
+        return RunTables(record.run.path, self._columns, record.on_rows, *finished)
 
     @contextlib.contextmanager
     def _saving_when_stopped(
@@ -198,7 +198,7 @@ class Trainer:
         self._processes.check_same_parameters(self._cell.get_parameters(), f"after epoch {epoch}")
         for parameter in self._cell.get_parameters():
             self._nan_check.check(parameter.name, parameter.asnumpy(), epoch)
-        self._record.log.say(
+        self._record.run.say(
             f"epoch {epoch}/{self._plan.total_epoch}: "
             f"trained in {time.perf_counter() - started:.0f} s{self._nan_check.skipped_steps()}"
         )
@@ -281,10 +281,10 @@ class Trainer:
             for split, evaluations in tables.evaluations.items()
         }
         seconds = time.perf_counter() - started
-        self._record.log.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
+        self._record.run.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
 
     def _write_summary(self, tables: RunTables) -> dict:
-        plan, folder = self._plan, self._record.log.folder
+        plan, folder = self._plan, self._record.run.path
         return write_summary(folder, tables.evaluations, plan.total_epoch, plan.best_metric)
 
     def _finish(self, tables: RunTables) -> None:
@@ -293,8 +293,8 @@ class Trainer:
             f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
         }
-        self._record.log.say(
+        self._record.run.say(
             f"test accuracy in percent per severity (best epoch: highest validation accuracy, "
             f"{self._plan.best_metric})\n{accuracy_table(rows)}\n"
-            f"written to {self._record.log.folder}"
+            f"written to {self._record.run.path}"
         )

@@ -1,7 +1,9 @@
 """--config FILE: a run's settings, or flags, from a file."""
 
 import json
+from dataclasses import replace
 
+import fake_folder
 import pytest
 from running import assert_refused
 
@@ -37,6 +39,14 @@ def test_settings_of_a_run_come_back(write):
     assert resumed.rho == 0.25
     started = recorded(args) | {"resume": True, "dry_run": True, "data_sink": False}
     assert parse([*write({"settings": started})]) == args
+
+
+def test_settings_of_a_run_on_own_data_come_back(write, tmp_path):
+    data_dir = fake_folder.write_folder(tmp_path / "photographs")
+    args = parse(["-d", "folder", "--data_dir", str(data_dir), "-n", "4", "--side", "32"])
+    assert args.class_names and args == replace(args, fingerprint=None)
+    file = write({"settings": recorded(args) | {"fingerprint": "00000000-00000000"}})
+    assert parse([*file]) == args
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, "step"), (False, "none")])

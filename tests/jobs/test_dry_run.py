@@ -21,7 +21,7 @@ from sharpdro.jobs.dry_run import Done, stages_left
 from sharpdro.jobs.time_estimate import Speed, format_seconds, time_evaluation, time_training
 from sharpdro.methods.create import create_train_step
 from sharpdro.run_folder import checkpoint
-from sharpdro.run_folder.folder import RunLog
+from sharpdro.run_folder.folder import RunFolder
 from sharpdro.training.optimizer import create_sgd
 
 Usage = namedtuple("Usage", "total used free")
@@ -165,10 +165,10 @@ def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     assert lines["run"] == [f"{folder}: exists already"] and "add --resume" in problems[0]
     _, problems = look(*flags, "--resume", "--lr", "0.2")
     assert len(problems) == 1 and "--lr is 0.2, but" in problems[0]
-    log = RunLog(folder)
-    log._take_lock()
+    run = RunFolder(folder)
+    run._take_lock()
     _, problems = look(*flags, "--resume")
-    log.close()
+    run.close()
     assert len(problems) == 1 and "another process is at work in" in problems[0]
     (folder / "last.ckpt").unlink()
     lines, problems = look(*flags, "--resume")

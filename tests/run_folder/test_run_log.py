@@ -15,7 +15,7 @@ from sharpdro.evaluation.summary import (
     write_summary,
 )
 from sharpdro.run_folder.csv_table import Table, until_epoch
-from sharpdro.run_folder.folder import RunLog, run_name
+from sharpdro.run_folder.folder import RunFolder, run_name
 
 
 def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):
@@ -84,7 +84,7 @@ def test_name():
 
 
 def test_directory_is_locked_while_it_is_open(tmp_path):
-    first, second = RunLog(tmp_path / "a" / "b"), RunLog(tmp_path / "a" / "b")
+    first, second = RunFolder(tmp_path / "a" / "b"), RunFolder(tmp_path / "a" / "b")
     first.lock()
     first.open({"lr": 1}, {"device": "CPU"})
     with pytest.raises(RunError, match="another process is at work in"):
@@ -96,7 +96,7 @@ def test_directory_is_locked_while_it_is_open(tmp_path):
     second.close()
     content = json.loads(first.settings_path.read_text())
     assert content["settings"] == {"lr": 1} and content["resumed"] == [{"device": "GPU"}]
-    third = RunLog(tmp_path / "c")
+    third = RunFolder(tmp_path / "c")
     for number in (3, 2):
         third.lock()
         third.open({}, {"processes": number})
@@ -112,12 +112,12 @@ def test_tables_that_do_not_agree(tmp_path):
 
 
 def test_settings_that_cannot_be_read(tmp_path):
-    log = RunLog(tmp_path)
-    assert not log.exists()
-    log.settings_path.write_text("{")
-    assert log.exists()
+    run = RunFolder(tmp_path)
+    assert not run.exists()
+    run.settings_path.write_text("{")
+    assert run.exists()
     with pytest.raises(RunError, match=r"settings.json cannot be read"):
-        log.read_settings()
+        run.read_settings()
 
 
 def test_rows_of_another_version_are_kept(tmp_path):
@@ -131,7 +131,7 @@ def test_rows_of_another_version_are_kept(tmp_path):
 
 
 def test_what_is_said_moves_no_cursor(tmp_path, capsys):
-    RunLog(tmp_path).say("a\x1b[2J\rb\nc\udcff\u2028d")
+    RunFolder(tmp_path).say("a\x1b[2J\rb\nc\udcff\u2028d")
     lines = ["a\\x1b[2J\\rb", "c\\udcff\\u2028d"]
     assert capsys.readouterr().out.splitlines() == lines
     assert [line.split("  ", 1)[1] for line in (tmp_path / "log.txt").open()] == [

@@ -271,7 +271,10 @@ def test_interruption_is_one_line(data_dir, tmp_path, number, code, delay):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.decode().count("\n") == 1 and b"with the same command and --resume" in errors
+    assert (
+        errors.decode().count("\n") == 1
+        and b"run the same command with --resume to continue" in errors
+    )
     (log,) = tmp_path.glob("*/log.txt")
     assert re.search(r"stopped in epoch \d+ after step \d, which is saved\n$", log.read_text())
 
