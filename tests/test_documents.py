@@ -38,3 +38,25 @@ def test_the_training_loop_of_the_readme_runs():
     assert done.returncode == 0, done.stderr
     weights = [float(x) for x in re.search(r"\[([^\]]*)\]$", done.stdout.strip())[1].split()]
     assert len(weights) == 6 and sum(weights) == pytest.approx(1, abs=1e-5)
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands(text):
+    """The lines of code in a document, without the tree of folders and comments."""
+    blocks = re.findall(r"```(?:\w*)\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks if "main.py    " not in block for line in block.splitlines()]
+    return [line.split("  #")[0].rstrip() for line in lines]
+
+
+def test_chinese_readme_has_the_commands_flags_files_and_numbers_of_the_english_one():
+    english, chinese = read("README.md"), read("README_CN.md")
+    assert commands(english) == commands(chinese)
+    texts = [
+        " ".join(re.sub(r"```.*?```", "", t, flags=re.DOTALL).split()) for t in (english, chinese)
+    ]
+    for pattern in (r"`([^`]+)`", r"\]\(([^)]+)\)", r"\d+\.\d ± \d\.\d", r"\d+(?:,\d{3})+"):
+        ours, theirs = (set(re.findall(pattern, text)) for text in texts)
+        assert ours and ours ^ theirs <= {"README.md", "README_CN.md"}, pattern
