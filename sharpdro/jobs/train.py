@@ -215,8 +215,8 @@ def run_first_stage(args, processes, second):
     train = second.data.train
 
     def predict():
-        run.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.folder}")
-        initial = initial_network(args, part.folder)
+        run.say(f"stage 1 of 2: ERM until epoch {epochs}, in {part.path}")
+        initial = initial_network(args, part.path)
         first = Stage("erm", plan, part, second.data, initial, sampler)
         evaluator = train_network(args, processes, first)
         (logits,) = for_each_severity(
@@ -230,9 +230,9 @@ def run_first_stage(args, processes, second):
         return logits
 
     # An event file would not be made by training, if there is nothing left to train.
-    if args.tensorboard and processes.is_first and (part.folder / first_stage.file).exists():
-        convert_tables(part.folder, part.events)
-    train = learn_from_first_stage(first_stage, part.folder, train, predict, run.say, processes)
+    if args.tensorboard and processes.is_first and (part.path / first_stage.file).exists():
+        convert_tables(part.path, part.events)
+    train = learn_from_first_stage(first_stage, part.path, train, predict, run.say, processes)
     run.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
     data = replace(second.data, train=train)
     return replace(second, data=data, num_inferred=first_stage.num_inferred)
@@ -258,7 +258,7 @@ def _report_finished(args, run):
     if args.tensorboard:
         has_stages = method_spec(method_name(args)).first_stage is not None
         for part in (*([run.stage(FIRST_STAGE_FOLDER)] if has_stages else []), run):
-            convert_tables(part.folder, part.events)
+            convert_tables(part.path, part.events)
         print(f"for TensorBoard: tensorboard --logdir {run.events}")
     print(f"finished already: {run.path}")
 

@@ -67,7 +67,7 @@ class RunFolder:
     def stage(self, name: str) -> "RunFolder":
         """A folder for one stage of the run; its texts and events go to the run's own places."""
         part = RunFolder(self.path / name)
-        part.folder.mkdir(exist_ok=True)
+        part.path.mkdir(exist_ok=True)
         part.events, part._text = self.events / name, self._text
         return part
 
