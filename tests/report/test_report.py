@@ -421,7 +421,7 @@ FREE = {
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
     "threads",
 }
-FREE.add("eval_only")  # of runs that are no trainings
+FREE |= {"on_rows", "eval_only"}  # the latter of runs that are no trainings
 
 
 def all_settings():
