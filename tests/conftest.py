@@ -45,7 +45,7 @@ def asked_steps(monkeypatch):
         asked.append(AskedStep(method, network, optimizer, num_groups, settings))
         raise RunError("no step is made in this test")
 
-    monkeypatch.setattr("sharpdro.jobs.train.create_train_step", record)
+    monkeypatch.setattr("sharpdro.jobs.stages.create_train_step", record)
     return asked
 
 

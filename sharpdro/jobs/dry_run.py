@@ -22,8 +22,8 @@ from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
 from sharpdro.jobs.shared import build_network, check_network, initial_network
+from sharpdro.jobs.stages import create_first_stage, create_step
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
-from sharpdro.jobs.train import create_first_stage, create_step
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.run_folder.checkpoint import load, load_last, restore

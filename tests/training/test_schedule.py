@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sharpdro.command_line.settings import parse
-from sharpdro.jobs.train import make_plan
+from sharpdro.jobs.stages import make_plan
 from sharpdro.training.schedule import learning_rate_at
 
 
