@@ -42,9 +42,9 @@ set_method_flags() { # name
 check_grid() {
     local known flag method
     known=$(python -c 'from corruptions import CORRUPTIONS
-from dataset.specs import DATASETS
+from dataset.specs import DATASETS, OWN
 from sharpdro.methods.specs import METHODS
-for names in DATASETS, CORRUPTIONS, METHODS: print(*names)') || exit 2
+for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
     mapfile -t known <<<"$known"
     check_names DATASETS "$DATASETS" "${known[0]}"
     check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"

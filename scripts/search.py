@@ -80,6 +80,11 @@ def create_search_parser():
     return parser
 
 
+def command_line(run: Run) -> str:
+    """A run as it can be started from any folder."""
+    return f"cd {shlex.quote(os.getcwd())} && {shlex.join(run.command)}"
+
+
 def draw(search_seed: int, number: int) -> dict[str, str]:
     """The settings of a trial, as text, for all methods.
 
@@ -213,7 +218,7 @@ def report(ranked, count: int) -> None:
         lines.append([str(trial.number), *numbers, " ".join(trial.drawn)])
     print(f"validation accuracy in percent, {len(ranked)} of {count} trials finished")
     print(printable("\n".join(aligned([[*line[:1], line[3], *line[1:3]] for line in lines], 2))))
-    print(printable(f"the best: python main.py {shlex.join(ranked[0][0].run.flags)}"))
+    print(printable(f"the best: {command_line(ranked[0][0].run)}"))
 
 
 def confirm(args, flags, best: Trial) -> None:
@@ -238,7 +243,7 @@ def search(args, flags) -> int:
     trials = make_trials(args, flags)
     if args.print:
         for trial in trials:
-            print(f"cd {shlex.quote(os.getcwd())} && {shlex.join(trial.run.command)}")
+            print(command_line(trial.run))
         return 0
     run_all([trial.run for trial in trials], args.jobs)
     ranked = rank(trials, args.judge)

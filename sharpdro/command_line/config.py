@@ -3,8 +3,10 @@
 import difflib
 from pathlib import Path
 
+from dataset.specs import ARRAYS
 from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
+from sharpdro.methods.specs import OWN_SETTINGS
 from sharpdro.run_folder.reading import read_json
 from sharpdro.run_folder.settings import upgraded
 
@@ -16,8 +18,8 @@ _NO_CHOICE |= {*FOUND, "data_sink"}  # how earlier versions fed batches
 def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     """What a file says, as text of the command line, by the flags' names.
 
-    null stands for a flag that is not given. A --method on the command line replaces also the
-    file's --distribution_agnostic, as the two are one choice.
+    null stands for a flag that is not given. A --method on the command line also replaces the
+    file's --distribution_agnostic and --method_settings, as they are one choice.
 
     Args:
         path: a run's settings.json, or a JSON object of flags {name: value}.
@@ -28,7 +30,7 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     """
     remedy = "name a run's settings.json, or a JSON object of flags"
     settings = read_json(path, _settings_of, remedy)
-    replaced = {"method", "distribution_agnostic"} if "method" in given else set()
+    replaced = {"method", "distribution_agnostic", OWN_SETTINGS} if "method" in given else set()
     flags = {}
     for name, value in settings.items():
         if name not in FLAGS and name not in _NO_CHOICE:
@@ -44,10 +46,13 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
 
 
 def _settings_of(content) -> dict:
-    settings = content.get("settings", content)
+    settings = content.get("settings", content) if type(content) is dict else content
     if type(settings) is not dict:
-        raise ValueError("settings is no object")
-    return upgraded(settings)
+        raise ValueError("it holds no JSON object of flags")
+    settings = upgraded(settings)
+    if settings.get("dataset") == ARRAYS:
+        settings.pop("side", None)  # what the run has found
+    return settings
 
 
 def _text(path: Path, flag: Flag, value) -> list[str]:

@@ -16,6 +16,7 @@ from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_space, check_writable, free_bytes
 from dataset.own_data import check_fingerprint
+from dataset.poisson import severity_counts
 from dataset.survey import survey_arrays, survey_clean, survey_split
 from sharpdro.command_line.settings import dataset_spec, find_filelists, method_name, run_folder
 from sharpdro.device import select_device
@@ -237,10 +238,18 @@ def _report_sizes(args, report, sizes, unsure):
     )
     empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
     if empty:
-        advice = ": a larger -n would give some" if args.severity_law == "poisson" else ""
+        advice = f": from -n {_needed(args, empty)} on" if args.severity_law == "poisson" else ""
         report.add("", f"none at severity {' '.join(empty)}{advice}")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
     report.add("evaluation", f"{evaluated} at every severity{unsure}")
+
+
+def _needed(args, empty):
+    """The number of training images per class from which on no severity is empty."""
+    num_per_class = args.num_per_class or 1
+    while not severity_counts(num_per_class, args.num_severity)[int(empty[-1])]:
+        num_per_class += 1
+    return num_per_class
 
 
 def _report_network(args, report):

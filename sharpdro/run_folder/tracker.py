@@ -1,5 +1,6 @@
 """The rows of a run's tables for a function of the user's own, which tells a tracker."""
 
+import traceback
 from collections.abc import Callable
 
 from sharpdro import own_code
@@ -46,13 +47,14 @@ class Tracker:
             table: train.csv, val.csv or test.csv.
             rows: {column: cell} as in the file: those that it begins with, or that are added.
         """
-        if self._function is None:
+        if self._function is None or not rows:
             return
         try:
             self._function(self._name, dict(self._settings), table, [*map(dict, rows)])
         except Exception as error:
             self._function = None
+            last = traceback.extract_tb(error.__traceback__)[-1]
             self._say(
-                f"--on_rows {self._place} raises {own_code.describe(error)}: the run goes on "
-                f"without it"
+                f"--on_rows {self._place} raises {own_code.describe(error)} ({last.filename}, line "
+                f"{last.lineno}): the run goes on without it"
             )

@@ -49,6 +49,12 @@ def test_settings_of_a_run_on_own_data_come_back(write, tmp_path):
     assert parse([*file]) == args
 
 
+def test_side_that_a_run_on_arrays_found_is_no_flag(write, tmp_path):
+    fake_folder.write_arrays(tmp_path / "arrays")
+    args = parse(["-d", "arrays", "--data_dir", str(tmp_path / "arrays")])
+    assert args.side == 16 and parse([*write({"settings": recorded(args)})]) == args
+
+
 @pytest.mark.parametrize(("old", "new"), [(True, "step"), (False, "none")])
 def test_schedules_of_earlier_versions(write, old, new):
     assert parse([*write({"settings": {"scheduler": old}})]).scheduler == new
@@ -95,7 +101,7 @@ def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
         ({"method": "sam", "step_size": 1}, "--step_size does not apply to --method sam"),
         ({"method": "sam", "step_size": 1}, "config.json has it)"),
         ({"checkpoint": "x.ckpt"}, "--checkpoint needs --eval_only"),
-        ({"settings": 3}, "config.json cannot be read (settings is no object)"),
+        ({"settings": 3}, "config.json cannot be read (it holds no JSON object of flags)"),
         ([1], "cannot be read"),
         ("{", "cannot be read"),
         ("[" * 100_000, "cannot be read"),

@@ -1,5 +1,6 @@
 """The compiled training steps against independent versions."""
 
+import re
 import warnings
 
 import mindspore as ms
@@ -339,3 +340,30 @@ def test_group_sizes_that_are_not_given_are_missed():
         warnings.simplefilter("error")
         create_train_step("erm", network, _sgd(network, lr=0.1), 3)
         create_train_step("sharpdro", network, _sgd(network, lr=0.1), 3, group_sizes=[1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("method", "num_groups", "settings", "text"),
+    [
+        ("sharpdro", 3, {"rho": -1}, "rho: -1 is not a number >= 0"),
+        ("sharpdro", 3, {"rho": "0.1"}, "rho: '0.1' is of the wrong type"),
+        ("sharpdro", 3, {"rho": float("nan")}, "rho: nan is not a number"),
+        ("sharpdro", 3, {"is_adaptive": 1}, "is_adaptive is 1: give True or False"),
+        ("sharpdro", 3, {"absent_groups": "none"}, "absent_groups is 'none': choose one of"),
+        ("irm", 3, {"irm_lambda": -1}, "irm_lambda: -1 is not a number"),
+        ("vrex", 3, {"vrex_warmup": 1.5}, "vrex_warmup: '1.5' is not a whole number"),
+        ("sam", 3, {"step_size": 1.0}, "sam has no setting 'step_size'; it has rho, is_adaptive"),
+        ("erm", 3, {"foo": 1}, "erm has no setting 'foo'; it has none of its own"),
+        ("erm", 0, {}, "num_groups is 0"),
+        ("erm", 3, {"clip_grad": 0}, "clip_grad is 0: give a positive number"),
+        ("groupdro", 3, {"group_sizes": [1, 2]}, "each of the 3 groups"),
+        ("groupdro", 3, {"group_sizes": [1, -2, 3]}, "each of the 3 groups"),
+        ("groupdro", 3, {"group_sizes": [0, 0, 0]}, "each of the 3 groups"),
+    ],
+)
+def test_settings_are_checked_when_the_step_is_made(method, num_groups, settings, text):
+    """As the command line checks them."""
+    network = nn.Dense(4, 2)
+    optimizer = create_sgd(network.trainable_params(), 0.1, 0.9, 0.0)
+    with pytest.raises(ValueError, match=re.escape(text)):
+        create_train_step(method, network, optimizer, num_groups, **settings)

@@ -80,8 +80,9 @@ def test_rows_are_handed_on_until_the_function_fails(folder):
     for table, new in (
         ("train.csv", kept),
         ("train.csv", added),
-        ("val.csv", []),
         ("test.csv", []),
+        ("val.csv", added),
+        ("test.csv", added),
     ):
         tracker(table, new)
     import bad_tracking
@@ -89,10 +90,12 @@ def test_rows_are_handed_on_until_the_function_fails(folder):
     assert bad_tracking.calls == [
         ("run", {"lr": 0.1}, "train.csv", kept),
         ("run", {"lr": 0.1}, "train.csv", added),
-        ("run", {"lr": 0.1}, "val.csv", []),
+        ("run", {"lr": 0.1}, "val.csv", added),
     ]
+    where = f"{folder / 'bad_tracking.py'}, line 6"
     assert said == [
-        "--on_rows bad_tracking:note raises ConnectionError: gone: the run goes on without it"
+        f"--on_rows bad_tracking:note raises ConnectionError: gone ({where}): the run goes on "
+        f"without it"
     ]
 
 
