@@ -101,8 +101,8 @@ def test_judged_by_validation_then_confirmed_on_test(calls, capsys):
     assert [int(row[0]) for row in table] == sorted(rates.keys() - failed, key=rates.get)[::-1]
     assert table[0][1:] == [f"--lr={rates[best]}", f"{100 * rates[best]:.1f}", table[0][3]]
     assert "the best: cd " in out
-    assert f"main.py --method erm --weight_decay 0 --desc=run-trial{best}" in out
-    assert "test" not in out
+    assert f".py --method erm --weight_decay 0 --desc=run-trial{best}" in out
+    assert "test accuracy" not in out
     begun = len(calls.read_text().splitlines())
     search.main([*flags, "--confirm", "3"])
     out = capsys.readouterr().out
