@@ -1,4 +1,4 @@
-"""One training step per method, each compiled as a single graph.
+"""One training step per method, in graph mode each compiled as a single graph.
 
 Every step is called as `step(images, labels, groups)` with normalised float32 (B, 3, H, W),
 int32 (B,) and int32 (B,) (in a distributed run with a part of the images, see `collectives`), and
