@@ -63,6 +63,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         OSError: it cannot.
     """
+    for path in (folder.absolute(), *folder.absolute().parents):
+        if path.is_symlink() and not path.exists():
+            problem = "it is a link to nothing: mend it, or use another folder"
+            raise NotADirectoryError(errno.ENOTDIR, problem, str(path))
     existing = _existing(folder)
     if not existing.is_dir():
         problem = "it is not a folder, so nothing can be written there: use another one"

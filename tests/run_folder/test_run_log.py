@@ -137,3 +137,10 @@ def test_what_is_said_moves_no_cursor(tmp_path, capsys):
     assert [line.split("  ", 1)[1] for line in (tmp_path / "log.txt").open()] == [
         f"{line}\n" for line in lines
     ]
+
+
+def test_link_to_nothing_is_named_before_anything_is_written(tmp_path):
+    (tmp_path / "logs").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="it is a link to nothing: mend it") as error:
+        RunFolder(tmp_path / "logs" / "run").check_writable()
+    assert error.value.filename == str(tmp_path / "logs") and len(list(tmp_path.iterdir())) == 1
