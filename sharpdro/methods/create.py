@@ -7,6 +7,7 @@ returns a `StepResult`.
 
 import argparse
 import inspect
+import numbers
 import pkgutil
 
 import numpy as np
@@ -74,7 +75,9 @@ def _check(method: str, spec: MethodSpec, num_groups: int, settings: dict) -> No
         names = ", ".join(known) or "none of its own"
         raise ValueError(f"{method} has no setting {unknown[0]!r}; it has {names}")
     for name in known.keys() & settings.keys():
-        _check_value(known[name], settings[name])
+        # What the setting of one's own method makes of a text need not be text or number.
+        if not spec.is_own or isinstance(settings[name], numbers.Real):
+            _check_value(known[name], settings[name])
     if settings.get("clip_grad") is not None and not settings["clip_grad"] > 0:
         raise ValueError(f"clip_grad is {settings['clip_grad']}: give a positive number, or None")
     if settings.get("group_sizes") is not None:

@@ -14,6 +14,7 @@ from test_train_step import LR, MOMENTUM, NUM_GROUPS, WEIGHT_DECAY, assert_same
 import main
 from sharpdro import create_sgd, create_train_step
 from sharpdro.command_line.settings import parse, recorded
+from sharpdro.methods.own import read_settings
 
 README = (ROOT / "sharpdro" / "methods" / "README.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n([^`]*class TiltedStep.*?)```", README, re.DOTALL)[1]
@@ -41,6 +42,16 @@ class Switched(TrainStep):
     spec = MethodSpec("", "", "", (
         Setting("is_soft", False, ""), Setting("kind", "a", "", str, choices=("a", "b")),
     ))
+
+class Listing(TrainStep):
+    spec = MethodSpec("", "", "", (
+        Setting("shares", (0.5,), "", lambda text: tuple(map(float, text.split("+")))),
+        Setting("name", "a", "", str.lower),
+    ))
+
+    def __init__(self, *inputs, shares, name, **shared):
+        super().__init__(*inputs, **shared)
+        self.shares, self.name_of_own = shares, name
 
 def function(*inputs):
     pass
@@ -163,3 +174,14 @@ def test_settings_come_from_the_spec():
 )
 def test_what_is_no_method_is_refused(flags, text, tmp_path, capsys):
     assert_refused(capsys, [*FLAGS, *flags.split(" "), "--log_dir", tmp_path / "logs"], text)
+
+
+def test_settings_may_be_neither_text_nor_number(folder):
+    """They are what the setting's `parse` makes of the text, and are not read twice."""
+    place = "bad_steps:Listing"
+    settings = read_settings(place, "shares=0.25+0.75 name=B")
+    assert settings == {"shares": (0.25, 0.75), "name": "b"}
+    network = SmallNetwork()
+    optimizer = create_sgd(network.trainable_params(), LR, MOMENTUM, WEIGHT_DECAY)
+    step = create_train_step(place, network, optimizer, NUM_GROUPS, **settings)
+    assert (step.shares, step.name_of_own) == ((0.25, 0.75), "b")
