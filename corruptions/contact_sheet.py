@@ -23,7 +23,7 @@ from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.parameters import SIDES
 from corruptions.program import run_program
-from corruptions.storage.photographs import as_rgb, opened_photograph
+from corruptions.storage.photographs import decode
 
 PROG = "python -m corruptions.contact_sheet"
 _GAP, _FONT_SIZE = 4, 16
@@ -63,9 +63,7 @@ def read_image(args):
         return images[args.index], args.variant or spec.variant
     variant = args.variant or "cifar"
     try:
-        with opened_photograph(args.image) as image:
-            size = SIDES[variant], SIDES[variant]
-            return np.asarray(as_rgb(image).resize(size, Image.Resampling.BILINEAR)), variant
+        return decode(args.image, SIDES[variant]), variant
     except DataError as error:
         raise DataError(f"{args.image} cannot be read as an image: {error}") from error
 

@@ -148,12 +148,11 @@ def parse(parser, argv):
 
 def check_pictures(parser, args):
     """Refuse what goes with a folder of pictures alone, and an impossible size."""
-    is_folder = args.images is not None and args.images.is_dir()
-    for name in ("side", "png"):
-        if getattr(args, name) and args.images is not None and not args.images.exists():
-            parser.error(f"--images {args.images}: there is no such folder")
-        if getattr(args, name) and not is_folder:
-            parser.error(f"--{name} goes with a folder of --images alone: leave it out")
+    given = [name for name in ("side", "png") if getattr(args, name)]
+    if given and args.images is not None and not args.images.exists():
+        parser.error(f"--images {args.images}: there is no such folder")
+    if given and (args.images is None or not args.images.is_dir()):
+        parser.error(f"--{given[0]} goes with a folder of --images alone: leave it out")
     if args.side is not None and not MIN_SIDE <= args.side <= MAX_SIDE:
         parser.error(f"--side {args.side}: give a whole number, {MIN_SIDE} to {MAX_SIDE}")
 

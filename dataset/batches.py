@@ -96,9 +96,14 @@ def every_row(train: TrainingSet) -> EvaluationSet:
     return EvaluationSet([train.images], np.arange(len(train.labels)), train.labels)
 
 
+def num_batches(num_images: int, batch_size: int) -> int:
+    """Batches that hold all images, the last one filled up."""
+    return -(-num_images // batch_size)
+
+
 def evaluation_steps(data: EvaluationSet, batch_size: int) -> int:
-    """Batches that `evaluation_batches` yields, the last one filled up."""
-    return -(-len(data.indices) // batch_size)
+    """Batches that `evaluation_batches` yields."""
+    return num_batches(len(data.indices), batch_size)
 
 
 def evaluation_batches(

@@ -199,6 +199,7 @@ _CHOICES = {
     "severity_law": SEVERITY_LAWS,
 }
 _BOUNDS = {"num_severity": (1, MAX_SEVERITY), "num_per_class": (1, None)}
+_BOUNDS["side"] = (MIN_SIDE, MAX_SIDE)
 
 
 def _check_choices(**values: str) -> None:
@@ -223,8 +224,7 @@ def _find_dataset(name, data_dir, side, num_per_class) -> tuple[DatasetSpec, int
     if side is not None:
         if name != FOLDER:
             raise ValueError(f"side does not apply to {name!r}: leave it out")
-        if not isinstance(side, (int, np.integer)) or not MIN_SIDE <= side <= MAX_SIDE:
-            raise ValueError(f"side is {side!r}: give a whole number, {MIN_SIDE} to {MAX_SIDE}")
+        _check_numbers(side=side)
     if name not in OWN:
         return DATASETS[name], DATASETS[name].num_per_class
     own = find_own_data(name, data_dir, side)

@@ -127,14 +127,16 @@ def check_fingerprint(clean: dict[str, CleanSplit], expected: str | None, data_d
 
 def describe_own_data(spec: DatasetSpec, data_dir: Path) -> list[str]:
     """What is to be said of the user's own data; of other datasets nothing."""
+    if not spec.is_own:
+        return []
     lines = []
-    if spec.is_own and spec.side not in SIDES.values():
+    if spec.side not in SIDES.values():
         made_for = SIDES[spec.variant]
         lines.append(
             f"the corruptions' strengths were chosen for images of {made_for}×{made_for}, and "
             f"these have {spec.side}×{spec.side}"
         )
-    reader = {FOLDER: photographs, ARRAYS: arrays}.get(spec.name)
-    if reader is not None and reader.is_test_drawn(spec, data_dir):
+    reader = photographs if spec.name == FOLDER else arrays
+    if reader.is_test_drawn(data_dir):
         lines.append(f"test images: {describe_drawn(data_dir)}")
     return lines

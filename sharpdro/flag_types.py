@@ -1,6 +1,7 @@
 """What argparse takes for a value: numbers within bounds, names of directories."""
 
 import argparse
+import difflib
 import struct
 
 from sharpdro.own_code import is_place
@@ -71,6 +72,12 @@ def place(text):
     if not is_place(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form my_module:name")
     return text
+
+
+def hint_for(name, known, otherwise):
+    """What to say of a name that is unknown: the known one that it is like, or something else."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def description(text):

@@ -107,14 +107,20 @@ def check_equal(folder, expected):
 
 def assert_refused(capsys, arguments, *texts):
     """main.py answers with one line that holds the texts, and exit code 2; returns the line."""
+    error = refusal_of(main.main, capsys, arguments, *texts)
+    assert error.startswith("main.py: error: "), error
+    return error
+
+
+def refusal_of(program, capsys, arguments, *texts):
+    """The one line, with these texts, that a program's `main` answers with, and exit code 2."""
     capsys.readouterr()
     try:
-        code = main.main([*map(str, arguments)])
+        code = program([*map(str, arguments)])
     except SystemExit as exit:
         code = exit.code
     error = capsys.readouterr().err
-    assert code == 2, error
-    assert error.count("\n") == 1 and error.startswith("main.py: error: "), error
+    assert code == 2 and error.count("\n") == 1, error
     for text in texts:
-        assert text in error
+        assert text in error, error
     return error

@@ -18,8 +18,8 @@ from corruptions.frost_photographs import PUBLISHED, read_photographs
 from corruptions.storage import manifest
 from corruptions.storage.files import exclusive_partial, write_atomically
 from corruptions.storage.npy import open_npy, same_labels
+from corruptions.storage.photographs import decode
 from dataset.readers.cifar import read_batch
-from dataset.readers.decoding import decode
 from sharpdro.evaluation.measurements import read_measurements
 from sharpdro.evaluation.summary import read_evaluations
 from sharpdro.run_folder.csv_table import Table

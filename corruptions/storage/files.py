@@ -43,6 +43,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(_existing(folder)).free
 
 
+def memory_bytes() -> int:
+    """How much memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def check_space(folder: Path, needed: int) -> None:
     """Check that a folder, which need not be there yet, has room for arrays.
 

@@ -1,18 +1,16 @@
 """Images of the user's own that are to be corrupted: an array, or a folder of pictures."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from corruptions.errors import DataError
 from corruptions.storage.arrays import Source
-from corruptions.storage.files import check_file, write_atomically
+from corruptions.storage.files import check_file, memory_bytes, write_atomically
 from corruptions.storage.npy import open_npy
-from corruptions.storage.photographs import as_rgb, opened_photograph
+from corruptions.storage.photographs import decode, opened_photograph
 from corruptions.storage.workers import in_order, worker_pool
 
 NAMES = "names.txt"
@@ -114,7 +112,7 @@ def _check_memory(folder: Path, files: list[Path], side: int | None) -> None:
         except DataError:
             continue
         needed = 3 * pixels * len(files)
-        if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        if needed > memory_bytes():
             raise DataError(
                 f"--images {folder}: {len(files):,} pictures like {path.name} take "
                 f"{needed / 1e9:,.0f} GB, more than this machine's memory: give a smaller --side"
@@ -127,11 +125,7 @@ def _decode_some(paths: list[Path], side: int | None) -> list[np.ndarray | str]:
     results = []
     for path in paths:
         try:
-            with opened_photograph(path) as file:
-                image = as_rgb(file)
-                if side is not None:
-                    image = image.resize((side, side), Image.Resampling.BILINEAR)
-                results.append(np.asarray(image))
+            results.append(decode(path, side))
         except DataError as error:
             results.append(str(error))
     return results

@@ -64,3 +64,22 @@ def as_rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "F":
         raise DataError("its pixels are floating-point numbers")
     return image.convert("RGB")
+
+
+def decode(path: Path, side: int | None = None) -> np.ndarray:
+    """A photograph as RGB, resized straight to `side`×`side`, or as large as it is.
+
+    Bilinear with antialiasing, aspect ratio not kept, as the published preparation does.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        DataError: it cannot be decoded as a whole, see `opened_photograph` and `as_rgb`.
+        OSError: it cannot be read.
+    """
+    with opened_photograph(path) as file:
+        image = as_rgb(file)
+        if side is not None:
+            image = image.resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(image)

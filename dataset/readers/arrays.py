@@ -5,7 +5,6 @@ arrays of Python objects are refused.
 """
 
 import math
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from corruptions.errors import DataError
-from corruptions.storage.files import check_file
-from dataset.readers.drawn_test import drawn_for_test
+from corruptions.storage.files import check_file, memory_bytes
+from dataset.readers.drawn_test import drawn_part
 from dataset.sets import CleanSplit
 from dataset.specs import MAX_SIDE, MIN_SIDE, DatasetSpec
 
@@ -41,23 +40,22 @@ def read(spec: DatasetSpec, data_dir: Path, splits: Iterable[str], **_) -> dict[
         DataError: a file is missing, or does not hold such arrays.
         OSError: a file cannot be read.
     """
-    clean, is_drawn, whole = {}, is_test_drawn(spec, data_dir), {}
+    clean, is_drawn, whole = {}, is_test_drawn(data_dir), {}
     for split in splits:
         path = data_dir / f"{'train' if is_drawn else split}.npz"
         if path not in whole:
             whole[path] = _read_file(path, spec)
         images, labels = whole[path]
         if is_drawn:
-            chosen = drawn_for_test(labels, spec.class_names, path) == (split == "test")
+            chosen = drawn_part(split, labels, spec.class_names, path)
             images, labels = images[chosen], labels[chosen]
         clean[split] = CleanSplit(images, labels)
     return clean
 
 
-def is_test_drawn(spec: DatasetSpec, data_dir: Path) -> bool:
+def is_test_drawn(data_dir: Path) -> bool:
     """Whether the test images are some of train.npz."""
-    is_there = {split: (data_dir / f"{split}.npz").exists() for split in ("train", "test")}
-    return spec.is_own and is_there["train"] and not is_there["test"]
+    return (data_dir / "train.npz").exists() and not (data_dir / "test.npz").exists()
 
 
 def look(data_dir: Path, splits: Iterable[str]) -> tuple[int, dict[str, np.ndarray]]:
@@ -66,8 +64,7 @@ def look(data_dir: Path, splits: Iterable[str]) -> tuple[int, dict[str, np.ndarr
     Raises:
         DataError, OSError: see `read`.
     """
-    sides, labels = {}, {}
-    is_drawn = not (data_dir / "test.npz").exists() and (data_dir / "train.npz").exists()
+    sides, labels, is_drawn = {}, {}, is_test_drawn(data_dir)
     for split in ("train",) if is_drawn else splits:
         path = data_dir / f"{split}.npz"
         with _opened(path) as file:
@@ -80,14 +77,10 @@ def look(data_dir: Path, splits: Iterable[str]) -> tuple[int, dict[str, np.ndarr
         first, second = (f"{side}×{side} in {path}" for path, side in sides.items())
         raise DataError(f"images of {first}, but of {second}: make them of one size")
     if is_drawn:
-        labels = _shared_out(labels["train"], data_dir / "train.npz", splits)
+        whole, path = labels["train"], data_dir / "train.npz"
+        names = tuple(map(str, range(whole.max() + 1)))
+        labels = {split: whole[drawn_part(split, whole, names, path)] for split in splits}
     return next(iter(sides.values())), labels
-
-
-def _shared_out(labels: np.ndarray, path: Path, splits: Iterable[str]) -> dict[str, np.ndarray]:
-    names = tuple(map(str, range(labels.max() + 1)))
-    is_test = drawn_for_test(labels, names, path)
-    return {split: labels[is_test == (split == "test")] for split in splits}
 
 
 @contextmanager
@@ -132,7 +125,7 @@ def _member(file: zipfile.ZipFile, path: Path, name: str):
         num_bytes = info.file_size - stream.tell()
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != num_bytes:
             raise ValueError(f"{name} {shape} of {dtype} is not its {num_bytes:,} bytes")
-        if num_bytes > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        if num_bytes > memory_bytes():
             raise DataError(
                 f"{path}: {name} takes {num_bytes / 1e9:,.1f} GB, more than this machine's memory: "
                 f"make it smaller"

@@ -15,9 +15,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
 from numpy.lib.format import write_array_header_1_0
-from PIL import Image
 from tqdm import tqdm
 
 from corruptions.errors import DataError
@@ -29,7 +27,7 @@ from corruptions.storage.files import (
     open_in_place,
     write_atomically,
 )
-from corruptions.storage.photographs import as_rgb, opened_photograph
+from corruptions.storage.photographs import decode
 from corruptions.storage.workers import in_order, worker_pool
 
 # Photographs that a worker gets at a time.
@@ -75,22 +73,6 @@ def file_crc32(path: Path) -> str:
         for block in iter(functools.partial(file.read, _BLOCK), b""):
             value = zlib.crc32(block, value)
     return f"{value:08x}"
-
-
-def decode(path: Path, side: int) -> np.ndarray:
-    """A photograph as RGB, resized straight to `side`×`side`.
-
-    Bilinear with antialiasing, aspect ratio not kept, as the published preparation does.
-
-    Returns:
-        uint8 (side, side, 3).
-
-    Raises:
-        DataError: it cannot be decoded as a whole.
-        OSError: it cannot be read.
-    """
-    with opened_photograph(path) as image:
-        return np.asarray(as_rgb(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def decode_all(

@@ -13,10 +13,13 @@ _SEED = 0
 _ONE_IN = 5
 
 
-def drawn_for_test(labels: np.ndarray, class_names: tuple[str, ...], source: Path) -> np.ndarray:
-    """Which of the images are for testing: a fifth of each class, at least one; bool (N,).
+def drawn_part(
+    split: str, labels: np.ndarray, class_names: tuple[str, ...], source: Path
+) -> np.ndarray:
+    """Which images are of a split, bool (N,): for testing a fifth of each class, at least one.
 
     Args:
+        split: "train" or "test".
         labels: of the images, ints (N,).
         class_names: in label order.
         source: where the images lie, for messages.
@@ -24,7 +27,7 @@ def drawn_for_test(labels: np.ndarray, class_names: tuple[str, ...], source: Pat
     Raises:
         DataError: a class has fewer than two images.
     """
-    is_drawn, rng = np.zeros(len(labels), bool), np.random.default_rng([_SEED, 3])
+    is_test, rng = np.zeros(len(labels), bool), np.random.default_rng([_SEED, 3])
     for label, name in enumerate(class_names):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
@@ -32,8 +35,8 @@ def drawn_for_test(labels: np.ndarray, class_names: tuple[str, ...], source: Pat
                 f"{source}: class {name} has {len(rows)} images, of which some must be set aside "
                 f"for testing: add some, or put test images beside it"
             )
-        is_drawn[rng.permutation(rows)[: max(1, len(rows) // _ONE_IN)]] = True
-    return is_drawn
+        is_test[rng.permutation(rows)[: max(1, len(rows) // _ONE_IN)]] = True
+    return is_test == (split == "test")
 
 
 def describe_drawn(data_dir: Path) -> str:

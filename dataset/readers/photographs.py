@@ -13,7 +13,7 @@ import numpy as np
 from corruptions.errors import DataError
 from corruptions.storage.npy import open_npy
 from dataset.readers.decoding import Record, decode_all, read_records, table_of
-from dataset.readers.drawn_test import describe_drawn, drawn_for_test
+from dataset.readers.drawn_test import describe_drawn, drawn_part
 from dataset.sets import CleanSplit, Files
 from dataset.specs import DatasetSpec
 
@@ -40,7 +40,7 @@ def read(
         array = decoded_array(spec, data_dir, split)
         if not array.exists():
             source = f"{split} photographs in {data_dir / spec.clean_folder}"
-            if split == "test" and is_test_drawn(spec, data_dir):
+            if spec.is_own and split == "test" and is_test_drawn(data_dir):
                 source = f"{split} photographs, {describe_drawn(data_dir)},"
             decode_all(paths, array, spec.side, source, num_workers, show_progress, report)
     return {split: open_split(spec, data_dir, split, paths) for split, paths in photographs.items()}
@@ -109,10 +109,9 @@ def decoded_array(spec: DatasetSpec, data_dir: Path, split: str) -> Path:
     return data_dir / spec.decoded_folder / f"{split}.npy"
 
 
-def is_test_drawn(spec: DatasetSpec, data_dir: Path) -> bool:
+def is_test_drawn(data_dir: Path) -> bool:
     """Whether the test images of the user's own photographs are some of `train/`."""
-    is_there = {split: (data_dir / split).is_dir() for split in ("train", "test")}
-    return spec.is_own and is_there["train"] and not is_there["test"]
+    return (data_dir / "train").is_dir() and not (data_dir / "test").is_dir()
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
@@ -142,8 +141,8 @@ def missing(folder: Path) -> DataError:
 
 
 def _find_own(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] | None:
-    """As `find_split`; without `test/` a part of `train/` is for testing, see `drawn_for_test`."""
-    is_drawn = is_test_drawn(spec, data_dir)
+    """As `find_split`; without `test/` a part of `train/` is for testing, see `drawn_part`."""
+    is_drawn = is_test_drawn(data_dir)
     folder = data_dir / ("train" if is_drawn else split)
     if not folder.is_dir():
         if decoded_array(spec, data_dir, split).exists():
@@ -161,7 +160,7 @@ def _find_own(spec: DatasetSpec, data_dir: Path, split: str) -> dict[str, Path] 
         return photographs
     index = {name: label for label, name in enumerate(spec.class_names)}
     labels = np.array([index[name.split("/")[0]] for name in photographs])
-    is_chosen = drawn_for_test(labels, spec.class_names, folder) == (split == "test")
+    is_chosen = drawn_part(split, labels, spec.class_names, folder)
     return {name: path for (name, path), chosen in zip(photographs.items(), is_chosen) if chosen}
 
 

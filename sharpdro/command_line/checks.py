@@ -7,10 +7,10 @@ from dataset.filelists import find_lists
 from dataset.readers.published import SIDE, check_files
 from dataset.specs import FOLDER, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
+from sharpdro.cpu_kernels.build import check_model
 from sharpdro.errors import RunError
 from sharpdro.methods.own import method_spec, read_settings
 from sharpdro.methods.specs import METHOD_SETTINGS, variant
-from sharpdro.own_code import is_place
 
 
 def check_mode(given: dict) -> None:
@@ -63,11 +63,7 @@ def check_training(settings, given: dict) -> None:
             f"--amp_level {settings.amp_level} does not go with --cpu_kernels "
             f"{settings.cpu_kernels}: leave one of them out"
         )
-    if settings.cpu_kernels != "stock" and is_place(settings.model):
-        raise RunError(
-            f"--cpu_kernels {settings.cpu_kernels} does not apply to -m {settings.model}: leave it "
-            f"out"
-        )
+    check_model(settings.cpu_kernels, settings.model)
     if len(settings.corruption) > 1:
         raise RunError(
             f"-c {' '.join(settings.corruption)}: a network is trained with one corruption; "

@@ -1,11 +1,11 @@
 """A run's settings as a file: --config FILE stands for flags ahead of the command line's own."""
 
-import difflib
 from pathlib import Path
 
 from dataset.specs import ARRAYS
 from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
+from sharpdro.flag_types import hint_for
 from sharpdro.methods.specs import OWN_SETTINGS
 from sharpdro.run_folder.reading import read_json
 from sharpdro.run_folder.settings import upgraded
@@ -34,8 +34,7 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     flags = {}
     for name, value in settings.items():
         if name not in FLAGS and name not in _NO_CHOICE:
-            close = difflib.get_close_matches(name, FLAGS, 1)
-            hint = f"did you mean {close[0]}?" if close else "see --help"
+            hint = hint_for(name, FLAGS, "see --help")
             raise RunError(f"--config {path}: there is no flag {name!r:.80}: {hint}")
         if value is not None and name not in _NO_CHOICE | replaced:
             flags[name] = _text(path, FLAGS[name], value)

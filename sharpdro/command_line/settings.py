@@ -140,8 +140,8 @@ def of_checkpoint(
     # Evaluations of several runs, or of several checkpoints of one, get directories of their own.
     others = (k for k, value in measured.items() if value and value != trained.get(k))
     trained_on = "".join(f"_{trained.get(key)}" for key in others)
-    method = variant(str(trained.get("method")), trained.get("distribution_agnostic", False))
-    method = method.replace(":", ".")
+    agnostic = trained.get("distribution_agnostic", False)
+    method = _in_file_names(variant(str(trained.get("method")), agnostic))
     path, images = settings.checkpoint, "_published" if settings.published else ""
     stage = f"_{FIRST_STAGE_FOLDER}" if path.resolve().parent.name == FIRST_STAGE_FOLDER else ""
     values = {name: trained.get(name, FLAGS[name].default) for name in FROM_CHECKPOINT}
@@ -186,10 +186,14 @@ def run_folder(settings) -> Path:
     names = settings.corruption
     corruption = "+".join(names) if len(names) <= _MAX_NAMED else f"{len(names)}corruptions"
     is_training = isinstance(settings, TrainingSettings)
-    kind = method_name(settings) if is_training else "eval"
-    kind = kind.replace(":", ".")  # of a method of the user's own; not for all tools a file's name
+    kind = _in_file_names(method_name(settings)) if is_training else "eval"
     name = run_name(settings.desc, settings.dataset, corruption, kind, settings.seed)
     return settings.log_dir / name
+
+
+def _in_file_names(method: str) -> str:
+    """A method's name; the colon in that of one of the user's own does not suit all tools."""
+    return method.replace(":", ".")
 
 
 def method_name(settings: TrainingSettings) -> str:

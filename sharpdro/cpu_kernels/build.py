@@ -14,6 +14,7 @@ from pathlib import Path
 
 from corruptions.storage.files import publish
 from sharpdro.errors import RunError
+from sharpdro.own_code import is_place
 
 # Whose interfaces kernels.cc was written for and tried with.
 MINDSPORE_VERSIONS = ("2.10.0",)
@@ -38,6 +39,16 @@ class _OneDNNVersion(ctypes.Structure):
         ("commit", ctypes.c_char_p),
         ("cpu_runtime", ctypes.c_uint),
     ]
+
+
+def check_model(cpu_kernels: str, model: str) -> None:
+    """Refuse kernels that a network of the user's own cannot have.
+
+    Raises:
+        RunError: they are not MindSpore's own.
+    """
+    if cpu_kernels != "stock" and is_place(model):
+        raise RunError(f"--cpu_kernels {cpu_kernels} does not apply to -m {model}: leave it out")
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from corruptions.command_line import one_line, readable
 from corruptions.errors import DataError
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import check_space, check_writable, free_bytes
+from dataset.batches import num_batches
 from dataset.own_data import check_fingerprint
 from dataset.poisson import severity_counts
 from dataset.survey import survey_arrays, survey_clean, survey_split
@@ -276,7 +277,7 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
     """
     batch = min(args.eval_batch_size, max(sizes.validation, sizes.test))
     num_severities = len(sizes.per_severity)
-    once = num_severities * (_batches(sizes.validation, batch) + _batches(sizes.test, batch))
+    once = num_severities * (num_batches(sizes.validation, batch) + num_batches(sizes.test, batch))
     epochs = range(last.epochs + 1, args.total_epoch + 1)
     num_evaluations = sum(
         is_evaluated(epoch, args.eval_every, args.total_epoch) for epoch in epochs
@@ -293,20 +294,17 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
     if first is None:
         return [last_stage]
     is_trained = first_stage.epochs > first.epochs
+    num_predicted = num_batches(sum(sizes.per_severity), batch)
     first_left = StageLeft(
         title="stage 1: ",
         method="erm",
         num_groups=num_severities,
         epochs=first_stage.epochs - first.epochs,
         evaluations=int(is_trained),
-        evaluation_steps=once * is_trained + _batches(sum(sizes.per_severity), batch),  # predicted
+        evaluation_steps=once * is_trained + num_predicted,
         checkpoint=first.checkpoint,
     )
     return [first_left, last_stage]
-
-
-def _batches(num_images, batch_size):
-    return -(-num_images // batch_size)
 
 
 def _report_steps(args, report, stages, steps_per_epoch):

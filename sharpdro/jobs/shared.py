@@ -62,11 +62,8 @@ def initial_network(args, folder):
     """The network that a run in this directory begins with or, if it has begun, goes on with.
 
     Raises:
-        RunError: the --pretrained weights cannot be read or do not fit; a network of the user's own
-            cannot be trained.
+        RunError: the --pretrained weights cannot be read or do not fit.
     """
-    if is_place(args.model):
-        check_network(args)  # another one than is trained
     network, normalize = build_network(args)
     is_pretrained = args.pretrained and not (folder / LAST_CHECKPOINT).exists()
     about = load_pretrained(network, args.pretrained) if is_pretrained else None

@@ -11,11 +11,7 @@ import numpy as np
 
 from dataset.batches import every_row, training_batches
 from dataset.sets import PreparedData
-from sharpdro.command_line.settings import (
-    method_name,
-    recorded,
-    step_settings,
-)
+from sharpdro.command_line.settings import method_name, recorded, step_settings
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.jobs.shared import InitialNetwork, initial_network
 from sharpdro.methods.create import create_train_step

@@ -4,11 +4,7 @@ import contextlib
 from dataclasses import replace
 
 from dataset.filelists import FILELIST_DIR
-from sharpdro.command_line.settings import (
-    find_filelists,
-    method_name,
-    run_folder,
-)
+from sharpdro.command_line.settings import find_filelists, method_name, run_folder
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import (
     check_launch,
@@ -18,10 +14,11 @@ from sharpdro.distributed.process_group import (
     schedule,
 )
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import initial_network
+from sharpdro.jobs.shared import check_network, initial_network
 from sharpdro.jobs.stages import Stage, make_plan, run_first_stage, train_network
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
+from sharpdro.own_code import is_place
 from sharpdro.run_folder.environment import describe_data
 from sharpdro.run_folder.folder import RunFolder
 from sharpdro.run_folder.tensorboard import convert_tables
@@ -85,7 +82,10 @@ def train(args):
     warning = prepare.fix_run_threads(args, run, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)
-    initial = initial_network(args, run.path)  # refuses what does not fit before all that is long
+    # What does not fit is refused before all that is long.
+    if is_place(args.model):
+        check_network(args)  # another one than is trained
+    initial = initial_network(args, run.path)
     data, steps = prepare.prepare_data(args, run, lists)
     args = replace(args, fingerprint=data.fingerprint)
     run = prepare.open_run(args, run, processes, device, data)

@@ -1,12 +1,12 @@
 """Methods of the user's own: a training step that lies elsewhere, by its place."""
 
 import argparse
-import difflib
 import shlex
 from dataclasses import replace
 
 from sharpdro import own_code
 from sharpdro.errors import RunError
+from sharpdro.flag_types import hint_for
 from sharpdro.methods.specs import METHODS, MethodSpec, Setting
 
 _SWITCH = {"true": True, "false": False}
@@ -61,8 +61,7 @@ def read_settings(method: str, text: str) -> dict:
     for word in words:
         name, _, value = word.partition("=")
         if name not in flags:
-            close = difflib.get_close_matches(name, flags, 1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(flags) or 'none'}"
+            hint = hint_for(name, flags, f"it has {', '.join(flags) or 'none'}")
             raise RunError(f"--method_settings: {method} has no setting {name!r}: {hint}")
         settings[name] = _value(flags[name], value)
     return settings

@@ -8,6 +8,7 @@ from mindspore import nn
 from dataset.specs import DatasetSpec, spec_of
 from models import create_model
 from models.layers import Normalize
+from sharpdro.cpu_kernels.build import check_model
 from sharpdro.cpu_kernels.layers import Layers
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
@@ -57,11 +58,8 @@ def create_network(
             cannot be made.
     """
     normalize = Normalize(spec.mean, spec.std)
+    check_model(cpu_kernels, model)
     if is_place(model):
-        if cpu_kernels != "stock":
-            raise RunError(
-                f"--cpu_kernels {cpu_kernels} does not apply to -m {model}: leave it out"
-            )
         return create_own_network(model, spec.num_classes), normalize
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
     if cpu_kernels == "onednn":

@@ -1,5 +1,6 @@
 """Corrupting a folder of pictures: as arrays with a list of names, and as PNG files again."""
 
+import functools
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from fake_folder import picture
 from PIL import Image
-from running import ROOT, script_environment, tree
+from running import ROOT, refusal_of, script_environment, tree
 
 from corruptions import corrupt, generate
 from corruptions.jpeg import jpeg_round_trip
@@ -103,16 +104,7 @@ def test_pictures_of_one_size_stay_as_they_are(tmp_path):
     assert not pngs_in(tmp_path / "out")
 
 
-def assert_refused(capsys, flags, *texts):
-    capsys.readouterr()
-    try:
-        code = generate.main([*map(str, flags)])
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2 and error.count("\n") == 1, error
-    for text in texts:
-        assert text in error, error
+assert_refused = functools.partial(refusal_of, generate.main)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from running import ROOT
 
 from corruptions.errors import DataError
 from corruptions.storage import files
+from corruptions.storage.photographs import decode
 from dataset.prepare_dataset import prepare_dataset, read_clean
 from dataset.readers import decoding, read_splits
-from dataset.readers.decoding import decode
 from dataset.specs import IMAGENET30
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_read_is_no_bad_photograph(data_dir, monkeypatch):
     def fails(path, **kwargs):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(decoding.Image, "open", fails)
+    monkeypatch.setattr("PIL.Image.open", fails)
     with pytest.raises(OSError, match=r"Input/output error: .*acorn/n00000000_0.JPEG"):
         read(data_dir)
 
@@ -337,7 +337,7 @@ def test_too_little_memory_is_no_bad_photograph(data_dir, monkeypatch):
     def fails(path, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(decoding.Image, "open", fails)
+    monkeypatch.setattr("PIL.Image.open", fails)
     with pytest.raises(OSError, match=r"too little memory to decode .*_0.JPEG: lower --num_w"):
         read(data_dir)
 

@@ -22,10 +22,10 @@ import main
 from corruptions import corrupt
 from corruptions.errors import DataError
 from corruptions.frost_photographs import PUBLISHED, smallest_picture
+from corruptions.storage.photographs import decode
 from dataset.own_data import find_own_data
 from dataset.prepare_dataset import prepare_dataset, read_clean
 from dataset.readers import photographs, read_splits
-from dataset.readers.decoding import decode
 from dataset.specs import IMAGENET30, spec_of
 from sharpdro.command_line.settings import parse
 from sharpdro.report.runs import read_runs
