@@ -107,6 +107,7 @@ class Data:
     Args:
         train: training images, from severity 0 to S.
         validation, test: for each severity 0 … S the same images.
+        mean, std: of the channels of pixels in [0, 1], with which main.py normalises.
         class_names: in label order; empty where they have none.
         fingerprint: of the user's own data, by which runs know them; None for others.
     """
@@ -114,6 +115,8 @@ class Data:
     train: Images
     validation: list[Images]
     test: list[Images]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
     fingerprint: str | None = None
 
@@ -188,6 +191,8 @@ def load(
         _of_training(prepared.train),
         _by_severity(prepared.validation),
         _by_severity(prepared.test),
+        spec.mean,
+        spec.std,
         spec.class_names,
         prepared.fingerprint,
     )

@@ -46,12 +46,22 @@ def parse_json(path: Path) -> dict | list | str | float | bool | None:
     """The content of a JSON file, of which all can be written again.
 
     Raises:
-        ValueError, RecursionError: it is no JSON, too deep, or has halves of characters.
+        ValueError, RecursionError: it is no JSON, too deep, names something twice, or has halves of
+            characters.
         OSError: it cannot be read, or is no file.
     """
     check_file(path)
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
     json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return content
+
+
+def _unique(pairs: list[tuple[str, T]]) -> dict[str, T]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it names {twice!r:.80} twice")
     return content
 
 

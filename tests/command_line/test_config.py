@@ -87,6 +87,7 @@ def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
         ({"learning_rate": 1}, "there is no flag 'learning_rate': see --help"),
         ({"total_epochs": 1}, "there is no flag 'total_epochs': did you mean total_epoch?"),
         ({"config": "x"}, "there is no flag 'config'"),
+        ('{"lr": 1, "seed": 1, "lr": 2}', "config.json cannot be read (it names 'lr' twice)"),
         ({"lr": "fast"}, "argument --lr: 'fast' is not a number > 0"),
         ({"lr": -1}, "argument --lr: -1 is not a number > 0"),
         ({"lr": True}, "lr is True: give its value"),

@@ -151,11 +151,24 @@ def test_importing_takes_no_mindspore(tmp_path):
         dataset.unload  # noqa: B018
 
 
-def test_the_example_of_the_readme_runs_from_any_folder(tmp_path):
+def examples():
+    """What the README shows: loading, and training with what was loaded."""
     text = (ROOT / "dataset" / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(code.splitlines()) <= 15
-    done = python(code, tmp_path)
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_example_of_the_readme_runs_from_any_folder(tmp_path):
+    loading, training = examples()
+    assert len(loading.splitlines()) <= 6 and len(training.splitlines()) <= 16
+    done = python(loading, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "(3980, 32, 32, 3) [0 0 0 ... 5 5 5]" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.slow
+def test_the_readme_trains_with_what_it_loads(tmp_path):
+    done = python("".join(examples()), tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights = done.stdout.splitlines()[-1].split("[")[-1].rstrip("]").split()
+    assert len(weights) == 6 and sum(map(float, weights)) == pytest.approx(1, abs=1e-4)
