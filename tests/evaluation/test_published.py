@@ -203,7 +203,7 @@ def test_download_is_measured_and_found_the_second_time(made, offered, tmp_path,
     data = tmp_path / "data"
     shutil.copytree(folder / "data", data)
     flags = flags_of(folder, tmp_path / "logs", "--data_dir", str(data), "--published", "download")
-    flags += ["--num_severity", "1", "-c", "fog"]
+    flags += ["--num_severity", "1", "--num_test", "0", "-c", "fog"]
     assert main.main(flags) == 0
     found = accuracies(tmp_path / "logs")
     assert found["fog", "1"] == pytest.approx(1 - num_wrong("fog", 1) / NUM_IMAGES, abs=1e-6)

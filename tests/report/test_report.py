@@ -795,7 +795,7 @@ def test_runs_that_lack_calibration_are_not_in_its_table(capsys, tmp_path):
     write_run(tmp_path, 0.5)  # of an earlier version
     add_calibration(write_run(tmp_path, 0.6, seed=1), 1.2, 0.12, 0.1)
     write_run(tmp_path, 0.7, method="sam")
-    write_run(tmp_path, 0.7, corruption="fog")
+    write_run(tmp_path, 0.7, corruption="snow")
     lines, _ = run_report(capsys, tmp_path)
     assert rows_of(lines)["erm"][0] == "0 1"
     assert [line for line in lines if line.endswith("worst class")] == [CALIBRATION]
@@ -805,7 +805,7 @@ def test_runs_that_lack_calibration_are_not_in_its_table(capsys, tmp_path):
     found = {(r["label"], r["corruption"]): r["calibration_seeds"] for r in read_csv(tmp_path)}
     assert set(found.items()) == {
         *((("erm", "gaussian_noise"), "1"), (("sam", "gaussian_noise"), "")),
-        (("erm", "fog"), ""),
+        (("erm", "snow"), ""),
     }
     # At the last epoch nobody has it.
     lines, _ = run_report(capsys, tmp_path, "--epoch", "last")
