@@ -26,8 +26,8 @@ from dataset.shares import listed_test, share_out
 from dataset.specs import DatasetSpec
 
 CORRUPTION_SEED = 0
-# Where at most one of so many test images is measured on, whole arrays are not made for it. Made one
-# by one, an image takes ten times as long as in a whole array on one core, five times on two.
+# Where at most one of so many test images is measured on, whole arrays are not made for it. An
+# image that is made alone takes ten times as long as one of many, and only one core is used.
 _MANY = 20
 # How arrays are known for not being of this program's making.
 FOREIGN = "not in manifest.json, or overwritten since"

@@ -285,11 +285,11 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     own += ["--data_dir", str(run.data_dir), "-c", "fog", "gaussian_noise", "--resume"]
     measure, calls = evaluator.Evaluator.__call__, []
 
-    def counting(self, batches, *rest):
+    def counting(self, batches, *rest, **more):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return measure(self, batches, *rest)
+        return measure(self, batches, *rest, **more)
 
     monkeypatch.setattr(evaluator.Evaluator, "__call__", counting)
     assert main.main(own) == 130

@@ -11,7 +11,7 @@ import main
 from sharpdro.run_folder.tracker import Tracker
 
 README = (ROOT / "sharpdro" / "run_folder" / "README.md").read_text(encoding="utf-8")
-EXAMPLE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+(EXAMPLE,) = (c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "wandb" in c)
 FLAGS = (
     *("-d", "synthetic", "-n", "20", "--num_severity", "2", "-b", "40", "--total_epoch", "2"),
     *("--num_val", "6", "--num_test", "5", "--method", "jtt", "--jtt_epochs", "1"),
