@@ -231,9 +231,10 @@ def _make_few(folder, clean, recipes, few, show_progress, report, **_) -> dict[R
     """Some images in memory; whole arrays of thousands would take minutes and gigabytes."""
     total = sum(clean[recipe.split].images.nbytes for recipe in recipes)
     names = list(dict.fromkeys(recipe.name for recipe in recipes))
+    subject = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     report(
-        f"making {len(few):,} images of {', '.join(names)} in memory, so few that nothing is kept: "
-        f"whole arrays in {folder} would take {total / 1e6:,.0f} MB"
+        f"making {len(few):,} images of {subject} in memory: so few are not kept (whole arrays in "
+        f"{folder} would take {total / 1e6:,.0f} MB)"
     )
     bar = tqdm(recipes, desc="making images", disable=None if show_progress else True)
     return {recipe: SomeRows(make_rows(clean[recipe.split], recipe, few), few) for recipe in bar}

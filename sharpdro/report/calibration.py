@@ -34,17 +34,17 @@ class Measure:
 MEASURES = (
     Measure("loss", "NLL", "nll", 1, 2, True),
     Measure("ece", "ECE", "ece", 100, 1, True),
-    Measure("worst_class_accuracy", "class", "worst_class", 100, 1, False),
+    Measure("worst_class_accuracy", "worst class", "worst_class", 100, 1, False),
 )
 # Over severities, and at the severity of the lowest accuracy.
 _SHOWN = ("mean", "worst")
-_COLUMNS = {f"{m.title} {severity}": (m, severity) for m in MEASURES for severity in _SHOWN}
+_COLUMNS = {f"{m.title} ({severity})": (m, severity) for m in MEASURES for severity in _SHOWN}
 CSV_COLUMNS = ["calibration_seeds"]
 CSV_COLUMNS += [f"{m.csv_name}_{what}" for m in MEASURES for what in ("mean", "std")]
 _ABOUT = (
     f"NLL: negative log-likelihood (the loss) in nats; ECE: expected calibration error in percent "
-    f"({NUM_BINS} bins, Guo et al. 2017, not debiased); class: accuracy in percent of the class "
-    f"with the lowest; mean: over severities; worst: at the severity of the lowest accuracy"
+    f"({NUM_BINS} bins, Guo et al. 2017, not debiased); worst class: accuracy in percent of the "
+    f"class with the lowest; mean: over severities; worst: at the severity of the lowest accuracy"
 )
 
 

@@ -85,8 +85,8 @@ def test_few_test_images_are_made_in_memory(data_dir):
     assert tree(data_dir) == before
     # 6 arrays of 40 · 3,072 bytes are 0.74 MB.
     assert said == [
-        f"making 2 images of gaussian_noise, glass_blur, frost in memory, so few that nothing is "
-        f"kept: whole arrays in {data_dir / 'CIFAR-10-C'} would take 1 MB"
+        f"making 2 images of 3 corruptions in memory: so few are not kept (whole arrays in "
+        f"{data_dir / 'CIFAR-10-C'} would take 1 MB)"
     ]
     whole = prepare_test_sets(CIFAR10, data_dir, names, 2, num_test=3)
     assert tree(data_dir) != before

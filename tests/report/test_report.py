@@ -751,6 +751,7 @@ def add_calibration(folder, nll, ece, worst_class):
     path.write_text(json.dumps(content))
 
 
+ROWS = ("mean", "worst")
 CALIBRATION = "synthetic, gaussian_noise, severities 0 to 1: calibration and worst class"
 
 
@@ -763,8 +764,8 @@ def test_calibration_in_every_format(capsys, tmp_path):
     lines, _ = run_report(capsys, tmp_path)
     start = lines.index(CALIBRATION)
     rows = [re.split(r"  +", line) for line in lines[start + 1 : start + 5]]
-    columns = ["NLL mean", "NLL worst", "ECE mean", "ECE worst", "class mean", "class worst"]
-    assert rows[0] == ["method", "seeds", *columns]
+    titles = [f"{name} ({row})" for name in ("NLL", "ECE", "worst class") for row in ROWS]
+    assert rows[0] == ["method", "seeds", *titles]
     # The lowest of the first four is the best, the highest of the others.
     assert rows[1] == [
         *("erm", "0 1", "1.10 ± 0.14*", "2.20 ± 0.28*", "11.0 ± 1.4", "22.0 ± 2.8"),
@@ -777,7 +778,7 @@ def test_calibration_in_every_format(capsys, tmp_path):
 
     folder = tmp_path / "report"
     markdown = (folder / "tables.md").read_text()
-    assert f"### {CALIBRATION}\n\n| method | seeds | NLL mean |" in markdown
+    assert f"### {CALIBRATION}\n\n| method | seeds | NLL (mean) |" in markdown
     assert "| erm | 0 1 | **1.10 ± 0.14** |" in markdown and "| **5.0** | **10.0** |" in markdown
     latex = (folder / "tables.tex").read_text()
     assert r"erm & 0 1 & \textbf{1.10 $\pm$ 0.14} & " in latex and f"% {CALIBRATION}" in latex
