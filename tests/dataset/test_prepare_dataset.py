@@ -79,7 +79,7 @@ def test_test_images_carry_other_noise_than_training_images(data_dir):
 
 def test_few_test_images_are_made_in_memory(data_dir):
     """2 of 40; they are those of the whole arrays, to the last bit, and nothing is written."""
-    names, said = ["gaussian_noise", "glass_blur", "frost"], []
+    names, said = ["gaussian_noise", "glass_blur", "fog"], []
     before = tree(data_dir)
     few = prepare_test_sets(CIFAR10, data_dir, names, 2, num_test=2, report=said.append)
     assert tree(data_dir) == before
