@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from corruptions.errors import DataError
 from corruptions.storage.arrays import look_up, open_array
-from corruptions.storage.making import make_arrays
+from corruptions.storage.making import make_arrays, make_rows
 from corruptions.storage.manifest import Recipe, recipes_of
 from dataset import filelists
 from dataset.own_data import check_fingerprint
 from dataset.own_data import fingerprint as fingerprint_of
 from dataset.readers import read_splits
 from dataset.readers.published import open_published
-from dataset.sets import CleanSplit, EvaluationSet, PreparedData, Rows, TrainingSet
+from dataset.sets import CleanSplit, EvaluationSet, PreparedData, Rows, SomeRows, TrainingSet
 from dataset.shares import listed_test, share_out
 from dataset.specs import DatasetSpec
 
 CORRUPTION_SEED = 0
+# Where at most one of so many test images is measured on, whole arrays are not made for it. An
+# image that is made alone takes ten times as long as one of many, and only one core is used.
+_MANY = 20
 # How arrays are known for not being of this program's making.
 FOREIGN = "not in manifest.json, or overwritten since"
 
@@ -100,12 +104,13 @@ def prepare_dataset(
     if num_val:
         validation = _subset(validation, num_val, np.random.default_rng([seed, 2]))
     arrays, foreign = _corrupted_arrays(
-        spec, data_dir, clean, [corruption], num_severity, frost_dir, may_write, **making
+        spec, data_dir, clean, [corruption], num_severity, frost_dir, may_write=may_write, **making
     )
+    test_rows = _test_subset(test_rows, num_test)
     return PreparedData(
         _training_set(arrays["train", corruption], train.labels, per_severity),
         EvaluationSet(arrays["train", corruption], validation, train.labels[validation]),
-        _test_set(arrays["test", corruption], test.labels, test_rows, num_test),
+        EvaluationSet(arrays["test", corruption], test_rows, test.labels[test_rows]),
         foreign,
         lists,
         fingerprint_of(clean) if spec.is_own else None,
@@ -130,16 +135,25 @@ def prepare_test_sets(
 
     Args:
         published_dir: folder with published images, see `dataset.readers.published`; None: those
-            in `data_dir`, made where they are missing.
+            in `data_dir`, made where they are missing; for few test images in memory alone.
     """
     making = {"num_workers": num_workers, "show_progress": show_progress, "report": report}
     clean = read_splits(spec, data_dir, ("test",), **making)
     check_fingerprint(clean, fingerprint, data_dir)
     test = clean["test"]
-    rows = listed_test(spec, len(test.labels), test.files, filelist_dir)
+    chosen = listed_test(spec, len(test.labels), test.files, filelist_dir)
+    chosen = _test_subset(chosen, num_test)
     if published_dir is None:
+        is_few = num_test and _MANY * len(chosen) <= len(test.labels)
         made, foreign = _corrupted_arrays(
-            spec, data_dir, clean, corruptions, num_severity, frost_dir, **making
+            spec,
+            data_dir,
+            clean,
+            corruptions,
+            num_severity,
+            frost_dir,
+            few=chosen if is_few else None,
+            **making,
         )
         if foreign:
             report(describe_foreign(foreign))
@@ -149,7 +163,7 @@ def prepare_test_sets(
         for name in corruptions:
             published = open_published(published_dir, name, test.images, test.labels)
             arrays[name] = [test.images, *published[:num_severity]]
-    return {name: _test_set(arrays[name], test.labels, rows, num_test) for name in corruptions}
+    return {name: EvaluationSet(arrays[name], chosen, test.labels[chosen]) for name in corruptions}
 
 
 def describe_foreign(number: int) -> str:
@@ -160,11 +174,9 @@ def describe_foreign(number: int) -> str:
     )
 
 
-def _test_set(arrays, labels, chosen, num_test) -> EvaluationSet:
+def _test_subset(indices: np.ndarray, num_test: int) -> np.ndarray:
     """Which test images are left does not change with the seed of the run."""
-    if num_test:
-        chosen = _subset(chosen, num_test, np.random.default_rng(0))
-    return EvaluationSet(arrays, chosen, labels[chosen])
+    return _subset(indices, num_test, np.random.default_rng(0)) if num_test else indices
 
 
 def _subset(indices: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -188,26 +200,44 @@ def _corrupted_arrays(
     num_severity: int,
     frost_dir: Path | None,
     may_write: bool = True,
+    few: np.ndarray | None = None,
     **making,
-) -> tuple[dict[tuple[str, str], list[np.ndarray]], int]:
+) -> tuple[dict[tuple[str, str], list[np.ndarray | SomeRows]], int]:
     """Per split and corruption the clean array and the corrupted ones, memory-mapped, 0 … S.
 
-    Also returns how many of them were not made by this program.
+    Also returns how many of them were not made by this program. Where they are missing and `few`
+    says which of the images are wanted, ascending, these alone are made, and in memory.
     """
     folder = data_dir / spec.corrupted_folder
     recipes = create_recipes(spec, clean, corruptions, num_severity, frost_dir)
     # All that is there is checked before anything is made.
     stock = look_up(folder, clean, recipes, any_seed=True, may_write=may_write)
     refuse_foreign(spec, folder, stock.num_foreign)
-    if stock.missing:
+    made = {}
+    if stock.missing and few is not None:
+        made = _make_few(folder, clean, stock.missing, few, **making)
+    elif stock.missing:
         make_arrays(folder, clean, stock.missing, **making)
     arrays = {(split, name): [clean[split].images] for split in clean for name in corruptions}
     for recipe in recipes:  # in the order of severities
-        array = stock.arrays.get(recipe)
+        array = stock.arrays.get(recipe, made.get(recipe))
         if array is None:
             array = open_array(folder, recipe, clean[recipe.split])
         arrays[recipe.split, recipe.name].append(array)
     return arrays, stock.num_foreign
+
+
+def _make_few(folder, clean, recipes, few, show_progress, report, **_) -> dict[Recipe, SomeRows]:
+    """Some images in memory; whole arrays of thousands would take minutes and gigabytes."""
+    total = sum(clean[recipe.split].images.nbytes for recipe in recipes)
+    names = list(dict.fromkeys(recipe.name for recipe in recipes))
+    subject = names[0] if len(names) == 1 else f"{len(names)} corruptions"
+    report(
+        f"making {len(few):,} images of {subject} in memory: so few are not kept (whole arrays in "
+        f"{folder} would take {total / 1e6:,.0f} MB)"
+    )
+    bar = tqdm(recipes, desc="making images", disable=None if show_progress else True)
+    return {recipe: SomeRows(make_rows(clean[recipe.split], recipe, few), few) for recipe in bar}
 
 
 def create_recipes(

@@ -66,6 +66,21 @@ class Rows:
         return images
 
 
+class SomeRows:
+    """Some rows of an array of which the others were not made; those cannot be asked for.
+
+    Args:
+        rows: uint8 (n, H, W, 3).
+        indices: the rows' places in the array, ascending ints (n,).
+    """
+
+    def __init__(self, rows: np.ndarray, indices: np.ndarray):
+        self._rows, self._indices = rows, indices
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self._rows[np.searchsorted(self._indices, rows)]
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """What is trained on.
@@ -109,7 +124,7 @@ class EvaluationSet:
     `labels` int32 (N,) are theirs.
     """
 
-    arrays: list[np.ndarray]
+    arrays: list[np.ndarray | SomeRows]
     indices: np.ndarray
     labels: np.ndarray
 

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Archive:
-    """A dataset's download: what the official page offers and how to know it again."""
+    """A dataset's download: what the official page offers and how to know it again.
+
+    `digest` is that of the file, in hex, by an algorithm of `hashlib`.
+    """
 
     url: str
     file_name: str
-    sha256: str
+    digest: str
     num_bytes: int
+    algorithm: str = "sha256"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class DatasetSpec:
         clean_folder: where the images lie inside the data directory; None: they are drawn.
         corrupted_folder: where their corrupted versions lie inside the data directory.
         archive: the official download; None: there is none.
+        published: the download of the published corrupted test images; None: there is none.
         variant: strengths of the corruptions, see `corruptions`.
         jpeg_quality: of the JPEG file that corrupted images go through, as published; None: none.
         num_per_class: default number of training images per class.
@@ -62,6 +67,7 @@ class DatasetSpec:
     class_names: tuple[str, ...] = ()
     photograph_folders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     decoded_folder: str | None = None
+    published: Archive | None = None
     has_lists: bool = False
     is_own: bool = False
 
@@ -101,7 +107,7 @@ CIFAR10 = DatasetSpec(
     archive=Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
         file_name="cifar-10-python.tar.gz",
-        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+        digest="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
         num_bytes=170_498_071,
     ),
     variant="cifar",
@@ -113,6 +119,13 @@ CIFAR10 = DatasetSpec(
     num_train=50_000,
     num_test=10_000,
     labels_tell_order=True,
+    published=Archive(
+        url="https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1",
+        file_name="CIFAR-10-C.tar",
+        digest="56bf5dcef84df0e2308c6dcbcbbd8499",
+        num_bytes=2_918_471_680,
+        algorithm="md5",  # what Zenodo gives
+    ),
 )
 
 CIFAR100 = DatasetSpec(
@@ -127,7 +140,7 @@ CIFAR100 = DatasetSpec(
     archive=Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
         file_name="cifar-100-python.tar.gz",
-        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+        digest="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
         num_bytes=169_001_437,
     ),
     variant="cifar",
@@ -139,6 +152,13 @@ CIFAR100 = DatasetSpec(
     num_train=50_000,
     num_test=10_000,
     labels_tell_order=True,
+    published=Archive(
+        url="https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1",
+        file_name="CIFAR-100-C.tar",
+        digest="11f0ed0f1191edbf9fa23466ae6021d3",
+        num_bytes=2_918_473_216,
+        algorithm="md5",  # what Zenodo gives
+    ),
 )
 
 _IMAGENET30_CLASSES = """

@@ -14,15 +14,20 @@ from sharpdro.startup import start_program
 if __name__ == "__main__":
     start_program()
 
+import math
 import os
 
 from corruptions.command_line import one_line
 from corruptions.storage.files import write_atomically
+from dataset.readers.published import DOWNLOAD
+from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FLAGS, FROM_CHECKPOINT, OF_EVALUATION, new_parser
 from sharpdro.command_line.settings import evaluation_settings, run_folder
 from sharpdro.errors import RunError
 from sharpdro.evaluation.corruption_table import (
     COLUMNS,
+    ECE,
+    NLL,
     csv_table,
     errors_of,
     is_flat,
@@ -30,6 +35,7 @@ from sharpdro.evaluation.corruption_table import (
     table_row,
     text_table,
 )
+from sharpdro.evaluation.scores import NUM_BINS
 from sharpdro.flag_types import description
 from sharpdro.program import run_program
 from sharpdro.text_tables import markdown_text
@@ -130,7 +136,8 @@ def report(args):
     rows = {name: table_row(one, baseline) for name, one in zip(names, errors)}
     paths = [str(settings.checkpoint) for settings in evaluations]
     num_images = measured[0]["fog"]["0"]["count"]
-    about = describe(args, evaluations[0].dataset, num_images, baseline)
+    is_lacking = any(map(math.isnan, (mean for one in errors for mean in one.means.values())))
+    about = describe(args, evaluations[0].dataset, num_images, baseline, is_lacking)
     print(f"\n{one_line(about)}\n\n{text_table(rows)}")
     if args.output is None:
         return
@@ -149,16 +156,25 @@ def report(args):
         print(f"written to {path}")
 
 
-def describe(args, dataset, num_images, baseline):
-    """What the numbers are."""
+def describe(args, dataset, num_images, baseline, is_lacking):
+    """What the numbers are; some are lacking where an earlier version has measured."""
     source = f", published files of {args.published}" if args.published else ""
+    if args.published == DOWNLOAD:
+        source = f", the published files ({DATASETS[dataset].published.file_name})"
     text = (
         f"error in percent on {num_images:,} test images of {dataset}, mean of severities 1 to 5"
         f"{source}"
     )
+    means = (
+        f"; {NLL} (nats), {ECE} ({NUM_BINS} bins), error of the worst class: means of the fifteen"
+    )
+    if is_lacking:
+        means += ", lacking where an earlier version has measured (--desc measures anew)"
     if baseline is None:
-        return text
-    text += f"; from mCE on, in percent of the error of {args.baseline}"
+        return text + means
+    text += (
+        f"; from mCE to {[*COLUMNS.values()][-1]} in percent of the error of {args.baseline}{means}"
+    )
     none = [title for name, title in COLUMNS.items() if not any(baseline.corrupted[name])]
     flat = [title for name, title in COLUMNS.items() if is_flat(baseline, name)]
     if none:

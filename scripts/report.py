@@ -25,6 +25,7 @@ from sharpdro.drawing import NO_PICTURES, as_svg, can_draw, save_png
 from sharpdro.errors import RunError
 from sharpdro.program import run_program
 from sharpdro.report import formats, page, pictures
+from sharpdro.report.calibration import make_calibration_tables
 from sharpdro.report.differences import make_differences
 from sharpdro.report.experiments import experiments_of
 from sharpdro.report.overviews import make_overviews
@@ -76,29 +77,32 @@ def report(log_dirs, epoch, output, compare_to=None):
     overviews = make_overviews(tables)
     if compare_to is not None:
         overviews += make_differences(tables, compare_to, epoch)
+    further = make_calibration_tables(tables, epoch)
     texts = [formats.as_text(table) for table in tables]
     texts += [formats.overview_as_text(overview) for overview in overviews]
+    texts += [formats.as_text(table) for table in further]
     about = ABOUT[epoch]
     print("\n\n".join([f"{about}; * marks the best of a column", *texts]))
-    write_tables(output, tables, overviews, about)
+    write_tables(output, tables, overviews, further, about, epoch)
     notes = [f"{about}; the best of a column is bold.", *remarks]
     images = [{} for _ in tables]
     if can_draw():
         images = [draw(output, table, epoch, notes) for table in tables]
     else:
         notes.append(NO_PICTURES)
-    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs)
+    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs, further)
     write_atomically(output / "report.html", text)
     print(f"\nwritten to {output}" + ("" if can_draw() else f" ({NO_PICTURES})"))
 
 
-def write_tables(output, tables, overviews, about):
+def write_tables(output, tables, overviews, further, about, epoch):
     """Write all but the pictures and the page."""
     output.mkdir(parents=True, exist_ok=True)
     markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
+    markdown += map(formats.as_markdown, further)
     write_atomically(output / "tables.md", "\n".join([f"{about}.\n", *markdown]))
-    write_atomically(output / "tables.csv", formats.as_csv(tables))
-    latex = [f"% {about}", *map(formats.as_latex, tables)]
+    write_atomically(output / "tables.csv", formats.as_csv(tables, epoch))
+    latex = [f"% {about}", *map(formats.as_latex, [*tables, *further])]
     write_atomically(output / "tables.tex", "\n".join(latex))
 
 

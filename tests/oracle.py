@@ -44,6 +44,21 @@ def losses(logits, labels):
     return log_sum_exp(logits) - logits[np.arange(len(labels)), labels]
 
 
+def calibration_error(logits, labels, bins=15):
+    """Bin by bin: the share of the images times |accuracy − mean confidence|, summed."""
+    confidence, is_correct = softmax(logits).max(1), logits.argmax(1) == labels
+    total = 0
+    for number in range(1, bins + 1):
+        there = ((number - 1) / bins < confidence) & (confidence <= number / bins)
+        if there.any():
+            total += there.mean() * abs(is_correct[there].mean() - confidence[there].mean())
+    return total
+
+
+def worst_class_accuracy(logits, labels):
+    return min((logits[labels == c].argmax(1) == c).mean() for c in set(labels.tolist()))
+
+
 def excess(logits, labels):
     """dℓ_i / d logits_i: softmax − one-hot."""
     error = softmax(logits)

@@ -1,5 +1,6 @@
 """Corrupting whole datasets into .npy files: in parallel, interruptible, never half-written."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -74,13 +75,40 @@ def make_arrays(
             write_array(folder, recipe, sources[recipe.split], pool, bar.update)
 
 
+def make_rows(source: Source, recipe: Recipe, indices: np.ndarray) -> np.ndarray:
+    """Some rows of the array of a recipe, made in memory: the same bits as in the whole array.
+
+    Args:
+        source: all clean images.
+        recipe: how they are corrupted.
+        indices: which of them are wanted, ints (n,).
+
+    Returns:
+        uint8 (n, H, W, 3).
+
+    Raises:
+        DataError: they cannot be corrupted in this way.
+    """
+    rows = np.empty((len(indices), *source.images.shape[1:]), np.uint8)
+    for place, index in enumerate(indices):
+        with _refusing(recipe):
+            rows[place] = _corrupt_chunk(source.images[index : index + 1], recipe, index)[0]
+    return rows
+
+
+@contextlib.contextmanager
+def _refusing(recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"{recipe.name}: {error}") from error
+
+
 def _try_out(sources: dict[str, Source], recipes: list[Recipe]) -> None:
     """Corrupt one image in every way, so that nothing fails after hours."""
     for recipe in {(recipe.name, recipe.split): recipe for recipe in recipes}.values():
-        try:
+        with _refusing(recipe):
             next(corrupted_chunks(sources[recipe.split].images[:1], recipe, None))
-        except ValueError as error:
-            raise DataError(f"{recipe.name}: {error}") from error
 
 
 def write_array(

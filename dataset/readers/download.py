@@ -132,14 +132,14 @@ def _transfer(archive: Archive, partial: Path, show_progress: bool) -> None:
 
 def _check(path: Path, archive: Archive) -> None:
     check_file(path)
-    digest = hashlib.sha256()
+    digest = hashlib.new(archive.algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-    if digest.hexdigest() != archive.sha256:
+    if digest.hexdigest() != archive.digest:
         raise DataError(
-            f"{path} is not the official archive (SHA-256 {digest.hexdigest()}, expected "
-            f"{archive.sha256}): put {archive.file_name} from {archive.url} there"
+            f"{path} is not the official archive ({archive.algorithm} {digest.hexdigest()}, "
+            f"expected {archive.digest}): put {archive.file_name} from {archive.url} there"
         )
 
 

@@ -4,17 +4,63 @@ A folder with {corruption}.npy, uint8 (5 · N, 32, 32, 3), the N test images at 
 same at severity 2 and so on, and with labels.npy (5 · N,), the N labels five times over.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from corruptions import MAX_SEVERITY
+from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.errors import DataError
+from corruptions.storage.files import check_space
 from corruptions.storage.npy import open_npy, same_labels
+from dataset.readers.download import ensure_unpacked
+from dataset.specs import DatasetSpec
 
 SIDE = 32
 LABELS = "labels.npy"
+# Instead of a folder: the official archive, which is unpacked into this one of the data directory.
+DOWNLOAD, FOLDER = "download", "published"
 _REMEDY = "unpack the published archive again, or name another folder with --published"
+
+
+def fetch_published(
+    spec: DatasetSpec,
+    data_dir: Path,
+    show_progress: bool = False,
+    report: Callable[[str], object] = lambda text: None,
+) -> Path:
+    """The folder of a dataset's published images, `DATA_DIR/published/CIFAR-10-C` for example.
+
+    If it is not there, the official archive is unpacked, after it has been downloaded unless it
+    lies beside the folder; it stays there, and may be deleted.
+
+    Args:
+        spec: of a dataset that has a `published` archive.
+        data_dir: where datasets lie.
+        show_progress: draw a progress bar.
+        report: called with a message about what is fetched.
+
+    Raises:
+        DataError: it cannot be had, see `ensure_unpacked`.
+        OSError: there is no room for it, or it cannot be written.
+    """
+    archive, parent = spec.published, data_dir / FOLDER
+    folder = parent / archive.file_name.removesuffix(".tar")
+    if folder.is_dir():
+        return folder
+    gigabytes = f"{archive.num_bytes / 1e9:.1f} GB"
+    if (parent / archive.file_name).exists():
+        check_space(parent, archive.num_bytes)
+        report(f"unpacking {parent / archive.file_name} ({gigabytes})")
+    else:
+        check_space(parent, 2 * archive.num_bytes)
+        report(
+            f"downloading {archive.file_name} into {parent}: {gigabytes}, and as much for what is "
+            f"unpacked"
+        )
+    files = [*(f"{name}.npy" for name in CORRUPTIONS), LABELS]
+    ensure_unpacked(archive, folder, files, show_progress)
+    return folder
 
 
 def check_files(folder: Path, corruptions: list[str]) -> None:

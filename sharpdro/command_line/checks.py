@@ -4,8 +4,8 @@ from pathlib import Path
 
 from corruptions.frost_photographs import smallest_picture
 from dataset.filelists import find_lists
-from dataset.readers.published import SIDE, check_files
-from dataset.specs import FOLDER, DatasetSpec
+from dataset.readers.published import DOWNLOAD, SIDE, check_files
+from dataset.specs import DATASETS, FOLDER, DatasetSpec
 from sharpdro.command_line.flags import OF_EVALUATION
 from sharpdro.cpu_kernels.build import check_model
 from sharpdro.errors import RunError
@@ -178,6 +178,14 @@ def check_published(settings, spec: DatasetSpec) -> None:
         return
     if settings.frost_dir is not None:
         raise RunError("--frost_dir does not go with --published: leave one of them out")
+    if settings.published == DOWNLOAD:
+        names = [name for name, known in DATASETS.items() if known.published is not None]
+        if spec.name not in names:
+            raise RunError(
+                f"--published {DOWNLOAD} is for -d {' and '.join(names)}, not for -d {spec.name}: "
+                f"leave it out"
+            )
+        return
     if spec.side != SIDE:
         raise RunError(
             f"--published images are {SIDE}×{SIDE}, those of -d {spec.name} {spec.side}×"

@@ -16,6 +16,7 @@ from corruptions import CORRUPTIONS, MAX_SEVERITY
 from corruptions.command_line import FROST_DIR_HELP, SETS, Parser
 from dataset.filelists import FILELIST_DIR
 from dataset.poisson import SEVERITY_LAWS
+from dataset.readers.published import DOWNLOAD
 from dataset.sampling import SAMPLERS
 from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
@@ -109,6 +110,11 @@ class _ChoiceOrNone(argparse.Action):
                 parser.error(f"argument {option_string}: takes no value, not {value!r}")
             value = "none"
         setattr(namespace, self.dest, value)
+
+
+def _folder_or_download(text):
+    """The value of --published."""
+    return text if text == DOWNLOAD else Path(text)
 
 
 def _per_dataset(field, of_own=None):
@@ -245,8 +251,9 @@ _DATA_FLAGS = (
     _flag(
         "--published DIR",
         "with --eval_only: folder with {corruption}.npy and labels.npy of the published "
-        "CIFAR-10-C or CIFAR-100-C, to be measured instead of images of this program's making",
-        Path,
+        "CIFAR-10-C or CIFAR-100-C, to be measured instead of images of this program's making; "
+        f"{DOWNLOAD}: fetch that of -d into published/ in --data_dir, 2.9 GB, and as much unpacked",
+        _folder_or_download,
         use=TAKEN,
     ),
     _flag(
@@ -379,6 +386,13 @@ _EVALUATION_FLAGS = (
     _flag("--save_step N", "epochs per numbered checkpoint; 0: none", COUNT, 0, use=START),
     _flag("--save_last", "keep last.ckpt, without which a run cannot be resumed", ON_OFF, True),
     _flag("--save_best", "keep best.ckpt, of the best epoch", ON_OFF, True),
+    _flag(
+        "--save_logits",
+        "keep the logits on the test images as logits/*.npy, float32 (images, classes), with "
+        "labels.npy; of a training those of the best epoch; on --resume as it was begun",
+        SWITCH,
+        use=TAKEN,
+    ),
     _flag("--show_progress", "draw progress bars on a terminal", ON_OFF, True, use=START | TAKEN),
 )
 

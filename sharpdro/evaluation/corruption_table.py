@@ -8,11 +8,15 @@ reported. With a baseline's errors B(s, c), as defined by Hendrycks & Dietterich
     relative CE(c) = 100 · Σ_s (E(s, c) − E(clean)) / Σ_s (B(s, c) − B(clean))
 
 and mCE, relative mCE are their means. Where a denominator is not positive they are undefined: nan.
+
+Behind them stand, with and without a baseline, plain means over the fifteen at s = 1 … 5: negative
+log-likelihood in nats, expected calibration error and error of the worst class in percent, see
+`sharpdro.evaluation.scores`; nan where an earlier version has not measured them.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from corruptions import MAX_SEVERITY
 from corruptions.command_line import one_line
@@ -38,21 +42,27 @@ GROUPS = {
 }
 COLUMNS = {name: title for group in GROUPS.values() for name, title in group.items()}
 CLEAN, MCE, RELATIVE = "clean", "mCE", "rel. mCE"
+NLL, ECE, WORST_CLASS = "NLL", "ECE", "worst class"
 UNDEFINED = "–"
+_DECIMALS = {NLL: 2}  # of others 1
 
 Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors in percent on the clean images, and by corruption at severities 1 … 5."""
+    """Errors in percent on the clean images, and by corruption at severities 1 … 5.
+
+    `means` are those of NLL, ECE and WORST_CLASS, if they are asked for.
+    """
 
     clean: float
     corrupted: dict[str, list[float]]
+    means: Row = field(default_factory=dict)
 
 
 def errors_of(measured: dict[str, dict[str, dict]]) -> Errors:
-    """The errors in a table of accuracies.
+    """The errors in a table of evaluations.
 
     Args:
         measured: of the fifteen, see `sharpdro.evaluation.measurements.read_measurements`.
@@ -71,22 +81,31 @@ def errors_of(measured: dict[str, dict[str, dict]]) -> Errors:
         raise RunError(
             f"the test.csv of an evaluation lacks {missing}: give another --desc"
         ) from None
-    return Errors(error(next(iter(COLUMNS)), 0), corrupted)
+    scores = [measured[name][str(s)] for name in COLUMNS for s in severities]
+    means = {
+        NLL: _mean([score.get("loss", math.nan) for score in scores]),
+        ECE: _mean([100 * score.get("ece", math.nan) for score in scores]),
+        WORST_CLASS: _mean(
+            [100 * (1 - score.get("worst_class_accuracy", math.nan)) for score in scores]
+        ),
+    }
+    return Errors(error(next(iter(COLUMNS)), 0), corrupted, means)
 
 
 def table_row(errors: Errors, baseline: Errors | None = None) -> Row:
-    """One line of the table: clean error, mCE, with a baseline relative mCE, then the corruptions.
+    """One line of the table: clean error, mCE, with a baseline relative mCE, corruptions, means.
 
     Args:
         errors: of a network.
         baseline: of the network that it is compared with; None: plain errors.
 
     Returns:
-        By column, in the table's order: CLEAN, MCE, perhaps RELATIVE, the keys of COLUMNS.
+        By column, in the table's order: CLEAN, MCE, perhaps RELATIVE, the keys of COLUMNS, and of
+        `errors.means`.
     """
     if baseline is None:
         by_name = {name: _mean(errors.corrupted[name]) for name in COLUMNS}
-        return {CLEAN: errors.clean, MCE: _mean(by_name.values()), **by_name}
+        return {CLEAN: errors.clean, MCE: _mean(by_name.values()), **by_name, **errors.means}
     by_name, relative = {}, []
     for name in COLUMNS:
         total, other = sum(errors.corrupted[name]), sum(baseline.corrupted[name])
@@ -94,7 +113,8 @@ def table_row(errors: Errors, baseline: Errors | None = None) -> Row:
         relative.append(
             _percent(total - MAX_SEVERITY * errors.clean, other - MAX_SEVERITY * baseline.clean)
         )
-    return {CLEAN: errors.clean, MCE: _mean(by_name.values()), RELATIVE: _mean(relative), **by_name}
+    above = {CLEAN: errors.clean, MCE: _mean(by_name.values()), RELATIVE: _mean(relative)}
+    return {**above, **by_name, **errors.means}
 
 
 def is_flat(errors: Errors, name: str) -> bool:
@@ -132,7 +152,8 @@ def markdown_table(rows: dict[str, Row]) -> str:
     cells = _cells(rows, lambda text: f"**{text}**", str)
     columns = list(next(iter(rows.values())))
     groups = [group if i == 0 else "" for group, names in GROUPS.items() for i in range(len(names))]
-    above = ["", *[""] * (len(columns) - len(COLUMNS)), *groups]
+    before = columns.index(next(iter(COLUMNS)))
+    above = ["", *[""] * before, *groups, *[""] * (len(columns) - before - len(groups))]
     titles = ["", *(COLUMNS.get(column, column) for column in columns)]
     lines = markdown_lines(above, [titles, *([title, *texts] for title, texts in cells.items())], 1)
     return "\n".join([*lines, ""])
@@ -156,9 +177,12 @@ def csv_table(rows: dict[str, Row], further: dict[str, list[str]]) -> str:
 def _cells(
     rows: dict[str, Row], best: Callable[[str], str], other: Callable[[str], str]
 ) -> dict[str, list[str]]:
-    """Numbers with one digit; the lowest as shown, of several rows, are the best ones."""
+    """Numbers with few digits; the lowest as shown, of several rows, are the best ones."""
     shown = {
-        title: {c: UNDEFINED if math.isnan(v) else f"{v:.1f}" for c, v in row.items()}
+        title: {
+            c: UNDEFINED if math.isnan(v) else f"{v:.{_DECIMALS.get(c, 1)}f}"
+            for c, v in row.items()
+        }
         for title, row in rows.items()
     }
 

@@ -1,4 +1,4 @@
-"""Loss and accuracy per severity."""
+"""Loss, accuracy and calibration per severity."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,12 @@ from corruptions.interrupts import check_interrupts
 from dataset.batches import evaluation_batches, evaluation_steps
 from dataset.sets import EvaluationSet
 from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes
-from sharpdro.evaluation.scores import Score
+from sharpdro.evaluation.scores import (
+    Score,
+    calibration_error,
+    confidences,
+    worst_class_accuracy,
+)
 from sharpdro.methods.losses import cross_entropy
 
 
@@ -47,6 +52,7 @@ class Evaluator:
         self,
         batches: Iterable[tuple[np.ndarray, np.ndarray, int]],
         on_step: Callable[[], object] = lambda: None,
+        on_logits: Callable[[np.ndarray], object] | None = None,
     ) -> Score:
         """Sum over all batches, divide once.
 
@@ -54,21 +60,33 @@ class Evaluator:
             batches: images uint8 (B, H, W, 3), labels (B,), how many of the rows count; those of
                 other processes may be None.
             on_step: called after each batch.
+            on_logits: called with the logits of all images, float32 (N, C).
         """
         loss = correct = 0.0
-        total = 0
-        for losses, hits, _ in self._outputs(batches, on_step):
+        parts, kept = [], []
+        for losses, hits, logits, labels in self._outputs(batches, on_step):
             loss += float(losses.sum(dtype=np.float64))
             correct += float(hits.sum(dtype=np.float64))
-            total += len(losses)
-        return Score(loss / total, correct / total, total)
+            parts.append((hits, confidences(logits), labels))
+            if on_logits is not None:
+                kept.append(logits)
+        if on_logits is not None:
+            on_logits(np.concatenate(kept))
+        hits, confidence, labels = map(np.concatenate, zip(*parts))
+        return Score(
+            loss / len(hits),
+            correct / len(hits),
+            len(hits),
+            calibration_error(confidence, hits),
+            worst_class_accuracy(hits, labels),
+        )
 
     def predict(self, batches, on_step: Callable[[], object] = lambda: None) -> np.ndarray:
         """The logits of all images, float32 (N, C); arguments as above."""
-        return np.concatenate([logits for _, _, logits in self._outputs(batches, on_step)])
+        return np.concatenate([logits for _, _, logits, _ in self._outputs(batches, on_step)])
 
     def _outputs(self, batches, on_step):
-        """What the graph gives for each batch, cut to the rows that count."""
+        """What the graph gives for each batch, and the labels, cut to the rows that count."""
         rank, size = self._processes.rank, self._processes.size
         was_training = self._network.training
         self._graph.set_train(False)
@@ -89,7 +107,8 @@ class Evaluator:
 
     def _measure(self, images, labels, count):
         outputs = self._graph(Tensor(images), Tensor(labels, ms.int32))
-        return [*(output.asnumpy().copy() for output in outputs), np.array(count, np.int32)]
+        arrays = [output.asnumpy().copy() for output in outputs]
+        return [*arrays, np.array(labels, np.int32), np.array(count, np.int32)]
 
     def _in_order(self, outputs, num_batches):
         """All batches' outputs, of which each process has every size-th."""

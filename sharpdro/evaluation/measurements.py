@@ -17,8 +17,8 @@ def read_measurements(path: Path) -> dict[str, dict[str, dict]]:
     """The finished corruptions of a table of COLUMNS.
 
     Returns:
-        {corruption: {"0" … "S", "mean", "worst": {loss, accuracy, count, images_crc32}}}; empty
-        without a file.
+        {corruption: {"0" … "S", "mean", "worst": {loss, accuracy, count, …, images_crc32}}};
+        empty without a file.
 
     Raises:
         RunError: it is not such a table.

@@ -9,12 +9,18 @@ from pathlib import Path
 
 from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
-from sharpdro.evaluation.scores import SCORE_COLUMNS, Score, mean_score, worst_score
+from sharpdro.evaluation.scores import (
+    LATER_COLUMNS,
+    SCORE_COLUMNS,
+    Score,
+    mean_score,
+    worst_score,
+)
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_rows
 from sharpdro.text_tables import aligned
 
-# Of a table of evaluations: {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count}}}.
+# Of a table of evaluations: {epoch: {"0" … "S", "mean", "worst": {loss, accuracy, count, …}}}.
 Evaluations = dict[int, dict[str, dict]]
 EVALUATION_COLUMNS = ["epoch", "severity", *SCORE_COLUMNS]
 BEST_METRICS = ("worst", "mean", "clean")
@@ -63,8 +69,9 @@ def is_complete(scores: dict) -> bool:
 
 
 def numbers_of(row: dict[str, str]) -> dict[str, float]:
-    """Loss, accuracy and count of a row."""
-    return {name: int(row[name]) if name == "count" else float(row[name]) for name in SCORE_COLUMNS}
+    """The numbers of a row, by column; without those that an earlier version did not measure."""
+    measured = [name for name in SCORE_COLUMNS if name not in LATER_COLUMNS or row.get(name)]
+    return {name: int(row[name]) if name == "count" else float(row[name]) for name in measured}
 
 
 def best_epoch(validation: Evaluations, metric: str) -> int:

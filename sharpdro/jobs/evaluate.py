@@ -2,9 +2,11 @@
 
 import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 
 from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
+from dataset.readers.published import DOWNLOAD, fetch_published
 from sharpdro.command_line.settings import (
     EvaluationSettings,
     dataset_spec,
@@ -16,6 +18,7 @@ from sharpdro.command_line.settings import (
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
+from sharpdro.evaluation.logits import save_logits
 from sharpdro.evaluation.measurements import measure_corruptions
 from sharpdro.evaluation.summary import accuracy_table
 from sharpdro.finiteness import check_loss
@@ -102,15 +105,18 @@ def evaluate(args):
         print(remark, flush=True)
         remarks.append(remark)
 
+    spec, published_dir = dataset_spec(args), args.published
     with interruptible():
+        if published_dir == DOWNLOAD:
+            published_dir = fetch_published(spec, args.data_dir, args.show_progress, report)
         sets = prepare_test_sets(
-            dataset_spec(args),
+            spec,
             args.data_dir,
             args.corruption,
             args.num_severity,
             num_test=args.num_test,
             filelist_dir=args.filelist_dir or lists_of_checkpoint(args.dataset, args.checkpoint),
-            published_dir=args.published,
+            published_dir=published_dir,
             fingerprint=trained.settings.get("fingerprint") if is_same else None,
             **making(args) | {"report": report},
         )
@@ -136,14 +142,20 @@ def _measure_all(evaluation, sets):
     clean_scores = []  # at severity 0: the same images for all corruptions
 
     def measure(name):
-        test_set = sets[name]
+        test_set, logits = sets[name], []
         left = replace(test_set, arrays=test_set.arrays[len(clean_scores) :])
         new_scores = for_each_severity(
-            evaluator, f"test set, {name}", left, args.eval_batch_size, args.show_progress
+            partial(evaluator, on_logits=logits.append if args.save_logits else None),
+            f"test set, {name}",
+            left,
+            args.eval_batch_size,
+            args.show_progress,
         )
         scores = [*clean_scores, *new_scores]
         for severity, score in enumerate(scores):
             check_loss(f"{args.checkpoint} on {name} at severity {severity}", score.loss)
+        if args.save_logits:
+            save_logits(run.path, name, test_set, logits)
         clean_scores[:] = scores[:1]
         return scores
 

@@ -13,6 +13,7 @@ from dataset.batches import every_row, training_batches
 from dataset.sets import PreparedData
 from sharpdro.command_line.settings import method_name, recorded, step_settings
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
+from sharpdro.evaluation.logits import save_logits
 from sharpdro.jobs.shared import InitialNetwork, initial_network
 from sharpdro.methods.create import create_train_step
 from sharpdro.methods.own import method_spec
@@ -72,6 +73,7 @@ def make_plan(args, steps, show_progress):
         save_best=args.save_best,
         show_progress=show_progress,
         on_nan=args.on_nan,
+        save_logits=args.save_logits,
     )
 
 
@@ -129,11 +131,11 @@ def _batches(args, processes, stage, epoch):
     )
 
 
-def _evaluate(args, processes, stage, evaluator, split):
-    """The scores per severity of "validation" or "test"."""
+def _evaluate(args, processes, stage, evaluator, split, on_logits):
+    """The scores per severity of "validation" or "test"; see `TrainingInputs`."""
     sets = {"validation": stage.data.validation, "test": stage.data.test}
     return for_each_severity(
-        evaluator,
+        partial(evaluator, on_logits=on_logits),
         split,
         sets[split],
         args.eval_batch_size,
@@ -162,6 +164,7 @@ def train_network(args, processes, stage):
         args, network, stage.method, stage.data.train.groups, num_groups, collectives
     )
 
+    keep = partial(save_logits, stage.run.path, *args.corruption, stage.data.test)
     with _listeners(args, processes, stage) as on_rows:
         Trainer(
             stage.plan,
@@ -173,7 +176,7 @@ def train_network(args, processes, stage):
                 num_severities=args.num_severity + 1,
                 are_groups_inferred=stage.num_inferred is not None,
             ),
-            RunRecord(stage.run, recorded(args), on_rows),
+            RunRecord(stage.run, recorded(args), on_rows, keep),
             processes=processes,
         ).train()
     return evaluator
@@ -198,7 +201,8 @@ def run_first_stage(args, processes, second):
     run, plan = second.run, second.plan
     first_stage = create_first_stage(args, plan.show_progress)
     epochs, part = first_stage.epochs, run.stage(FIRST_STAGE_FOLDER)
-    plan = replace(plan, total_epoch=epochs, eval_every=epochs, save_step=0, save_best=False)
+    kept = {"save_step": 0, "save_best": False, "save_logits": False}
+    plan = replace(plan, total_epoch=epochs, eval_every=epochs, **kept)
     sampler = "replacement" if args.sampler == "balanced" else args.sampler  # no groups yet
     train = second.data.train
 

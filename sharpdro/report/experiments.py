@@ -12,6 +12,7 @@ TABLE_SETTINGS = ("dataset", "corruption", "num_severity")
 _NOT_COMPARED = FREE_ON_RESUME - {"on_nan"} | {"seed", "method", "distribution_agnostic"}
 _NOT_COMPARED |= {"data_sink"}  # of earlier versions: how batches got to the device
 _NOT_COMPARED |= {"threads"}  # which changes rounding alone
+_NOT_COMPARED |= {"save_logits"}  # what is kept besides
 _NOT_COMPARED |= {"class_names"}  # with other ones the fingerprint is another, too
 # SharpDRO comes last, after what it is compared with.
 _ORDER = sorted(METHODS, key=lambda name: name.startswith("sharpdro"))

@@ -1,6 +1,7 @@
 """Tables as text, Markdown, LaTeX and CSV."""
 
 from corruptions.command_line import one_line
+from sharpdro.report import calibration
 from sharpdro.report.experiments import TABLE_SETTINGS
 from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Table
@@ -8,7 +9,7 @@ from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.text_tables import aligned, markdown_lines, markdown_text
 
 CSV_COLUMNS = [*TABLE_SETTINGS, "method", "label", "state", "seeds", "num_seeds", "severity"]
-CSV_COLUMNS += ["mean", "std", "is_best"]
+CSV_COLUMNS += ["mean", "std", "is_best", *calibration.CSV_COLUMNS]
 _LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -77,8 +78,15 @@ def _escape(text):
     return "".join(_LATEX.get(character, character) for character in one_line(text))
 
 
-def as_csv(tables: list[Table]) -> str:
-    """All tables, a line for each number: percent, six significant digits."""
+def as_csv(tables: list[Table], epoch: str) -> str:
+    """All tables, a line for each accuracy, with what else was measured there.
+
+    Six significant digits, in percent but for NLL, which is in nats.
+
+    Args:
+        tables: of `tables.make_tables`.
+        epoch: best or last, as there.
+    """
     lines = []
     for table in tables:
         for row in table.rows:
@@ -88,5 +96,6 @@ def as_csv(tables: list[Table]) -> str:
                 std = row.stds[column] if row.stds else None
                 numbers = [row.means[column], std, int(column in row.best)]
                 count = len(row.experiment.runs)
-                lines.append([*table.key, *about, count, column, *numbers])
+                further = calibration.csv_cells(row.experiment, column, epoch)
+                lines.append([*table.key, *about, count, column, *numbers, *further])
     return csv_text(CSV_COLUMNS, lines)

@@ -11,6 +11,7 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8881; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+h3 { font-size: 1rem; margin-top: 1.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
@@ -44,6 +45,7 @@ def make_page(
     pictures: list[dict[str, bytes]],
     overviews: list[Overview],
     runs: list[Run],
+    further: list[Table],
 ) -> str:
     """The page as HTML.
 
@@ -54,6 +56,7 @@ def make_page(
         pictures: for each table its pictures as SVG, by name.
         overviews: of `overviews.make_overviews`.
         runs: all that were read.
+        further: tables that belong to those of the same key.
     """
     parts = [f"<h1>{_(title)}</h1>", _list(notes)]
     for overview in overviews:
@@ -62,6 +65,8 @@ def make_page(
     for table, drawn in zip(tables, pictures):
         parts += [f"<h2>{_(table.title)}</h2>", _shared(table.shared)]
         parts += [_result_table(table), _list(table.remarks)]
+        for other in (other for other in further if other.key == table.key):
+            parts += [f"<h3>{_(other.title)}</h3>", _result_table(other), _list(other.remarks)]
         parts += [_figure(f"{table.title}: {CAPTIONS[n]}", svg) for n, svg in drawn.items()]
     parts += ["<h2>Runs</h2>", _run_table(runs)]
     return (

@@ -1,5 +1,6 @@
 """Reading run directories."""
 
+import sys
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -58,6 +59,13 @@ class Run:
     def accuracies(self, epoch: str) -> dict[str, float]:
         """Test accuracy in [0, 1] per severity, "mean" and "worst"; of the epoch best or last."""
         return {name: row["accuracy"] for name, row in self.summary[epoch]["test"].items()}
+
+    def numbers(self, epoch: str, name: str) -> dict[str, float] | None:
+        """Another number of the test set, as `accuracies`; None: an earlier version lacks it."""
+        rows = self.summary[epoch]["test"]
+        if any(name not in row for row in rows.values()):
+            return None
+        return {severity: row[name] for severity, row in rows.items()}
 
 
 def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
@@ -212,10 +220,20 @@ def _check_summary(summary: dict, num_severity: int) -> None:
             accuracy = rows[row]["accuracy"]
             if not 0 <= accuracy <= 1 or isinstance(accuracy, bool):
                 raise ValueError(f"{name} epoch: {accuracy} is no accuracy")
+            _check_further(rows[row], name)
         for row in rows.keys() - set(expected):
             raise ValueError(f"{name} epoch: there is no severity {row!r}")
     _require(summary, "finished", bool)
     _require(summary, "total_epoch", int)
+
+
+def _check_further(row: dict, name: str) -> None:
+    """What an evaluation has besides the accuracy, if it has it."""
+    largest = {"loss": sys.float_info.max, "ece": 1, "worst_class_accuracy": 1}
+    for column in largest.keys() & row.keys():
+        value = row[column]
+        if not abs(value) <= largest[column] or isinstance(value, bool):
+            raise ValueError(f"{name} epoch: {column} is {value}")
 
 
 def _require(content: dict, name: str, kind: type) -> None:

@@ -20,6 +20,8 @@ from sharpdro.run_folder.reading import BROKEN, read_rows, reason_of
 Rows = list[dict[str, str]]
 # The tables of a run and what their tags begin with.
 TABLES = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
+# Of evaluations; earlier versions have not measured the later ones.
+_MEASURED, _LATER = ("loss", "accuracy"), ("ece", "worst_class_accuracy")
 _FILES = "events.out.tfevents.*"
 _PER_GROUP = {
     "count": "group_count/severity",
@@ -58,7 +60,8 @@ def scalars(table: str, row: dict[str, str]) -> dict[str, float]:
     else:
         kind, severity = TABLES[table], row["severity"]
         name = f"severity_{severity}" if severity.isdecimal() else severity
-        tags = {column: f"{kind}_{column}/{name}" for column in ("loss", "accuracy")}
+        columns = (*_MEASURED, *(column for column in _LATER if column in row))
+        tags = {column: f"{kind}_{column}/{name}" for column in columns}
     return {tag: float(row[column]) for column, tag in tags.items() if row[column]}
 
 

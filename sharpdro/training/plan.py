@@ -19,6 +19,7 @@ class Plan:
         save_last, save_best: keep last.ckpt (needed to resume), best.ckpt.
         show_progress: draw a progress bar.
         on_nan: "stop" or "skip": what happens at a step whose result is not finite.
+        save_logits: keep the logits on the test images, of the best epoch.
     """
 
     total_epoch: int
@@ -32,6 +33,7 @@ class Plan:
     save_best: bool
     show_progress: bool
     on_nan: str = "stop"
+    save_logits: bool = False
 
     def is_evaluated(self, epoch: int) -> bool:
         """Whether the network is evaluated after an epoch."""

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
 from corruptions.interrupts import Terminated, check_interrupts, is_held
 from sharpdro.distributed.process_group import SINGLE_PROCESS, Processes, stop_all
 from sharpdro.evaluation.scores import Score
-from sharpdro.evaluation.summary import accuracy_table, write_summary
+from sharpdro.evaluation.summary import accuracy_table, best_epoch, write_summary
 from sharpdro.methods.base import StepCell, TrainStep
 from sharpdro.methods.batch_norm import running_statistics
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, RunFolder
@@ -50,14 +51,15 @@ class TrainingInputs:
     Args:
         normalize: uint8 (B, H, W, 3) to what the step takes.
         batches: the batches of an epoch.
-        evaluate: the scores per severity of "validation" or "test".
+        evaluate: called with "validation" or "test", and with what is to be called with the logits
+            (N, C) at each severity, or None; returns the scores per severity.
         num_severities: number of severities, by which losses and the like are written down.
         are_groups_inferred: whether the step's groups are others than the severities.
     """
 
     normalize: nn.Cell
     batches: Batches
-    evaluate: Callable[[str], list[Score]]
+    evaluate: Callable[[str, Callable[[np.ndarray], object] | None], list[Score]]
     num_severities: int
     are_groups_inferred: bool = False
 
@@ -70,11 +72,13 @@ class RunRecord:
         run: the run's directory, created.
         settings: of the run, to go into checkpoints.
         on_rows: see `RunTables`.
+        save_logits: called with the logits on the test images, by severity, if the plan wants them.
     """
 
     run: RunFolder
     settings: dict
     on_rows: OnRows = lambda table, rows: None
+    save_logits: Callable[[list[np.ndarray]], object] = lambda logits: None
 
 
 @dataclass
@@ -267,15 +271,19 @@ class Trainer:
         return row
 
     def _evaluate_epoch(self, epoch: int, tables: RunTables | None) -> None:
-        started = time.perf_counter()
+        started, plan, logits = time.perf_counter(), self._plan, []
+        is_kept = plan.save_logits and tables is not None
         for split in SPLITS:
-            scores = self._inputs.evaluate(split)
+            on_logits = logits.append if is_kept and split == "test" else None
+            scores = self._inputs.evaluate(split, on_logits)
             losses = [score.loss for score in scores]
             self._nan_check.check(f"the {split} loss", losses, epoch)
             if tables is not None:
                 tables.add_evaluation(split, epoch, scores)
         if tables is None:
             return
+        if is_kept and best_epoch(tables.evaluations["validation"], plan.best_metric) == epoch:
+            self._record.save_logits(logits)
         rows = {
             f"  {split} accuracy, severity": evaluations[epoch]
             for split, evaluations in tables.evaluations.items()

@@ -69,6 +69,7 @@ BAD_VALUES = {
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),
     *("--distribution_agnostic", "--save_last", "--save_best", "--tensorboard"),
+    "--save_logits",
     *("--dry_run", "--distributed", "--local_perturbation"),
     *("--log_dir", "--data_dir", "--checkpoint", "--frost_dir"),
     *("--filelist_dir", "--pretrained", "--published", "--config", "--method_settings"),

@@ -1,31 +1,19 @@
 """Downloading and unpacking, against a server on this machine."""
 
-import contextlib
 import hashlib
-import http.server
 import io
 import random
 import tarfile
 import threading
 
 import pytest
+from archive_server import Handler, make_tar, serving
 
 from corruptions.errors import DataError
 from dataset.readers.download import ensure_unpacked
 from dataset.specs import Archive
 
 FILES = ["one", "two"]
-
-
-def make_tar(members):
-    """members: (name or TarInfo, bytes)."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as tar:
-        for name, content in members:
-            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return file.getvalue()
 
 
 def link(name, target, kind):
@@ -37,34 +25,26 @@ def link(name, target, kind):
 GOOD = make_tar([("folder/one", b"1" * 5000), ("folder/two", b"2"), ("folder/html", b"x")])
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    content, broken_after, requests = GOOD, None, []
-
-    def do_GET(self):
-        wanted = self.headers.get("Range")
-        self.requests.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        self.send_response(206 if wanted else 200)
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(self.content[start : self.broken_after])
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(Handler, "requests", [])
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}/archive.tar.gz"
-        running.shutdown()
+    with serving(monkeypatch, GOOD) as address:
+        yield f"{address}/archive.tar.gz"
 
 
 def archive(url, content=GOOD):
     digest = hashlib.sha256(content).hexdigest()
     return Archive(url, "archive.tar.gz", digest, len(content))
+
+
+def test_checksum_by_another_algorithm(tmp_path):
+    (tmp_path / "archive.tar.gz").write_bytes(GOOD)
+    digest = hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
+    known = Archive("http://127.0.0.1:1/", "archive.tar.gz", digest, len(GOOD), "md5")
+    ensure_unpacked(known, tmp_path / "folder", FILES, False)
+    assert names(tmp_path / "folder") == FILES
+    (tmp_path / "archive.tar.gz").write_bytes(GOOD + b"x")
+    with pytest.raises(DataError, match=rf"\(md5 [0-9a-f]{{32}}, expected {digest}\)"):
+        ensure_unpacked(known, tmp_path / "other", FILES, False)
 
 
 def names(folder):

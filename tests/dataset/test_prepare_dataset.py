@@ -4,6 +4,7 @@ import fake_cifar
 import numpy as np
 import pytest
 from PIL import Image
+from running import tree
 
 from corruptions import corrupt
 from corruptions.errors import DataError
@@ -74,6 +75,35 @@ def test_test_images_carry_other_noise_than_training_images(data_dir):
         expected = corrupt(images, "gaussian_noise", severity, split="test")
         assert np.array_equal(data.test.arrays[severity], expected)
     assert np.array_equal(data.test.labels, labels)
+
+
+def test_few_test_images_are_made_in_memory(data_dir):
+    """2 of 40; they are those of the whole arrays, to the last bit, and nothing is written."""
+    names, said = ["gaussian_noise", "glass_blur", "fog"], []
+    before = tree(data_dir)
+    few = prepare_test_sets(CIFAR10, data_dir, names, 2, num_test=2, report=said.append)
+    assert tree(data_dir) == before
+    # 6 arrays of 40 · 3,072 bytes are 0.74 MB.
+    assert said == [
+        f"making 2 images of 3 corruptions in memory: so few are not kept (whole arrays in "
+        f"{data_dir / 'CIFAR-10-C'} would take 1 MB)"
+    ]
+    whole = prepare_test_sets(CIFAR10, data_dir, names, 2, num_test=3)
+    assert tree(data_dir) != before
+    images, labels = read_clean(CIFAR10, data_dir)["test"]
+    chosen = np.sort(np.random.default_rng(0).permutation(40)[:2])
+    for name in names:
+        assert np.array_equal(few[name].indices, chosen)
+        assert np.array_equal(few[name].labels, labels[chosen])
+        for severity in (0, 1, 2):
+            expected = corrupt(images, name, severity, split="test")
+            assert np.array_equal(few[name].arrays[severity][chosen], expected[chosen])
+            assert np.array_equal(few[name].arrays[severity][chosen[1:]], expected[chosen[1:]])
+            assert np.array_equal(whole[name].arrays[severity], expected)
+    said.clear()
+    again = prepare_test_sets(CIFAR10, data_dir, names, 2, num_test=2, report=said.append)
+    assert not said  # what is there is used
+    assert {n: s.checksum() for n, s in few.items()} == {n: s.checksum() for n, s in again.items()}
 
 
 def test_second_run_writes_nothing(data_dir):

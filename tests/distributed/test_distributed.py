@@ -122,7 +122,7 @@ def test_what_only_the_workers_notice_ends_the_run(tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
-EPOCHS = ("--total_epoch", "20", "--resume")
+EPOCHS = ("--total_epoch", "20", "--resume", "--save_logits")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,19 @@ def undisturbed(data_dir, tmp_path_factory):
     (whole,) = logs.iterdir()
     assert "2 processes, 20 images of a batch each" in (whole / "log.txt").read_text()
     assert [row["count"] for row in rows(whole / "test.csv")][:5] == ["5", "5", "5", "15", "5"]
+    best = json.loads((whole / "summary.json").read_text())["best"]["test"]
+    for severity, (logits, labels) in enumerate(logits_of(whole)):
+        assert logits.shape == (5, 10) and logits.dtype == np.float32
+        accuracy = (logits.argmax(1) == labels).mean()
+        assert accuracy == pytest.approx(best[str(severity)]["accuracy"], abs=1e-6)
     return whole
+
+
+def logits_of(folder):
+    """Logits and labels by severity."""
+    names = ("clean", "gaussian_noise_1", "gaussian_noise_2", "labels")
+    *logits, labels = (np.load(folder / "logits" / f"{name}.npy") for name in names)
+    return [(array, labels) for array in logits]
 
 
 def begin(data_dir, logs):
@@ -150,6 +162,8 @@ def check_resumed(data_dir, logs, undisturbed):
     assert process.returncode == 0, error
     (resumed,) = logs.iterdir()
     check_equal(resumed, undisturbed)
+    for pair, expected in zip(logits_of(resumed), logits_of(undisturbed), strict=True):
+        assert all(map(np.array_equal, pair, expected))
 
 
 @pytest.mark.slow

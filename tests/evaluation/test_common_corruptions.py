@@ -78,6 +78,28 @@ def test_errors_from_accuracies():
     assert errors.corrupted["impulse_noise"] == pytest.approx([22, 32, 42, 52, 62])
 
 
+def test_means_of_what_else_was_measured():
+    """Over all but the clean images: 2, 20 % and an error of 70 %, but for one corruption."""
+    usual = {"accuracy": 0.5, "loss": 2.0, "ece": 0.2, "worst_class_accuracy": 0.3}
+    clean = {"accuracy": 1.0, "loss": 9.0, "ece": 0.9, "worst_class_accuracy": 0.9}
+    measured = {n: {"0": clean, **{str(s): usual for s in range(1, 6)}} for n in STANDARD}
+    measured["fog"] = {**measured["fog"], "5": {**usual, "loss": 77.0, "ece": 0.95}}
+    row = table_row(errors_of(measured), NETWORK)
+    assert list(row)[-4:] == ["jpeg_compression", "NLL", "ECE", "worst class"]
+    assert row["NLL"] == pytest.approx(3) and row["ECE"] == pytest.approx(21)
+    assert row["worst class"] == pytest.approx(70)
+    head, line = (text.split() for text in text_table({"x": row}).splitlines()[1:])
+    assert head[-4:] == ["NLL", "ECE", "worst", "class"] and line[-3:] == ["3.00", "21.0", "70.0"]
+    cells = [line.split("|")[1:-1] for line in markdown_table({"x": row}).splitlines()]
+    assert {len(line) for line in cells} == {1 + 3 + 15 + 3}
+    assert cells[0][4].strip() == "Noise" and cells[2][4].strip() == "Gauss."
+    # Of an earlier version.
+    measured["snow"] = {**measured["snow"], "3": {"accuracy": 0.5, "loss": 2.0}}
+    errors = errors_of(measured)
+    assert errors.means["NLL"] == row["NLL"] and math.isnan(errors.means["ECE"])
+    assert text_table({"x": table_row(errors)}).split()[-3:] == ["3.00", "–", "–"]
+
+
 def test_the_best_are_marked():
     """1 of 3 in a column, two that are shown alike, and none where all is undefined."""
     a, b = table_row(made(10.0, [20.0] * 5)), table_row(made(10.04, [30.0] * 5, fog=[5.0] * 5))

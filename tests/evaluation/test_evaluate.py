@@ -1,9 +1,9 @@
-"""Loss and accuracy, against NumPy."""
+"""Loss, accuracy and calibration of batches, against NumPy."""
 
 import numpy as np
 import pytest
 from mindspore import Tensor
-from oracle import SLOPE, losses, windows
+from oracle import SLOPE, calibration_error, losses, windows, worst_class_accuracy
 from small_network import SmallNetwork, load, random_parameters
 
 from dataset.batches import evaluation_batches
@@ -11,7 +11,7 @@ from dataset.sets import EvaluationSet
 from models.layers import Normalize
 from sharpdro.distributed.process_group import SingleProcess
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
-from sharpdro.evaluation.scores import Score, mean_score, worst_score
+from sharpdro.evaluation.scores import Score
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
 
@@ -26,7 +26,7 @@ def network():
     return network
 
 
-def expected_score(network, images, labels):
+def expected_logits(network, images):
     """With running statistics, in float64."""
     p = {q.name: q.asnumpy().astype(np.float64)[...] for q in network.get_parameters()}
     x = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
@@ -37,8 +37,7 @@ def expected_score(network, images, labels):
     )
     x = (x - mean) / np.sqrt(variance + 1e-5) * gamma + beta
     x = np.where(x > 0, x, SLOPE * x).mean((2, 3))
-    logits = x @ p["classifier.weight"].T + p["classifier.bias"]
-    return losses(logits, labels).mean(), (logits.argmax(1) == labels).mean()
+    return x @ p["classifier.weight"].T + p["classifier.bias"]
 
 
 def test_score_counts_every_image_once(network):
@@ -50,10 +49,16 @@ def test_score_counts_every_image_once(network):
     batches.append((images[last], labels[last], 3))
     network.set_train(True)
     before = network.norm.moving_mean.asnumpy().copy()
-    score = Evaluator(network, Normalize(MEAN, STD))(batches)
-    loss, accuracy = expected_score(network, images, labels)
-    assert score.loss == pytest.approx(loss, rel=1e-5)
-    assert score.accuracy == pytest.approx(accuracy) and score.count == 11
+    found = []
+    score = Evaluator(network, Normalize(MEAN, STD))(batches, on_logits=found.append)
+    logits = expected_logits(network, images)
+    assert isinstance(score, Score) and score.count == 11
+    assert score.loss == pytest.approx(losses(logits, labels).mean(), rel=1e-5)
+    assert score.accuracy == pytest.approx((logits.argmax(1) == labels).mean())
+    assert score.ece == pytest.approx(calibration_error(logits, labels), rel=1e-4)
+    assert score.worst_class_accuracy == pytest.approx(worst_class_accuracy(logits, labels))
+    np.testing.assert_allclose(found[0], logits, rtol=1e-4, atol=1e-5)
+    assert found[0].dtype == np.float32 and len(found) == 1
     assert network.training and network.norm.training
     assert np.array_equal(network.norm.moving_mean.asnumpy(), before)
 
@@ -111,9 +116,3 @@ def test_each_process_reads_its_own_share(network, size):
     shares = [list(evaluation_batches(data, 0, 4, rank, size)) for rank in range(size)]
     read = [[number for number, batch in enumerate(s) if batch is not None] for s in shares]
     assert read == {2: [[0, 2], [1]], 4: [[0], [1], [2], [2]]}[size]
-
-
-def test_mean_and_worst():
-    scores = [Score(1.0, 0.5, 10), Score(2.0, 0.25, 10), Score(3.0, 0.25, 10)]
-    assert mean_score(scores) == Score(2.0, pytest.approx(1 / 3), 30)
-    assert worst_score(scores) == scores[2]

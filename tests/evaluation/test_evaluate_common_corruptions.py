@@ -98,6 +98,53 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     )
 
 
+def means_of(table):
+    """What the table of errors shows besides, from the rows of test.csv."""
+    corrupted = [row for row in rows(table) if row["severity"] in ("1", "2", "3", "4", "5")]
+    assert len(corrupted) == 75
+    columns = {"loss": [], "ece": [], "worst_class_accuracy": []}
+    for name, values in columns.items():
+        values += [float(row[name]) for row in corrupted]
+    nll, ece, accuracy = map(np.mean, columns.values())
+    return {"NLL": nll, "ECE": 100 * ece, "worst class": 100 * (1 - accuracy)}
+
+
+def worst_class_accuracy(labels, num_wrong):
+    """The first `num_wrong` images are of another class."""
+    right = np.arange(len(labels)) >= num_wrong
+    return min(right[labels == c].mean() for c in set(labels.tolist()))
+
+
+def test_likelihood_calibration_and_worst_class(made, tmp_path, capsys):
+    """Also after an evaluation by an earlier version, which has measured neither of the latter."""
+    folder, labels, flags = made
+    checkpoints = [folder / "known.ckpt", folder / "constant.ckpt"]
+    flags = [*flags, "-o", tmp_path / "table"]
+    assert code_of([*checkpoints, *flags]) == 0
+    name = "run_gaussian_noise_erm_{}_published_dsetcifar10_corr15corruptions_eval_seed0"
+    paths = [folder / "logs" / name.format(stem) / "test.csv" for stem in ("known", "constant")]
+    for row, path in zip(table_of(tmp_path / "table"), paths):
+        for column, value in means_of(path).items():
+            assert float(row[column]) == pytest.approx(value, rel=1e-5)
+    counts = [num_wrong(name, severity) for name in STANDARD for severity in range(1, 6)]
+    expected = 100 - 100 * np.mean([worst_class_accuracy(labels, count) for count in counts])
+    known, constant = table_of(tmp_path / "table")
+    assert float(known["worst class"]) == pytest.approx(expected, rel=1e-5)
+    assert float(constant["worst class"]) == 100  # all but one class are never predicted
+    assert "lacking" not in capsys.readouterr().out
+
+    whole = paths[1].read_text()
+    lines = [line.split(",") for line in whole.splitlines()]
+    kept = [i for i, name in enumerate(lines[0]) if name not in ("ece", "worst_class_accuracy")]
+    paths[1].write_text("".join(",".join(line[i] for i in kept) + "\n" for line in lines))
+    assert code_of([*checkpoints, *flags]) == 0
+    again, earlier = table_of(tmp_path / "table")
+    assert again == known and earlier["NLL"] == constant["NLL"]
+    assert earlier["ECE"] == earlier["worst class"] == "" and earlier["mCE"] == constant["mCE"]
+    assert "lacking where an earlier version has measured (--desc" in capsys.readouterr().out
+    paths[1].write_text(whole)
+
+
 def test_with_a_baseline(made, tmp_path, capsys):
     """The baseline says always the same, and so has the same error everywhere."""
     folder, labels, flags = made

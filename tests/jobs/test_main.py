@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fake_cifar
 import numpy as np
+import oracle
 import pytest
 from mindspore import Tensor
 from PIL import Image
@@ -37,7 +38,7 @@ def test_run_directory(run):
     assert folder.name == NAME.format(method="sharpdro")
     files = "best.ckpt last.ckpt previous.ckpt log.txt settings.json summary.json"
     tables = {"test.csv", "train.csv", "val.csv"}
-    assert {p.name for p in folder.iterdir()} == {*files.split(), *tables}
+    assert {p.name for p in folder.iterdir()} == {*files.split(), *tables}  # no logits
 
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["settings"]["lr"] == 0.05 and settings["settings"]["rho"] == 0.05
@@ -168,7 +169,7 @@ def test_flags_of_looking_and_keeping(run, monkeypatch):
         *ERM,
         *("--desc", "other", "--num_val", "7", "--num_test", "9", "--eval_batch_size", "4"),
         *("--eval_every", "1", "--log_train", "2", "--save_step", "1", "--no-save_last"),
-        *("--no-save_best", "--best_metric", "clean"),
+        *("--no-save_best", "--best_metric", "clean", "--save_logits"),
     )
     folder = run(*flags)
     assert folder.name.startswith("other_dsetcifar10")
@@ -179,8 +180,28 @@ def test_flags_of_looking_and_keeping(run, monkeypatch):
     assert [row["step"] for row in rows(folder / "train.csv")] == ["2", "3", "2", "3"]
     checkpoints = sorted(p.name for p in folder.glob("*.ckpt"))
     assert checkpoints == ["epoch_1.ckpt", "epoch_2.ckpt"]
-    assert json.loads((folder / "summary.json").read_text())["best_metric"] == "clean"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["best_metric"] == "clean"
+    check_logits(folder, summary["best"]["test"])
     assert same_weights(weights(folder, "epoch_2.ckpt"), weights(run(*ERM)))
+
+
+def check_logits(folder, expected):
+    """The files are what the numbers of the best epoch were computed from."""
+    names = ("clean", "gaussian_noise_1", "gaussian_noise_2")
+    arrays = {path.stem: np.load(path) for path in (folder / "logits").iterdir()}
+    assert arrays.keys() == {*names, "labels", "indices"}
+    for severity, name in enumerate(names):
+        logits, labels = arrays[name].astype(np.float64), arrays["labels"]
+        assert arrays[name].dtype == np.float32 and logits.shape == (len(labels), 10)
+        found = {
+            "loss": oracle.losses(logits, labels).mean(),
+            "accuracy": (logits.argmax(1) == labels).mean(),
+            "ece": oracle.calibration_error(logits, labels),
+            "worst_class_accuracy": oracle.worst_class_accuracy(logits, labels),
+        }
+        for column, value in found.items():
+            assert expected[str(severity)][column] == pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
 def test_num_workers_and_show_progress(run, tmp_path, monkeypatch):
@@ -264,11 +285,11 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     own += ["--data_dir", str(run.data_dir), "-c", "fog", "gaussian_noise", "--resume"]
     measure, calls = evaluator.Evaluator.__call__, []
 
-    def counting(self, batches, *rest):
+    def counting(self, batches, *rest, **more):
         calls.append(1)
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return measure(self, batches, *rest)
+        return measure(self, batches, *rest, **more)
 
     monkeypatch.setattr(evaluator.Evaluator, "__call__", counting)
     assert main.main(own) == 130
@@ -278,7 +299,7 @@ def test_eval_only_on_several_corruptions(run, tmp_path, capsys, monkeypatch):
     names = [row["corruption"] for row in rows(folder / "test.csv")]
     assert names == ["gaussian_noise"] * 5
     with open(folder / "test.csv", "a") as file:
-        file.write("2,fog,0,1,1,5,0\n2,fog,1,")  # what a kill in the middle of writing leaves
+        file.write("2,fog,0,1,1,5,0,1,0\n2,fog,1,")  # what a kill in the middle of writing leaves
     assert main.main(own) == 0 and len(calls) == 5 + 3
     measured = {(row["corruption"], row["severity"]): row for row in rows(folder / "test.csv")}
     assert len(measured) == 10 and len(rows(folder / "test.csv")) == 10

@@ -421,7 +421,7 @@ FREE = {
     *("resume", "dry_run", "save_step", "filelist_dir", "method", "distribution_agnostic"),
     "threads",
 }
-FREE |= {"on_rows", "eval_only"}  # the latter of runs that are no trainings
+FREE |= {"save_logits", "on_rows", "eval_only"}  # the latter of runs that are no trainings
 
 
 def all_settings():
@@ -503,6 +503,9 @@ def test_settings_that_are_compared():
             lambda c: c["best"]["test"]["0"].update(accuracy=True),
             "best epoch: True is no accuracy",
         ),
+        ("summary", lambda c: c["last"]["test"]["0"].update(ece=1.5), "last epoch: ece is 1.5"),
+        ("summary", lambda c: c["best"]["test"]["1"].update(loss=math.inf), "loss is inf"),
+        ("summary", lambda c: c["best"]["test"]["1"].update(loss="1"), "bad operand type"),
         ("settings", lambda c: c["environment"].update(processes="x"), "processes is 'x'"),
         ("settings", lambda c: c.update(resumed=3), "must be an iterable"),
         ("settings", lambda c: c.update(data={"foreign_arrays": []}), "foreign_arrays is []"),
@@ -734,6 +737,80 @@ def test_differences_are_paired_by_seed(capsys, tmp_path):
     assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
     error = capsys.readouterr().err
     assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error
+
+
+def add_calibration(folder, nll, ece, worst_class):
+    """At the best epoch: these at severity 0 and the mean, twice as much at 1, the worst."""
+    path = folder / "summary.json"
+    content = json.loads(path.read_text())
+    for severity, factor in {"0": 1, "mean": 1, "1": 2, "worst": 2}.items():
+        content["best"]["test"][severity] |= {
+            **{"loss": factor * nll, "ece": factor * ece},
+            **{"worst_class_accuracy": factor * worst_class, "count": 9},
+        }
+    path.write_text(json.dumps(content))
+
+
+ROWS = ("mean", "worst")
+CALIBRATION = "synthetic, gaussian_noise, severities 0 to 1: calibration and worst class"
+
+
+def test_calibration_in_every_format(capsys, tmp_path):
+    """By hand: 1.0 and 1.2 have mean 1.1 and deviation 0.2 / √2; percent for what is a share."""
+    add_calibration(write_run(tmp_path, 0.5), 1.0, 0.1, 0.2)
+    add_calibration(write_run(tmp_path, 0.6, seed=1), 1.2, 0.12, 0.1)
+    add_calibration(write_run(tmp_path, 0.7, method="sam"), 1.3, 0.05, 0.16)
+    add_calibration(write_run(tmp_path, 0.9, method="irm", finished=False), 0.1, 0.01, 0.4)
+    lines, _ = run_report(capsys, tmp_path)
+    start = lines.index(CALIBRATION)
+    rows = [re.split(r"  +", line) for line in lines[start + 1 : start + 5]]
+    titles = [f"{name} ({row})" for name in ("NLL", "ECE", "worst class") for row in ROWS]
+    assert rows[0] == ["method", "seeds", *titles]
+    # The lowest of the first four is the best, the highest of the others.
+    assert rows[1] == [
+        *("erm", "0 1", "1.10 ± 0.14*", "2.20 ± 0.28*", "11.0 ± 1.4", "22.0 ± 2.8"),
+        *("15.0 ± 7.1", "30.0 ± 14.1"),
+    ]
+    assert rows[2] == [*("sam", "0", "1.30", "2.60", "5.0*", "10.0*", "16.0*", "32.0*")]
+    assert rows[3][0] == "irm (unfinished, 2/200)" and "*" not in "".join(rows[3])
+    assert lines[start + 5].startswith("NLL: negative log-likelihood (the loss) in nats; ECE: exp")
+    assert rows_of(lines)["erm"][1] == "55.0 ± 7.1"  # the accuracies still come first
+
+    folder = tmp_path / "report"
+    markdown = (folder / "tables.md").read_text()
+    assert f"### {CALIBRATION}\n\n| method | seeds | NLL (mean) |" in markdown
+    assert "| erm | 0 1 | **1.10 ± 0.14** |" in markdown and "| **5.0** | **10.0** |" in markdown
+    latex = (folder / "tables.tex").read_text()
+    assert r"erm & 0 1 & \textbf{1.10 $\pm$ 0.14} & " in latex and f"% {CALIBRATION}" in latex
+    page = (folder / "report.html").read_text()
+    assert f"<h3>{CALIBRATION}</h3>" in page and "<td><b>1.10 ± 0.14</b></td>" in page
+    assert not Page(page).open
+    (line,) = (r for r in read_csv(tmp_path) if r["label"] == "erm" and r["severity"] == "1")
+    assert line["calibration_seeds"] == "0 1" and line["nll_mean"] == "2.2"
+    assert float(line["nll_std"]) == pytest.approx(0.4 / 2**0.5, rel=1e-5)
+    assert (line["ece_mean"], line["worst_class_mean"]) == ("22", "30")
+    assert line["mean"] == "27.5"  # as ever
+
+
+def test_runs_that_lack_calibration_are_not_in_its_table(capsys, tmp_path):
+    write_run(tmp_path, 0.5)  # of an earlier version
+    add_calibration(write_run(tmp_path, 0.6, seed=1), 1.2, 0.12, 0.1)
+    write_run(tmp_path, 0.7, method="sam")
+    write_run(tmp_path, 0.7, corruption="snow")
+    lines, _ = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][0] == "0 1"
+    assert [line for line in lines if line.endswith("worst class")] == [CALIBRATION]
+    start = lines.index(CALIBRATION)
+    assert re.split(r"  +", lines[start + 2])[:3] == ["erm", "1", "1.20"]
+    assert lines[start + 3].startswith("NLL: ")
+    found = {(r["label"], r["corruption"]): r["calibration_seeds"] for r in read_csv(tmp_path)}
+    assert set(found.items()) == {
+        *((("erm", "gaussian_noise"), "1"), (("sam", "gaussian_noise"), "")),
+        (("erm", "snow"), ""),
+    }
+    # At the last epoch nobody has it.
+    lines, _ = run_report(capsys, tmp_path, "--epoch", "last")
+    assert not any("calibration" in line for line in lines)
 
 
 EVIL = "x\n\\input{/etc/passwd}\r\x1b[2J|<script>alert(1)</script>[a](http://b)`c`$\u2028y"

@@ -16,6 +16,7 @@ from sharpdro.evaluation.summary import (
 )
 from sharpdro.run_folder.csv_table import Table, until_epoch
 from sharpdro.run_folder.folder import RunFolder, run_name
+from sharpdro.training.run_tables import RunTables
 
 
 def test_table_keeps_finished_epochs_byte_by_byte(tmp_path):
@@ -38,12 +39,37 @@ def write_evaluations(folder, name, accuracies):
         table.append(evaluation_rows(epoch, [Score(1 - a, a, 10) for a in values]))
 
 
+HEAD = "epoch,severity,loss,accuracy,count,ece,worst_class_accuracy\n"
+
+
 def test_evaluation_rows(tmp_path):
-    write_evaluations(tmp_path, "val.csv", {2: [0.9, 0.5]})
-    assert (tmp_path / "val.csv").read_text() == (
-        "epoch,severity,loss,accuracy,count\n"
-        "2,0,0.1,0.9,10\n2,1,0.5,0.5,10\n2,mean,0.3,0.7,20\n2,worst,0.5,0.5,10\n"
+    scores = [Score(0.1, 0.9, 10, 0.25, 0.75), Score(0.5, 0.5, 10, 0.125, 0.25)]
+    Table(tmp_path / "val.csv", EVALUATION_COLUMNS).append(evaluation_rows(2, scores))
+    assert (tmp_path / "val.csv").read_text() == HEAD + (
+        "2,0,0.1,0.9,10,0.25,0.75\n2,1,0.5,0.5,10,0.125,0.25\n"
+        "2,mean,0.3,0.7,20,0.1875,0.5\n2,worst,0.5,0.5,10,0.125,0.25\n"
     )
+
+
+def test_run_of_an_earlier_version_goes_on(tmp_path):
+    """Its epochs keep their cells and lack what was not measured then, also in summary.json."""
+    old = "1,0,0.50,0.6,10\n1,mean,0.50,0.6,10\n1,worst,0.50,0.6,10\n"
+    for name in ("val.csv", "test.csv"):
+        (tmp_path / name).write_text(f"epoch,severity,loss,accuracy,count\n{old}2,0,0.1")
+    tables = RunTables(tmp_path, ["epoch", "step"], lambda table, rows: None, 1, 0)
+    for split in ("validation", "test"):
+        tables.add_evaluation(split, 2, [Score(0.25, 0.5, 10, 0.125, 0.75)])
+    new = "".join(f"2,{s},0.25,0.5,10,0.125,0.75\n" for s in ("0", "mean", "worst"))
+    expected = HEAD + old.replace(",10\n", ",10,,\n") + new
+    assert (tmp_path / "val.csv").read_text() == (tmp_path / "test.csv").read_text() == expected
+    assert tables.evaluations["test"] == read_evaluations(tmp_path / "test.csv")
+    write_summary(tmp_path, tables.evaluations, 2, "worst")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best"]["test"]["0"] == {"loss": 0.5, "accuracy": 0.6, "count": 10}
+    assert summary["last"]["test"]["0"] == {
+        **{"loss": 0.25, "accuracy": 0.5, "count": 10},
+        **{"ece": 0.125, "worst_class_accuracy": 0.75},
+    }
 
 
 ACCURACIES = {1: [0.9, 0.1], 2: [0.5, 0.4], 3: [0.6, 0.4], 4: [0.9, 0.3]}

@@ -11,11 +11,11 @@ import main
 from sharpdro.run_folder.tracker import Tracker
 
 README = (ROOT / "sharpdro" / "run_folder" / "README.md").read_text(encoding="utf-8")
-EXAMPLE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+(EXAMPLE,) = (c for c in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "wandb" in c)
 FLAGS = (
     *("-d", "synthetic", "-n", "20", "--num_severity", "2", "-b", "40", "--total_epoch", "2"),
     *("--num_val", "6", "--num_test", "5", "--method", "jtt", "--jtt_epochs", "1"),
-    *("--depth", "10", "--widen_factor", "1"),
+    *("--depth", "10", "--widen_factor", "1", "--save_logits"),
 )
 
 
@@ -52,6 +52,8 @@ def test_tracker_has_what_the_tables_have(folder, monkeypatch):
     assert main.main([*FLAGS, "--on_rows", "tracking:on_rows"]) == 0
     name = "run_dsetsynthetic_corrgaussian_noise_jtt_seed0"
     assert wandb.runs.keys() == {name, f"{name}/stage1"}
+    run = folder / "logs" / name
+    assert (run / "logits" / "clean.npy").exists() and not (run / "stage1" / "logits").exists()
     settings, logged = wandb.runs[name]
     assert (settings["method"], settings["jtt_epochs"]) == ("jtt", 1)
     train = rows(folder / "logs" / name / "train.csv")

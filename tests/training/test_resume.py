@@ -145,6 +145,25 @@ def back_to_first_epoch(finished, parent):
     return folder
 
 
+@SLOW
+def test_run_of_a_version_that_measured_less_goes_on(run, tmp_path):
+    """Cells that it did not have stay empty; all else is as if nothing had happened."""
+    own = (*SAVED, "--eval_every", "1")
+    finished = run(*own)
+    folder = back_to_first_epoch(finished, tmp_path)
+    for name in ("val.csv", "test.csv"):
+        lines = (folder / name).read_text().splitlines()
+        (folder / name).write_text("".join(",".join(x.split(",")[:5]) + "\n" for x in lines))
+    assert run.code(*own, "--log_dir", str(tmp_path), "--resume") == 0
+    assert same_weights(weights(folder), weights(finished))
+    for name in ("val.csv", "test.csv"):
+        for row, expected in zip(rows(folder / name), rows(finished / name), strict=True):
+            assert expected["ece"] and expected["worst_class_accuracy"]
+            if row["epoch"] == "1":
+                expected |= {"ece": "", "worst_class_accuracy": ""}
+            assert row == expected
+
+
 @pytest.mark.slow
 def test_loss_scale_is_kept(run, tmp_path, monkeypatch):
     """It is found at the beginning, by skipped steps, and a resumed run goes on with it."""

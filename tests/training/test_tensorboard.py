@@ -57,7 +57,7 @@ def expected_events(folder, steps_per_epoch=STEPS):
             name = {"mean": "mean", "worst": "worst"}.get(
                 row["severity"], f"severity_{row['severity']}"
             )
-            for what in ("loss", "accuracy"):
+            for what in ("loss", "accuracy", "ece", "worst_class_accuracy"):
                 add(f"{split}_{what}/{name}", int(row["epoch"]) * steps_per_epoch, row[what])
     return found
 

@@ -1,0 +1,151 @@
+"""The second table of a report: likelihood, calibration and the worst-off class."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sharpdro.evaluation.scores import NUM_BINS
+from sharpdro.report.experiments import Experiment
+from sharpdro.report.runs import Run
+from sharpdro.report.tables import Row, Table
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that an evaluation has besides the accuracy.
+
+    Args:
+        name: of it in summary.json.
+        title: at the head of its columns.
+        csv_name: the same in CSV.
+        factor: from what is recorded to what is shown.
+        decimals: shown.
+        is_lower_better: which of two is the better one.
+    """
+
+    name: str
+    title: str
+    csv_name: str
+    factor: int
+    decimals: int
+    is_lower_better: bool
+
+
+MEASURES = (
+    Measure("loss", "NLL", "nll", 1, 2, True),
+    Measure("ece", "ECE", "ece", 100, 1, True),
+    Measure("worst_class_accuracy", "worst class", "worst_class", 100, 1, False),
+)
+# Over severities, and at the severity of the lowest accuracy.
+_SHOWN = ("mean", "worst")
+_COLUMNS = {f"{m.title} ({severity})": (m, severity) for m in MEASURES for severity in _SHOWN}
+CSV_COLUMNS = ["calibration_seeds"]
+CSV_COLUMNS += [f"{m.csv_name}_{what}" for m in MEASURES for what in ("mean", "std")]
+_ABOUT = (
+    f"NLL: negative log-likelihood (the loss) in nats; ECE: expected calibration error in percent "
+    f"({NUM_BINS} bins, Guo et al. 2017, not debiased); worst class: accuracy in percent of the "
+    f"class with the lowest; mean: over severities; worst: at the severity of the lowest accuracy"
+)
+
+
+@dataclass(frozen=True)
+class CalibrationRow(Row):
+    """As a row of accuracies, of the runs that have measured all this."""
+
+    def cell(self, column: str, plus_minus: str = "±") -> str:
+        measure, _ = _COLUMNS[column]
+        text = _shown(self.means[column], measure)
+        return f"{text} {plus_minus} {_shown(self.stds[column], measure)}" if self.stds else text
+
+
+@dataclass(frozen=True)
+class CalibrationTable(Table):
+    """As a table of accuracies; the best is the lowest NLL and ECE, the highest accuracy."""
+
+    @property
+    def title(self) -> str:
+        return f"{super().title}: calibration and worst class"
+
+    @property
+    def remarks(self) -> list[str]:
+        return [_ABOUT]
+
+
+def make_calibration_tables(tables: list[Table], epoch: str) -> list[CalibrationTable]:
+    """One for each table that has runs which measured all this; others are not in it.
+
+    Args:
+        tables: of `tables.make_tables`.
+        epoch: best or last, as there.
+    """
+    made = []
+    for table in tables:
+        rows = [row for row in (_make_row(row, epoch) for row in table.rows) if row is not None]
+        if rows:
+            _mark_best([r for r in rows if not (r.state or r.experiment.is_reference)])
+            made.append(CalibrationTable(table.key, [*_COLUMNS], rows, table.shared))
+    return made
+
+
+def csv_cells(experiment: Experiment, severity: str, epoch: str) -> list:
+    """The cells of CSV_COLUMNS for one line; None where no run has measured this.
+
+    Args:
+        experiment: whose line it is.
+        severity: which, or "mean" or "worst".
+        epoch: best or last.
+    """
+    runs = _measured(experiment, epoch)
+    if not runs:
+        return [None] * len(CSV_COLUMNS)
+    cells = [" ".join(str(run.seed) for run in runs)]
+    for measure in MEASURES:
+        values = _values(runs, measure, severity, epoch)
+        cells += [float(np.mean(values)), _deviation(values)]
+    return cells
+
+
+def _measured(experiment: Experiment, epoch: str) -> list[Run]:
+    return [run for run in experiment.runs if all(run.numbers(epoch, m.name) for m in MEASURES)]
+
+
+def _values(runs: list[Run], measure: Measure, severity: str, epoch: str) -> list[float]:
+    return [measure.factor * run.numbers(epoch, measure.name)[severity] for run in runs]
+
+
+def _deviation(values: list[float]) -> float | None:
+    """Standard deviation (n − 1 in the denominator); None for a single value."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
+    runs = _measured(row.experiment, epoch)
+    if not runs:
+        return None
+    values = {
+        column: _values(runs, measure, severity, epoch)
+        for column, (measure, severity) in _COLUMNS.items()
+    }
+    changed = {
+        "experiment": replace(row.experiment, runs=runs),
+        "means": {column: float(np.mean(v)) for column, v in values.items()},
+        "stds": {column: _deviation(v) for column, v in values.items()} if runs[1:] else None,
+        "best": set(),
+    }
+    return CalibrationRow(**{**vars(row), **changed})
+
+
+def _shown(value: float, measure: Measure) -> str:
+    return f"{value:.{measure.decimals}f}"
+
+
+def _mark_best(rows: list[CalibrationRow]) -> None:
+    """Of several rows; by what is shown, so that numbers that look alike are marked alike."""
+    if len(rows) < 2:
+        return
+    for column, (measure, _) in _COLUMNS.items():
+        numbers = [float(_shown(row.means[column], measure)) for row in rows]
+        best = min(numbers) if measure.is_lower_better else max(numbers)
+        for row, number in zip(rows, numbers):
+            if number == best:
+                row.best.add(column)
