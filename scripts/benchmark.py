@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.made_up import write_cifar10
 from benchmarks.measuring import Options, Row, environment
-from corruptions.command_line import Parser
+from corruptions.command_line import Parser, invalid_choice
 from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
@@ -76,7 +76,7 @@ def parse(argv):
     args = parser.parse_args(argv)
     for name in args.parts:
         if name not in PARTS:
-            parser.error(f"no part {name!r}: choose from {', '.join(PARTS)}")
+            parser.error(invalid_choice(name, PARTS))
     if args.depth < 10 or args.depth % 6 != 4:
         parser.error(f"--depth {args.depth} is not 6k + 4 with k ≥ 1: 10, 16, 22, 28, …")
     if args.data_dir and not args.data_dir.is_dir():

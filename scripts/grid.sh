@@ -16,7 +16,10 @@ refuse() {
 check_names() { # variable, its values, known values
     local value
     for value in $2; do
-        if [[ " $3 " != *" $value "* ]]; then refuse "no $value in $1: choose from $3"; fi
+        if [[ " $3 " != *" $value "* ]]; then
+            refuse "$1: $(python -c 'from corruptions.command_line import invalid_choice
+import sys; print(invalid_choice(sys.argv[1], sys.argv[2:]))' "$value" $3)"
+        fi
     done
 }
 

@@ -467,6 +467,14 @@ def new_parser(prog, description):
     )
 
 
+# What other programs call a flag of this one: for those who try that.
+_CALLED_ELSEWHERE = {
+    "--epochs": "--total_epoch",
+    "--num_epochs": "--total_epoch",
+    "--learning_rate": "--lr",
+    "--wd": "--weight_decay",
+    "--arch": "--model",
+}
 _CONFIG = {
     "type": Path,
     "metavar": "FILE",
@@ -483,6 +491,7 @@ def create_parser(prog="main.py"):
         "Train or evaluate an image classifier that holds up on photon-limited corruptions "
         "(SharpDRO, Huang et al., CVPR 2023).",
     )
+    parser.other_flags = dict(_CALLED_ELSEWHERE)
     for title, text, flags in GROUPS:
         group = parser.add_argument_group(title, text)
         for flag in flags:

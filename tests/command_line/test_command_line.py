@@ -65,6 +65,32 @@ BAD_VALUES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            "--total_epochs 5",
+            "unrecognized arguments: --total_epochs 5: did you mean --total_epoch?",
+        ),
+        ("--epochs 5", "did you mean --total_epoch?"),
+        ("-lr 1 --Log-Dir x", "did you mean --lr, --log_dir?"),
+        ("--num_test=5 --num_tests=5", "did you mean --num_test?"),
+        ("--nonsense", "unrecognized arguments: --nonsense (see main.py --help)"),
+        ("-n4000 --nonsense", "unrecognized arguments: --nonsense (see main.py --help)"),
+        ("-d CIFAR-10", "'CIFAR-10', did you mean cifar10? (choose from synthetic, cifar10, "),
+        ("-c fog gauss_noise", "'gauss_noise', did you mean gaussian_noise? (choose from "),
+        ("--method SharpDRO", "'SharpDRO', did you mean sharpdro? (choose from sharpdro, erm"),
+        ("-m resnet-18", "'resnet-18', did you mean resnet18? (choose from wideresnet, "),
+        ("-d mnist", "invalid choice: 'mnist' (choose from synthetic, cifar10, "),
+    ],
+)
+def test_what_is_mistyped_gets_the_name_that_was_meant(capsys, flags, expected):
+    with pytest.raises(SystemExit) as stop:
+        create_parser().parse_args(flags.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and expected in error
+
+
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
 NO_BAD_VALUE = {
     *("--help", "--resume", "--eval_only", "--augment_data", "--is_adaptive", "--show_progress"),

@@ -733,7 +733,8 @@ def test_differences_are_paired_by_seed(capsys, tmp_path):
     assert "difference to erm" in (tmp_path / "report" / "report.html").read_text()
     assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
     error = capsys.readouterr().err
-    assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error
+    expected = "invalid choice: 'ern', did you mean erm? (choose from erm, groupdro, irm, sam)"
+    assert f"--compare_to: {expected}" in error
 
 
 EVIL = "x\n\\input{/etc/passwd}\r\x1b[2J|<script>alert(1)</script>[a](http://b)`c`$\u2028y"
