@@ -510,7 +510,7 @@ def test_settings_that_are_compared():
         ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
         ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
         ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),
-        ("settings", lambda c: c["settings"].update(method="x"), "unknown method x"),
+        ("settings", lambda c: c["settings"].update(method="x/y"), "unknown method 'x/y'"),
         (
             "settings",
             lambda c: c["settings"].update(corruption="../x"),
@@ -529,6 +529,13 @@ def test_a_broken_run_is_named_with_its_file(tmp_path, name, change, text):
     runs, (remark,) = report.read_runs([tmp_path])
     assert [run.folder for run in runs] == [folder]
     assert remark.startswith(f"left out, cannot be read: {path}: ") and text in remark
+
+
+def test_a_run_of_what_is_not_registered_here_is_not_called_broken(tmp_path):
+    folder = write_run(tmp_path, 0.5, dataset="mine")
+    runs, (remark,) = report.read_runs([tmp_path])
+    assert not runs and remark.startswith(f"left out: {folder} has the dataset 'mine', which is ")
+    assert "register the dataset in dataset/specs.py" in remark
 
 
 @pytest.mark.parametrize(
