@@ -86,7 +86,7 @@ def _add_images(add):
 def _add_corruptions(add):
     text = (
         f"any of {', '.join(CORRUPTIONS)}; standard: the first {len(STANDARD)}, extra: the other "
-        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; to be given, but for --verify"
+        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; to be given, except with --verify"
     )
     add("-c", "--corruptions", nargs="+", metavar="NAME", choices=[*CORRUPTIONS, *SETS], help=text)
     severities = range(1, MAX_SEVERITY + 1)
@@ -259,8 +259,8 @@ def verify(args):
         print(problem)
     if problems:
         print(
-            f"{folder}: {len(problems)} wrong; delete the files that differ, then make what is "
-            f"missing with the command that made it before"
+            f"{folder}: {len(problems)} problem{'s' * (len(problems) > 1)}, named above; delete "
+            f"the files that differ, then make what is missing with the command that made it before"
         )
         return 1
     entries = manifest.read(folder).values()

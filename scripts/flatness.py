@@ -141,7 +141,8 @@ def load(path, args):
     for severity in args.surface_severities or []:
         if severity > num_severity:
             raise RunError(
-                f"--surface_severities {severity}: {path} is measured up to {num_severity} only"
+                f"--surface_severities {severity}: {path} is measured up to severity "
+                f"{num_severity} only"
             )
     facts = {"epoch": trained.epoch, "dataset": trained.spec.name, "corruption": corruption}
     return Subject(

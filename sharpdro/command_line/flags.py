@@ -335,7 +335,7 @@ _TRAINING_FLAGS = (
     _flag(
         "--distributed",
         "train in several processes that MindSpore's msrun has started, each with a part of "
-        "every batch; the same as one process, but that batch norm takes each part's own "
+        "every batch; the same as one process, except that batch norm takes each part's own "
         "statistics",
         SWITCH,
     ),

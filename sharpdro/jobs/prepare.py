@@ -82,7 +82,7 @@ def fix_run_threads(args, run, device):
         return None
     if not run.exists():
         raise RunError(
-            f"--threads {args.threads}: there are {num_threads} here: give at most as many"
+            f"--threads {args.threads}: this machine has {num_threads} cores: give at most as many"
         )
     return (
         f"{args.threads} threads of the CPU's kernels until now, {num_threads} from now on, as "

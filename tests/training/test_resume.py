@@ -48,6 +48,12 @@ def test_existing_run_is_not_touched_without_resume(run, capsys):
     assert run.code(*SAVED, "--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
     message = capsys.readouterr().err
     assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
+    longer = [*SAVED, "--log_dir", str(folder.parent), "--resume", "--total_epoch", "5"]
+    assert run.code(*longer) == 2
+    message = capsys.readouterr().err
+    assert "--total_epoch is 5, but " in message and "a run cannot be made longer" in message
+    assert f"--pretrained {folder / 'best.ckpt'} and another --desc" in message
+    assert message.count("\n") == 1 and "to finish it" not in message
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -125,7 +131,7 @@ def test_step_that_diverged_is_named_whenever_results_are_fetched(run, tmp_path,
 
 @SLOW
 def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
-    """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""
+    """--on_nan changes nothing where all is finite, except that train.csv counts skipped steps."""
     own = (*ERM, "--save_step", "1", "--on_nan", "skip")
     guarded = run(*own)
     assert same_weights(weights(guarded), weights(run(*SAVED)))
