@@ -180,7 +180,11 @@ def open_run(args, run, processes, device, data):
     environment = {**describe_environment(device), "processes": processes.size}
     before = run.last_processes() if run.exists() else processes.size
     is_unrecorded = run.exists() and not run.read_images()
-    facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
+    facts = {
+        "training_images": data.train.counts(args.num_severity + 1),
+        "foreign_arrays": data.num_foreign,
+        "images_crc32": checksums,
+    }
     if remarks := describe_own(args):
         facts["remarks"] = remarks
     processes.run_on_first(partial(_open, args, run, environment, facts))

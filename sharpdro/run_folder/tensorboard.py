@@ -20,6 +20,7 @@ from sharpdro.run_folder.reading import BROKEN, read_rows, reason_of
 Rows = list[dict[str, str]]
 # The tables of a run and what their tags begin with.
 TABLES = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
+_TIMES = ("epoch", "step", "global_step")  # what a row of train.csv stands for, no measurements
 _FILES = "events.out.tfevents.*"
 _PER_GROUP = {
     "count": "group_count/severity",
@@ -54,7 +55,7 @@ def scalars(table: str, row: dict[str, str]) -> dict[str, float]:
         row: cells by column.
     """
     if table == "train.csv":
-        tags = {column: _train_tag(column) for column in row if column not in ("epoch", "step")}
+        tags = {column: _train_tag(column) for column in row if column not in _TIMES}
     else:
         kind, severity = TABLES[table], row["severity"]
         name = f"severity_{severity}" if severity.isdecimal() else severity

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import mindspore as ms
@@ -70,11 +70,13 @@ class RunRecord:
         run: the run's directory, created.
         settings: of the run, to go into checkpoints.
         on_rows: see `RunTables`.
+        facts: on the training, to go into summary.json.
     """
 
     run: RunFolder
     settings: dict
     on_rows: OnRows = lambda table, rows: None
+    facts: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -260,7 +262,9 @@ class Trainer:
             else:
                 self._metrics.skip(len(severities))
             if number % self._plan.log_train == 0 or number == self._plan.steps_per_epoch:
-                row = self._metrics.row(epoch, number, self._plan.learning_rate(epoch))
+                global_step = (epoch - 1) * self._plan.steps_per_epoch + number
+                rate = self._plan.learning_rate(epoch)
+                row = self._metrics.row(epoch, number, global_step, rate)
                 if tables is not None:
                     tables.add_training(row)
             progress.steps = number
@@ -284,8 +288,11 @@ class Trainer:
         self._record.run.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
 
     def _write_summary(self, tables: RunTables) -> dict:
-        plan, folder = self._plan, self._record.run.path
-        return write_summary(folder, tables.evaluations, plan.total_epoch, plan.best_metric)
+        plan, record = self._plan, self._record
+        facts = record.facts | {"training_seconds": tables.training_seconds()}
+        return write_summary(
+            record.run.path, tables.evaluations, plan.total_epoch, plan.best_metric, facts
+        )
 
     def _finish(self, tables: RunTables) -> None:
         summary = self._write_summary(tables)
