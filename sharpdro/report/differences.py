@@ -11,7 +11,7 @@ from sharpdro.report.tables import Row, Table
 CONFIDENCE = 0.95
 _REMARK = (
     f"points of test accuracy, mean over the seeds that both have, with the {CONFIDENCE:.0%} "
-    f"interval of a paired t-test over these seeds"
+    f"interval of a paired t-test over these seeds; worst: each seed's worst severity"
 )
 
 

@@ -24,7 +24,7 @@ def rows_of(lines):
     start = next(i for i, line in enumerate(lines) if line.startswith("method"))
     rows = {}
     for line in lines[start + 1 :]:
-        if not line or line.startswith(("runs of", "test images", "for reference")):
+        if not line or line.startswith(("worst: ", "runs of", "test images", "for reference")):
             break
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
@@ -385,7 +385,7 @@ def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
             write_run(tmp_path, 0.5, dataset=dataset, corruption=corruption)
     write_run(tmp_path, 0.9, dataset="cifar10", corruption="fog", num_severity=2)
     lines, _ = run_report(capsys, tmp_path)
-    assert [line for line in lines[1:] if " over " in line] == [
+    assert [line for line in lines[1:] if " over severities " in line] == [
         f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
     ]
     assert [line.split()[1] for line in lines if line.startswith("average")] == [
@@ -773,3 +773,22 @@ def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
     assert len(heads) == 2 and len(rows) == 4 and len(cells) == 1
     page = (folder / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+def test_the_column_worst_is_explained_in_every_format(capsys, tmp_path):
+    """Two seeds whose worst severities differ: the mean of both, not the lowest of the means."""
+    for seed, accuracies in ((0, (0.2, 0.8)), (1, (0.6, 0.4))):
+        folder = write_run(tmp_path, 0.5, seed=seed)
+        summary = json.loads((folder / "summary.json").read_text())
+        test = summary["best"]["test"]
+        for name, accuracy in zip(("0", "1", "worst"), (*accuracies, min(accuracies))):
+            test[name]["accuracy"] = accuracy
+        (folder / "summary.json").write_text(json.dumps(summary))
+    lines, _ = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][-1] == "30.0 ± 14.1" and rows_of(lines)["erm"][1][:4] == "40.0"
+    sentence = "worst: the mean over seeds of each seed's worst severity"
+    assert sentence in lines
+    for suffix in ("md", "tex"):
+        assert sentence in (tmp_path / "report" / f"tables.{suffix}").read_text()
+    page_text = html.unescape((tmp_path / "report" / "report.html").read_text())
+    assert sentence in page_text
