@@ -7,7 +7,6 @@ import numpy as np
 from sharpdro.report.experiments import Experiment, labels_of, method_order, shared_line, tables_of
 from sharpdro.report.runs import TEST_IMAGES
 
-
 # What the column of this name is, for under the tables.
 WORST = "worst: the mean over seeds of each seed's worst severity"
 
