@@ -96,6 +96,12 @@ class Parser(argparse.ArgumentParser):
             error.message = invalid_choice(value, [*map(str, action.choices)])
             raise
 
+    def add_file_output(self, **options) -> None:
+        """A flag --output for files; -o, elsewhere a folder, is understood as it once was."""
+        self.add_argument("--output", type=Path, **options)
+        hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        self.add_argument("-o", dest="output", type=Path, **options | hidden)
+
     def error(self, message):
         """End the program, with exit code 2."""
         if message.startswith(("unrecognized arguments", "the following arguments are required")):

@@ -4,11 +4,13 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from running import ROOT, TINY, assert_refused
 
 from corruptions import STANDARD
+from corruptions.command_line import Parser
 from sharpdro.command_line.flags import create_parser
 from sharpdro.command_line.settings import parse
 
@@ -89,6 +91,14 @@ def test_what_is_mistyped_gets_the_name_that_was_meant(capsys, flags, expected):
         create_parser().parse_args(flags.split())
     error = capsys.readouterr().err
     assert stop.value.code == 2 and error.count("\n") == 1 and expected in error
+
+
+def test_where_files_are_written_has_an_earlier_spelling():
+    parser = Parser(prog="x")
+    parser.add_file_output(default=Path("a.png"), metavar="PNG", help="where to write")
+    outputs = [parser.parse_args(words).output for words in ([], ["-o", "b"], ["--output", "b"])]
+    assert outputs == [Path("a.png"), Path("b"), Path("b")]
+    assert "--output PNG" in parser.format_help() and "-o " not in parser.format_help()
 
 
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
