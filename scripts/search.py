@@ -3,8 +3,8 @@
 
 search.py [flags below] flags of main.py. Every trial is a run of main.py with the flags, --desc
 DESC-trialT and what is drawn for it from the ranges in sharpdro/methods/specs.py; what the flags
-give is not drawn (but what --config FILE gives is). The same command goes on where it was stopped;
-more trials can be added.
+give is not drawn (what --config FILE gives is drawn all the same). The same command goes on where
+it was stopped; more trials can be added.
 """
 
 import sys
