@@ -193,11 +193,11 @@ def open_run(args, run, processes, device, data):
     if before != processes.size:
         run.say(
             f"{before} processes until now, {processes.size} from now on: "
-            f"batch norm sees other parts"
+            f"batch norm takes the statistics of other parts of a batch"
         )
     if is_unrecorded:
         run.say(
-            "begun by a version that did not record its images: not compared, those that are there "
-            "now are recorded"
+            "the version that began this run did not record its images: not compared; those that "
+            "are there now are recorded"
         )
     return run

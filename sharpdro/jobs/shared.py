@@ -100,7 +100,7 @@ def check_same(run, now):
         earlier = before.get(key, default_of(key))
         if now[key] != earlier and key == "class_names":
             raise RunError(
-                f"the classes in --data_dir {now['data_dir']} are others than those that "
+                f"the classes in --data_dir {now['data_dir']} differ from those that "
                 f"{run.path} was started with, such as {_example(now[key], earlier)}: name the "
                 f"place of its images, or choose another --desc"
             )

@@ -28,6 +28,12 @@ from sharpdro.training.run_tables import SPLITS, OnRows, RunTables
 # Steps whose results are fetched together: a device is hardly ever waited for, and a run that is
 # stopped has few steps left to finish.
 FETCHED_STEPS = 10
+# What --best_metric means, for messages.
+_OF_METRIC = {
+    "worst": "of its worst severity",
+    "mean": "as the mean over severities",
+    "clean": "at severity 0",
+}
 
 
 class TrainingGraph(StepCell):
@@ -301,7 +307,7 @@ class Trainer:
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
         }
         self._record.run.say(
-            f"test accuracy in percent per severity (best epoch: highest validation accuracy, "
-            f"{self._plan.best_metric})\n{accuracy_table(rows)}\n"
+            f"test accuracy in percent per severity (best epoch: highest validation accuracy "
+            f"{_OF_METRIC[self._plan.best_metric]})\n{accuracy_table(rows)}\n"
             f"written to {self._record.run.path}"
         )

@@ -335,7 +335,7 @@ def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume", "--no-scheduler") == 2
     assert not asked_steps
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2 and asked_steps
-    assert "did not record its images: not compared" in (folder / "log.txt").read_text()
+    assert "did not record its images: not compared;" in (folder / "log.txt").read_text()
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded
 
 
