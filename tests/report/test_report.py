@@ -16,6 +16,7 @@ from made_up_runs import report, run_report, write_run
 from running import ROOT
 
 from sharpdro.command_line.settings import parse, recorded
+from sharpdro.drawing import severity_colours
 from sharpdro.methods.specs import METHOD_SETTINGS, OWN_SETTINGS
 
 
@@ -689,6 +690,37 @@ def test_page_needs_nothing_else_and_escapes(pictures, capsys, tmp_path):
     assert names == [
         f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")
     ]
+
+
+def test_page_has_what_matters_where_a_narrow_screen_shows_it(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, method="sam", rho=0.5)
+    write_run(tmp_path, 0.7, method="sam", rho=0.5, total_epoch=3, finished=False)
+    run_report(capsys, tmp_path, "--compare_to", "erm")
+    text = (tmp_path / "report" / "report.html").read_text()
+    tables = re.findall(r"<table>(.*?)</table>(?:</div><ol.*?>(.*?)</ol>)?", text, re.DOTALL)
+    (differences, _), (results, settings), _ = tables
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in results.split("</tr>")[:4]]
+    assert cells == [
+        ["method", "mean", "worst", "0", "1", "seeds"],
+        ["erm", "37.5", "25.0", "50.0", "25.0", "0"],
+        ["sam<sup>1</sup>", *("<b>45.0</b>", "<b>30.0</b>", "<b>60.0</b>", "<b>30.0</b>"), "0"],
+        ["sam<sup>2</sup> (unfinished, 2/200)", "52.5", "35.0", "70.0", "35.0", "0"],
+    ]
+    assert settings == "<li>sam rho=0.5</li><li>sam rho=0.5 total_epoch=3</li>"
+    assert re.findall(r"<t[hd].*?>(.*?)</t[hd]>", differences)[:3] == ["method", "mean", "worst"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_colours_of_severities_can_be_seen_on_white(count):
+    """Contrast as the Web Content Accessibility Guidelines define it: 3 for graphics."""
+    pytest.importorskip("matplotlib")
+    colours = severity_colours(count)
+    assert len({*colours}) == count
+    for *channels, _ in colours:
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        luminance = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear))
+        assert 1.05 / (luminance + 0.05) >= 3
 
 
 def test_curves_are_means_over_seeds(tmp_path):
