@@ -43,7 +43,12 @@ set_method_flags() { # name
 }
 
 check_grid() {
-    local known flag method
+    local known flag method name
+    for name in DATASET CORRUPTION METHOD SEED; do
+        if [ -n "${!name:-}" ]; then
+            echo "note: $name=${!name} has no effect; did you mean ${name}S?" >&2
+        fi
+    done
     known=$(python -c 'from corruptions import CORRUPTIONS
 from dataset.specs import DATASETS, OWN
 from sharpdro.methods.specs import METHODS

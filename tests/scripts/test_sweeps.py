@@ -125,6 +125,12 @@ def test_unknown_names_are_refused_before_anything_starts(
     assert error.startswith(f"error: {variable}: invalid choice: {expected}")
 
 
+def test_a_variable_that_lacks_its_s_is_noted(tmp_path):
+    code, calls, error = sweep(tmp_path, "methods", METHOD="sam", METHODS="erm", SEEDS="0")
+    assert (code, len(calls)) == (0, 1)
+    assert error == "note: METHOD=sam has no effect; did you mean METHODS?\n"
+
+
 def test_seeds_are_numbers(tmp_path):
     code, calls, error = sweep(tmp_path, "methods", SEEDS="0 1a")
     assert (code, calls, error) == (2, [], "error: 1a in SEEDS is not a whole number\n")
