@@ -15,7 +15,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem;
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem;
   overflow-wrap: anywhere; position: sticky; left: 0; background: Canvas; }
 .text { text-align: left; }
 tr.unfinished { font-style: italic; }
@@ -23,7 +23,7 @@ p.shared, li { color: color-mix(in srgb, currentColor 75%, transparent); font-si
   overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
 ol.settings { font-size: .9rem; margin: .5rem 0; padding-left: 1.5rem; overflow-wrap: anywhere; }
-sup { line-height: 0; }
+sup { line-height: 0; font-size: .7em; font-weight: normal; }
 .picture { display: block; overflow-x: auto; cursor: zoom-in; }
 .picture input { position: absolute; opacity: 0; }
 .picture input:focus-visible + img { outline: 2px solid; }
@@ -32,8 +32,8 @@ sup { line-height: 0; }
 .hint { display: none; }
 @media (max-width: 62rem) { .hint { display: inline; } }
 @media (max-width: 40rem) {
-  th:first-child, td:first-child { min-width: 6rem; font-size: .8rem; }
-  th, td { padding: .3rem; }
+  th:first-child, td:first-child { min-width: 5.5rem; }
+  th, td { padding: .3rem .25rem; font-size: .8rem; }
 }
 """
 CAPTIONS = {
@@ -102,11 +102,12 @@ class _Settings:
     def short(self, label: str) -> str:
         """A label, "method name=value …", as the method and the number of its settings' line."""
         method, _space, settings = label.partition(" ")
+        name = _(method).replace("_", "_<wbr>")  # where a narrow column may break it
         if not settings:
-            return _(method)
+            return name
         if label not in self._lines:
             self._lines.append(label)
-        return f"{_(method)}<sup>{self._lines.index(label) + 1}</sup>"
+        return f"{name}<sup>{self._lines.index(label) + 1}</sup>"
 
     def listed(self) -> str:
         """The lines, numbered."""
