@@ -126,7 +126,7 @@ def load(path: Path) -> Checkpoint:
     if path.is_dir():
         raise RunError(f"checkpoint {path} is a folder: name a .ckpt file, such as its best.ckpt")
     if not path.is_file():
-        raise RunError(f"checkpoint {path} does not exist: name a run's best.ckpt, say")
+        raise RunError(f"checkpoint {path} does not exist")
     if path.suffix != ".ckpt":
         raise RunError(f"checkpoint {path} is no .ckpt file: name a run's best.ckpt, say")
     if not path.stat().st_size:

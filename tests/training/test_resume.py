@@ -390,7 +390,7 @@ def test_resumed_run_keeps_its_threads_or_says_that_it_cannot(
 
 def test_more_threads_than_cores_are_refused_at_the_beginning(run, tmp_path, capsys):
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--threads", "4096") == 2
-    assert "--threads 4096: there are " in capsys.readouterr().err
+    assert "--threads 4096: this machine has " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
