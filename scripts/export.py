@@ -79,13 +79,14 @@ def describe_classes(spec):
 def describe(args, trained, check):
     """What was exported, and how its logits compare."""
     spec, size = trained.spec, args.batch_size or "N"
-    output = f"{check.output_name}: " if check and check.output_name else ""
+    name = check.output_name if check else None
+    output = f"output {name}" if name else "output, logits"
     lines = [
         f"{args.output}: {trained.settings['model']} of {args.checkpoint} "
         f"(epoch {trained.epoch}), {args.output.stat().st_size / 1e6:,.1f} MB",
         f"input images: uint8 ({size}, {spec.side}, {spec.side}, 3): images, rows, columns, red "
         f"green blue, 0 … 255, not normalised",
-        f"output {output}float32 ({size}, {spec.num_classes}), logits",
+        f"{output}: float32 ({size}, {spec.num_classes})",
         describe_classes(spec),
     ]
     if check is None:
