@@ -12,7 +12,8 @@ from running import ROOT, TINY, assert_refused
 from corruptions import STANDARD
 from corruptions.command_line import Parser
 from sharpdro.command_line.flags import create_parser
-from sharpdro.command_line.settings import parse
+from sharpdro.command_line.settings import evaluation_settings, of_checkpoint, parse
+from sharpdro.errors import RunError
 
 BAD_VALUES = {
     "--dataset": ["mnist"],
@@ -99,6 +100,16 @@ def test_where_files_are_written_has_an_earlier_spelling():
     outputs = [parser.parse_args(words).output for words in ([], ["-o", "b"], ["--output", "b"])]
     assert outputs == [Path("a.png"), Path("b"), Path("b")]
     assert "--output PNG" in parser.format_help() and "-o " not in parser.format_help()
+
+
+def test_a_corruption_that_is_not_registered_here_is_asked_for():
+    """Its checkpoint can be measured all the same, and its method's name does not matter."""
+    given = {"eval_only": True, "checkpoint": Path("run/best.ckpt")}
+    trained = {"dataset": "cifar10", "corruption": "rain", "method": "mine", "desc": "x"}
+    with pytest.raises(RunError, match="corruption rain, which is not registered here: .* with -c"):
+        of_checkpoint(evaluation_settings(given), trained)
+    settings = of_checkpoint(evaluation_settings({**given, "corruption": ["fog"]}), trained)
+    assert settings.corruption == ("fog",) and settings.desc == "x_rain_mine_best"
 
 
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.
