@@ -1,6 +1,9 @@
 """What the programs of this package share: `generate` and `contact_sheet`."""
 
 import argparse
+import difflib
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from corruptions import CORRUPTIONS, EXTRA, STANDARD
@@ -16,7 +19,7 @@ except ModuleNotFoundError as error:
 __all__ = [
     *("DATASETS", "FROST_DIR_HELP", "SETS"),
     *("Parser", "check_frost_dir", "count", "expand"),
-    *("one_line", "printable", "read_clean", "readable"),
+    *("hint_for", "invalid_choice", "one_line", "printable", "read_clean", "readable"),
 ]
 
 FROST_DIR_HELP = (
@@ -54,11 +57,79 @@ def printable(text: str) -> str:
     return "\n".join(map(one_line, text.split("\n")))
 
 
+def hint_for(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to say of a name that is unknown: the known one that it is like, or something else."""
+    like = _like(name, known)
+    return otherwise if like is None else f"did you mean {like}?"
+
+
+def _like(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like another; capitals, and - for _, make no difference."""
+    by_plain = {_plain(each): each for each in known}
+    close = difflib.get_close_matches(_plain(name), by_plain, 1)
+    return by_plain[close[0]] if close else None
+
+
+def _plain(name):
+    return name.lower().replace("-", "_").strip("_")  # all flags have dashes in front in common
+
+
 class Parser(argparse.ArgumentParser):
-    """Answers bad usage in one line."""
+    """Answers bad usage in one line, with the flag or value that was probably meant.
+
+    `other_flags` are flags that are not the parser's, but may be meant, and what to give then.
+    """
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.other_flags: dict[str, str] = {}
+        self._words: list[str] = []
+
+    def parse_known_args(self, args=None, namespace=None):
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._words, namespace)
+
+    def _check_value(self, action, value):
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message = invalid_choice(value, [*map(str, action.choices)])
+            raise
+
+    def add_file_output(self, **options) -> None:
+        """A flag --output for files; -o, elsewhere a folder, is understood as it once was."""
+        self.add_argument("--output", type=Path, **options)
+        hidden = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        self.add_argument("-o", dest="output", type=Path, **options | hidden)
 
     def error(self, message):
+        """End the program, with exit code 2."""
+        if message.startswith(("unrecognized arguments", "the following arguments are required")):
+            meant = ", ".join(self._meant_flags())
+            message += f": did you mean {meant}?" if meant else ""
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+    def _meant_flags(self) -> list[str]:
+        """For flags of the command line that there are not, those that are like them."""
+        own = self._option_string_actions
+        known = {**{flag: flag for flag in own}, **self.other_flags}
+        typed = dict.fromkeys(word.split("=")[0] for word in self._words if word.startswith("-"))
+        unknown = (flag for flag in typed if flag not in own and flag[:2] not in own)
+        likes = (_like(flag, known) for flag in unknown)
+        return list(dict.fromkeys(known[like] for like in likes if like is not None))
+
+
+def invalid_choice(value, choices: Iterable[str], further: str = "") -> str:
+    """What to say of a value that is none of those that there are, in argparse's words.
+
+    Args:
+        value: the value.
+        choices: those that there are.
+        further: what can be given besides.
+    """
+    hint = hint_for(value, choices, "") if isinstance(value, str) else ""
+    meant, others = f", {hint}" if hint else "", ", ".join(choices)
+    return f"invalid choice: {value!r}{meant} (choose from {others}{further})"
 
 
 def count(text: str) -> int:

@@ -48,7 +48,7 @@ def create_parser():
     text = "side of what each pixel of the image becomes, 1 to 32 (default: 4)"
     add("--magnify", type=count, default=4, metavar="N", help=text)
     text = "where to write, a name in .png (default: contact_sheet.png)"
-    add("-o", "--output", type=Path, default=Path("contact_sheet.png"), metavar="PNG", help=text)
+    parser.add_file_output(default=Path("contact_sheet.png"), metavar="PNG", help=text)
     return parser
 
 

@@ -49,8 +49,8 @@ def create_parser():
         description=__doc__,
         epilog="Writes FOLDER/{split}/{severity}/{corruption}.npy, uint8 (N, H, W, 3) in the order "
         "of the clean images, with labels.npy beside them and FOLDER/manifest.json. Arrays that "
-        "are there are kept; stopped at any moment, the same command goes on. For a folder of "
-        "pictures FOLDER/{split}/names.txt names them in that order.",
+        "are there are kept; it can be stopped at any moment: the same command goes on. For a "
+        "folder of pictures FOLDER/{split}/names.txt names them in that order.",
         allow_abbrev=False,
     )
     _add_images(parser.add_argument_group("what to corrupt").add_argument)
@@ -68,16 +68,16 @@ def _add_images(add):
     )
     add("--images", type=Path, metavar="PATH", help=text)
     text = (
-        "for a folder of --images: make squares of so many pixels of the pictures (default: as "
-        "they are, all of one size)"
+        "for a folder of --images: scale the pictures to squares of this side (default: as they "
+        "are, all of one size)"
     )
     add("--side", type=count, metavar="PIXELS", help=text)
     text = "its labels, whole numbers (N,), copied beside the arrays"
     add("--labels", type=Path, metavar="FILE.npy", help=text)
-    text = "FOLDER of the arrays (default for -d: the one that main.py reads, in --data_dir)"
+    text = "folder for the arrays (default for -d: the one that main.py reads, in --data_dir)"
     add("-o", "--output", type=Path, metavar="FOLDER", help=text)
     text = (
-        "train and test of a dataset (default: the two); for --images one name of your choice "
+        "train and test of a dataset (default: both); for --images one name of your choice "
         "(default: test); other splits get other randomness"
     )
     add("--splits", nargs="+", metavar="SPLIT", help=text)
@@ -86,7 +86,7 @@ def _add_images(add):
 def _add_corruptions(add):
     text = (
         f"any of {', '.join(CORRUPTIONS)}; standard: the first {len(STANDARD)}, extra: the other "
-        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; to be given, but for --verify"
+        f"{len(EXTRA)}, all: the {len(CORRUPTIONS)}; required, except with --verify"
     )
     add("-c", "--corruptions", nargs="+", metavar="NAME", choices=[*CORRUPTIONS, *SETS], help=text)
     severities = range(1, MAX_SEVERITY + 1)
@@ -111,7 +111,7 @@ def _add_how(add):
         "FOLDER/{corruption}/{severity}/NAME.png"
     )
     add("--png", action="store_true", help=text)
-    text = f"processes; 0 or 1: this one alone (default: all cores, {cores})"
+    text = f"processes; 0 or 1: only this one (default: all cores, {cores})"
     add("--num_workers", type=count, default=cores, metavar="N", help=text)
     text = (
         "instead of making anything compare all that is in FOLDER with its manifest, and name what "
@@ -259,8 +259,8 @@ def verify(args):
         print(problem)
     if problems:
         print(
-            f"{folder}: {len(problems)} wrong; delete the files that differ, then make what is "
-            f"missing with the command that made it before"
+            f"{folder}: {len(problems)} problem{'s' * (len(problems) > 1)}, named above; delete "
+            f"the files that differ, then make what is missing with the command that made it before"
         )
         return 1
     entries = manifest.read(folder).values()

@@ -26,7 +26,7 @@ class Terminated(BaseException):
 
 @contextlib.contextmanager
 def hold_interrupts():
-    """Hold the signals back during the block, but for where `interruptible` lets them in."""
+    """Hold the signals back during the block, except where `interruptible` lets them in."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

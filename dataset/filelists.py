@@ -25,7 +25,7 @@ def find_lists(folder: Path) -> dict[str, Path]:
     Capitals in their names do not matter.
 
     Raises:
-        DataError: two are the same but for capitals.
+        DataError: two are the same except for capitals.
     """
     lists = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -119,7 +119,7 @@ def check_fingerprint(clean: dict[str, CleanSplit], expected: str | None, data_d
     for split in _SPLITS:
         if split in before and split in clean and clean[split].crc32 != before[split]:
             raise DataError(
-                f"the {split} images in {data_dir} are others than those that the network is of "
+                f"the {split} images in {data_dir} differ from those of the network's training run "
                 f"(checksum {clean[split].crc32}, not {before[split]}): restore them, or name the "
                 f"--data_dir that holds them"
             )

@@ -107,6 +107,10 @@ class TrainingSet:
         if self.repeats is None:
             object.__setattr__(self, "repeats", np.ones(len(self.labels), np.int64))
 
+    def counts(self, num_severities: int) -> list[int]:
+        """The number of images at each severity."""
+        return np.bincount(self.severities, minlength=num_severities).tolist()
+
     def checksums(self, num_severities: int) -> list[str]:
         """CRC-32 of the images at each severity, in hex; of labels and places in the dataset, too.
 

@@ -50,7 +50,8 @@ def create_parser():
     add("--severity_law", choices=SEVERITY_LAWS, default="poisson", help=text)
     add("--seed", type=count, default=0, help="fixes who gets what (%(default)s)")
     text = "folder for the lists (default: the one of this script, where main.py looks)"
-    add("-o", "--output", type=Path, default=Path(__file__).resolve().parent, help=text)
+    own = Path(__file__).resolve().parent
+    add("-o", "--output", type=Path, default=own, metavar="DIR", help=text)
     text = "processes that decode photographs, where that was not done yet (%(default)s)"
     add("--num_workers", type=count, default=len(os.sched_getaffinity(0)), help=text)
     return parser

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.made_up import write_cifar10
 from benchmarks.measuring import Options, Row, Workload, environment
-from corruptions.command_line import Parser
+from corruptions.command_line import Parser, invalid_choice
 from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
@@ -79,7 +79,7 @@ def parse(argv):
     args = parser.parse_args(argv)
     for name in args.parts:
         if name not in PARTS:
-            parser.error(f"no part {name!r}: choose from {', '.join(PARTS)}")
+            parser.error(invalid_choice(name, PARTS))
     if args.model != "wideresnet" and not set(args.parts or PARTS) <= FOR_ANY_MODEL:
         parser.error(f"-m {args.model} is for {', '.join(sorted(FOR_ANY_MODEL))}: name these")
     if args.depth < 10 or args.depth % 6 != 4:

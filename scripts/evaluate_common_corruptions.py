@@ -58,7 +58,7 @@ def create_parser():
     )
     add("--baseline", type=Path, metavar="CHECKPOINT", help=text)
     text = "also write the table to PREFIX.md and PREFIX.csv, over those that are there"
-    add("-o", "--output", type=Path, metavar="PREFIX", help=text)
+    parser.add_file_output(metavar="PREFIX", help=text)
     text = "put this before the names of the evaluations' directories, to start anew beside them"
     add("--desc", type=description, metavar="TEXT", help=text)
     group = parser.add_argument_group("as for main.py --eval_only")
@@ -75,13 +75,15 @@ def check_output(parser, prefix):
     if prefix is None:
         return
     if prefix.is_dir() or not prefix.name:
-        parser.error(f"-o {prefix} is a folder: name the files in it, such as {prefix / 'table'}")
+        parser.error(
+            f"--output {prefix} is a folder: name the files in it, such as {prefix / 'table'}"
+        )
     if prefix.suffix in (".md", ".csv"):
-        parser.error(f"-o {prefix}: leave {prefix.suffix} out, .md and .csv are both written")
+        parser.error(f"--output {prefix}: leave {prefix.suffix} out, .md and .csv are both written")
     if not prefix.parent.is_dir():
-        parser.error(f"-o {prefix}: there is no folder {prefix.parent}: make it first")
+        parser.error(f"--output {prefix}: there is no folder {prefix.parent}: make it first")
     if not os.access(prefix.parent, os.W_OK | os.X_OK):
-        parser.error(f"-o {prefix}: no permission to write there")
+        parser.error(f"--output {prefix}: no permission to write there")
 
 
 def settings_of(args, checkpoint):

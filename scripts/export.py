@@ -33,7 +33,7 @@ def create_parser():
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a run's best.ckpt, say")
     text = "the file to write (default: the checkpoint's name with .mindir or .onnx, beside it)"
-    add("-o", "--output", type=Path, metavar="FILE", help=text)
+    parser.add_file_output(metavar="FILE", help=text)
     text = "mindir for MindSpore and MindSpore Lite, onnx for others (default: by FILE, or mindir)"
     add("--format", choices=FORMATS, help=text)
     text = "images at a time (default: any number for mindir; 1 for onnx, which must name one)"
@@ -46,22 +46,26 @@ def settle_output(parser, args):
     """Fill in format, file and number of images; refuse what cannot be written."""
     suffix = args.output.suffix.removeprefix(".") if args.output else ""
     if args.output and suffix not in FORMATS:
-        parser.error(f"-o {args.output} must end in .{' or .'.join(FORMATS)}")
+        parser.error(f"--output {args.output} must end in .{' or .'.join(FORMATS)}")
     args.format = args.format or suffix or FORMATS[0]
     args.output = args.output or args.checkpoint.with_suffix(f".{args.format}")
     if suffix and suffix != args.format:
-        parser.error(f"-o {args.output} does not go with --format {args.format}: leave one out")
+        parser.error(
+            f"--output {args.output} does not go with --format {args.format}: leave one out"
+        )
     if args.format == "onnx":
         args.batch_size = args.batch_size or 1
     folder = args.output.parent
     if not folder.is_dir():
-        parser.error(f"-o {args.output}: there is no folder {folder}: make it first")
+        parser.error(f"--output {args.output}: there is no folder {folder}: make it first")
     if not os.access(folder, os.W_OK | os.X_OK):
-        parser.error(f"-o {args.output}: no permission to write there: name another file with -o")
+        parser.error(f"--output {args.output}: no permission to write there: name another file")
     if args.output.is_dir():
-        parser.error(f"-o {args.output} is a folder: name a file")
+        parser.error(f"--output {args.output} is a folder: name a file")
     if args.output.exists() and not args.overwrite:
-        parser.error(f"{args.output} exists already: add --overwrite, or name another with -o")
+        parser.error(
+            f"{args.output} exists already: add --overwrite, or name another with --output"
+        )
 
 
 def describe_classes(spec):
@@ -75,13 +79,14 @@ def describe_classes(spec):
 def describe(args, trained, check):
     """What was exported, and how its logits compare."""
     spec, size = trained.spec, args.batch_size or "N"
-    output = f"{check.output_name}: " if check and check.output_name else ""
+    name = check.output_name if check else None
+    output = f"output {name}" if name else "output, logits"
     lines = [
         f"{args.output}: {trained.settings['model']} of {args.checkpoint} "
         f"(epoch {trained.epoch}), {args.output.stat().st_size / 1e6:,.1f} MB",
         f"input images: uint8 ({size}, {spec.side}, {spec.side}, 3): images, rows, columns, red "
         f"green blue, 0 … 255, not normalised",
-        f"output {output}float32 ({size}, {spec.num_classes}), logits",
+        f"{output}: float32 ({size}, {spec.num_classes})",
         describe_classes(spec),
     ]
     if check is None:

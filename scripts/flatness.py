@@ -133,10 +133,16 @@ def load(path, args):
     num_severity = args.num_severity or trained.settings.get("num_severity")
     if not isinstance(corruption, str) or num_severity is None:
         raise RunError(f"{path} does not name its -c and --num_severity: give them")
+    if corruption not in CORRUPTIONS:
+        raise RunError(
+            f"{path} was trained with the corruption {corruption}, which is not registered here: "
+            f"name another one to measure on with -c"
+        )
     for severity in args.surface_severities or []:
         if severity > num_severity:
             raise RunError(
-                f"--surface_severities {severity}: {path} is measured up to {num_severity} only"
+                f"--surface_severities {severity}: {path} is measured up to severity "
+                f"{num_severity} only"
             )
     facts = {"epoch": trained.epoch, "dataset": trained.spec.name, "corruption": corruption}
     return Subject(

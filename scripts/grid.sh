@@ -16,7 +16,10 @@ refuse() {
 check_names() { # variable, its values, known values
     local value
     for value in $2; do
-        if [[ " $3 " != *" $value "* ]]; then refuse "no $value in $1: choose from $3"; fi
+        if [[ " $3 " != *" $value "* ]]; then
+            refuse "$1: $(python -c 'from corruptions.command_line import invalid_choice
+import sys; print(invalid_choice(sys.argv[1], sys.argv[2:]))' "$value" $3)"
+        fi
     done
 }
 
@@ -40,7 +43,12 @@ set_method_flags() { # name
 }
 
 check_grid() {
-    local known flag method
+    local known flag method name
+    for name in DATASET CORRUPTION METHOD SEED; do
+        if [ -n "${!name:-}" ]; then
+            echo "note: $name=${!name} has no effect; did you mean ${name}S?" >&2
+        fi
+    done
     known=$(python -c 'from corruptions import CORRUPTIONS
 from dataset.specs import DATASETS, OWN
 from sharpdro.methods.specs import METHODS

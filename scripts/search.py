@@ -3,8 +3,8 @@
 
 search.py [flags below] flags of main.py. Every trial is a run of main.py with the flags, --desc
 DESC-trialT and what is drawn for it from the ranges in sharpdro/methods/specs.py; what the flags
-give is not drawn (but what --config FILE gives is). The same command goes on where it was stopped;
-more trials can be added.
+give is not drawn (what --config FILE gives is drawn all the same). The same command goes on where
+it was stopped; more trials can be added.
 """
 
 import sys
@@ -112,7 +112,9 @@ def make_run(flags, desc, *further) -> Run:
 
 def make_trials(args, flags) -> list[Trial]:
     """The trials, of which nothing is run yet."""
-    given = given_settings(create_parser(NAME), FLAGS, flags)
+    parser = create_parser(NAME)
+    parser.other_flags |= {f"--{name}": f"--{name}" for name in vars(args)}
+    given = given_settings(parser, FLAGS, flags)
     if given.get("eval_only") or given.get("dry_run"):
         raise RunError("a search trains: leave out --eval_only and --dry_run")
     settings = parse(flags, NAME)

@@ -14,6 +14,8 @@ NO_PICTURES = (
     "no pictures, as matplotlib is not installed: pip install -r requirements-plots.txt, then the "
     "same command again"
 )
+# Of matplotlib's plasma: what is lighter is hard to see on white (contrast below 3).
+_LIGHTEST = 0.62
 _DPI = 100
 _NUM_COLOURS = 128
 
@@ -44,6 +46,14 @@ def style(number: int) -> dict:
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": ("-", "--", "-.")[number // len(COLOURS) % 3],
     }
+
+
+def severity_colours(count: int) -> list[tuple[float, ...]]:
+    """Colours (r, g, b, a) in [0, 1] for severities 0, 1 and so on, from dark to bright."""
+    from matplotlib import colormaps
+
+    shares = (number / max(1, count - 1) for number in range(count))
+    return [colormaps["plasma"](_LIGHTEST * share) for share in shares]
 
 
 def add_legend(figure, lines, labels: list[str], **settings) -> None:

@@ -1,9 +1,9 @@
 """What argparse takes for a value: numbers within bounds, names of directories."""
 
 import argparse
-import difflib
 import struct
 
+from corruptions.command_line import invalid_choice
 from sharpdro.own_code import is_place
 
 _LEAST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of float32's normal numbers
@@ -58,10 +58,8 @@ def one_of_or_own(known):
 
     def parse(text):
         if text not in known and not is_place(text):
-            raise argparse.ArgumentTypeError(
-                f"invalid choice: {text!r} (choose from {', '.join(known)}, or name your own as "
-                f"my_module:MyName)"
-            )
+            own = ", or name your own as my_module:MyName"
+            raise argparse.ArgumentTypeError(invalid_choice(text, known, own))
         return text
 
     return parse
@@ -72,12 +70,6 @@ def place(text):
     if not is_place(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form my_module:name")
     return text
-
-
-def hint_for(name, known, otherwise):
-    """What to say of a name that is unknown: the known one that it is like, or something else."""
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {close[0]}?" if close else otherwise
 
 
 def description(text):

@@ -10,6 +10,10 @@ from sharpdro.errors import RunError
 _PLACE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
+class MissingError(RunError):
+    """A module of the user's own, or a name in it, is not there or cannot be imported."""
+
+
 def is_place(text: str) -> bool:
     """Whether a text has the form "package.module:Name"."""
     return _PLACE.fullmatch(text) is not None
@@ -23,7 +27,7 @@ def load(place: str, flag: str):
         flag: which names it, for messages.
 
     Raises:
-        RunError: there is no such module or name, or the module fails when it is imported.
+        MissingError: there is no such module or name, or the module fails when it is imported.
     """
     module_name, name = place.split(":")
     if not {"", os.getcwd()} & {*sys.path}:
@@ -33,17 +37,20 @@ def load(place: str, flag: str):
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise RunError(f"{flag} {place}: {module_name} cannot be imported: {error}") from error
-        raise RunError(
+            raise MissingError(
+                f"{flag} {place}: {module_name} cannot be imported: {error}"
+            ) from error
+        raise MissingError(
             f"{flag} {place}: there is no module {error.name} in {os.getcwd()} nor among the "
-            f"installed ones: start where it lies, or install it"
+            f"installed ones: start this where the module lies, install it, or add its folder to "
+            f"PYTHONPATH"
         ) from error
     except (Exception, SystemExit) as error:
-        raise RunError(
+        raise MissingError(
             f"{flag} {place}: {module_name} cannot be imported: {describe(error)}"
         ) from error
     if not hasattr(module, name):
-        raise RunError(
+        raise MissingError(
             f"{flag} {place}: {module_name} ({_file_of(module)}) has no {name}: "
             f"correct one of the two names"
         )

@@ -2,6 +2,7 @@
 it has a known number wrong."""
 
 import fake_cifar
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
@@ -32,6 +33,7 @@ def write(folder):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (NUM_IMAGES, 32, 32, 3), dtype=np.uint8)
     images //= rng.integers(1, 6, (NUM_IMAGES, 1, 1, 3), dtype=np.uint8)  # tints
+    ms.set_seed(0)
     network, normalize = create_network("wideresnet", CIFAR10, 10, 1)
     network.set_train(False)
     logits = network(normalize(Tensor(images))).asnumpy()

@@ -195,8 +195,8 @@ def _read_file(path: Path, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
         labels = _labels(file, path, shape[0])
         if shape[1] != spec.side or labels.max() + 1 != spec.num_classes:
             raise DataError(
-                f"{path} holds {labels.max() + 1} classes of {shape[1]}×{shape[1]}, not "
-                f"{spec.num_classes} of {spec.side}×{spec.side}: give all images one size and the "
-                f"same classes, in train.npz and test.npz"
+                f"{path} holds images of {shape[1]}×{shape[1]} in {labels.max() + 1} classes, not "
+                f"of {spec.side}×{spec.side} in {spec.num_classes} classes: give all images one "
+                f"size and the same classes, in train.npz and test.npz"
             )
         return _array(file, path, IMAGES), labels

@@ -163,7 +163,7 @@ def _report_skipped(records: list[Record], array: Path, report: Callable[[str], 
         report(f"skipped {record.name}: {record.reason}")
     if len(skipped) > _MAX_NAMED:
         others = len(skipped) - _MAX_NAMED
-        report(f"skipped {others} others, named with their reasons in {table_of(array)}")
+        report(f"skipped {others} other files, named with their reasons in {table_of(array)}")
 
 
 def table_of(array: Path) -> Path:

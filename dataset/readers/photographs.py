@@ -47,7 +47,7 @@ def read(
 
 
 def find_photographs(folder: Path, class_names: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder with one folder per class, but for hidden ones.
+    """The files of a folder with one folder per class, except hidden ones.
 
     The published test archive has another folder of the same name in each class's folder, so the
     files are looked for at any depth.

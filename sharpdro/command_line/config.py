@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from corruptions.command_line import hint_for
 from dataset.specs import ARRAYS
 from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
-from sharpdro.flag_types import hint_for
 from sharpdro.methods.specs import OWN_SETTINGS
 from sharpdro.run_folder.reading import read_json
 from sharpdro.run_folder.settings import upgraded

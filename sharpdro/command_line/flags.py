@@ -127,8 +127,8 @@ def _per_dataset(field, of_own=None):
 _RUN_FLAGS = (
     _flag(
         "-d --dataset",
-        "what to train or measure on; of your own in --data_dir: folder, photographs "
-        "{train,test}/CLASS/*; arrays, {train,test}.npz with images and labels",
+        "what to train or measure on; your own data lie in --data_dir: with folder photographs, "
+        "{train,test}/CLASS/*, with arrays {train,test}.npz with images and labels",
         (*DATASETS, *OWN),
         "synthetic",
         use=CHECKPOINT,
@@ -143,13 +143,13 @@ _RUN_FLAGS = (
     _flag("--log_dir", "where run directories are made", Path, Path("logs"), use=START | TAKEN),
     _flag(
         "--resume",
-        "continue the run of this name after what is saved of it; start it if there is none",
+        "continue the run of this name from where it was saved; start it if there is none",
         SWITCH,
         use=START | TAKEN,
     ),
     _flag(
         "--seed",
-        "fixes split, initial weights, batches, augmentation; corrupted images are always the same",
+        "fixes split, initial weights, batches, augmentation; corrupted images do not depend on it",
         number(int, 0, 2**32 - 1),
         0,
         use=CHECKPOINT,
@@ -197,8 +197,8 @@ _DATA_FLAGS = (
     _flag("--data_dir", "where datasets lie", Path, Path("data"), use=START | TAKEN),
     _flag(
         "--side PIXELS",
-        f"for -d folder: what the photographs are made to, {MIN_SIDE} to {MAX_SIDE} (default: "
-        f"{DEFAULT_SIDE})",
+        f"for -d folder: the side to which photographs are scaled, {MIN_SIDE} to {MAX_SIDE} "
+        f"(default: {DEFAULT_SIDE})",
         number(int, MIN_SIDE, MAX_SIDE),
         use=CHECKPOINT,
     ),
@@ -258,7 +258,7 @@ _DATA_FLAGS = (
     ),
     _flag(
         "--num_workers N",
-        "processes that make missing corrupted images; 0 or 1: this one alone",
+        "processes that make missing corrupted images; 0 or 1: only this one",
         COUNT,
         len(os.sched_getaffinity(0)),
         use=START | TAKEN,
@@ -302,7 +302,7 @@ _TRAINING_FLAGS = (
     ),
     _flag(
         "--warmup_epochs N",
-        "epochs in which the learning rate goes straight up to what --scheduler says: of the first "
+        "epochs in which the learning rate rises linearly to what --scheduler says: of the first "
         "N, epoch e has e / (N + 1) of it",
         COUNT,
         0,
@@ -317,12 +317,12 @@ _TRAINING_FLAGS = (
     _flag(
         "--sampler",
         "how batches are drawn: replacement, from all images; shuffle, from all that were not "
-        "drawn yet in the epoch; balanced, every severity as likely, which needs severity labels "
-        "for erm and sam, too (for eiil every inferred group, in the second stage)",
+        "drawn yet in the epoch; balanced, every severity with equal probability, which needs "
+        "severity labels for erm and sam, too (for eiil every inferred group, in the second stage)",
         SAMPLERS,
         "replacement",
     ),
-    _flag("--momentum", "of SGD", number(float, 0, 1, below=True), 0.9),
+    _flag("--momentum", "momentum of SGD", number(float, 0, 1, below=True), 0.9),
     _flag(
         "--on_nan",
         "a loss or gradient that is not finite: stop at it, or skip each such step as a "
@@ -342,19 +342,19 @@ _TRAINING_FLAGS = (
     _flag(
         "--distributed",
         "train in several processes that MindSpore's msrun has started, each with a part of "
-        "every batch; the same as one process, but that batch norm takes each part's own "
+        "every batch; the same as one process, except that batch norm takes each part's own "
         "statistics",
         SWITCH,
     ),
     _flag(
         "--local_perturbation",
         "with --distributed: each process perturbs along the gradient of its own images, not "
-        "the whole batch's; one sum of gradients per step for two, and another method "
+        "the whole batch's; one sum of gradients per step instead of two, but another method "
         "(m-sharpness, Foret et al.); train.csv then has the norm of the first process's share of "
         "the gradient",
         SWITCH,
     ),
-    _flag("--weight_decay W", "of SGD, on every parameter", number(float, 0), 5e-4),
+    _flag("--weight_decay W", "weight decay of SGD, on every parameter", number(float, 0), 5e-4),
 )
 
 _EVALUATION_FLAGS = (
@@ -481,6 +481,14 @@ def new_parser(prog, description):
     )
 
 
+# What other programs call a flag of this one: for those who try that.
+_CALLED_ELSEWHERE = {
+    "--epochs": "--total_epoch",
+    "--num_epochs": "--total_epoch",
+    "--learning_rate": "--lr",
+    "--wd": "--weight_decay",
+    "--arch": "--model",
+}
 _CONFIG = {
     "type": Path,
     "metavar": "FILE",
@@ -497,6 +505,7 @@ def create_parser(prog="main.py"):
         "Train or evaluate an image classifier that holds up on photon-limited corruptions "
         "(SharpDRO, Huang et al., CVPR 2023).",
     )
+    parser.other_flags = dict(_CALLED_ELSEWHERE)
     for title, text, flags in GROUPS:
         group = parser.add_argument_group(title, text)
         for flag in flags:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import make_dataclass, replace
 from pathlib import Path
 
+from corruptions import CORRUPTIONS
 from corruptions.command_line import expand
 from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.own_data import OwnData, find_own_data
@@ -147,6 +148,11 @@ def of_checkpoint(
     values = {name: trained.get(name, FLAGS[name].default) for name in FROM_CHECKPOINT}
     if "corruption" in trained:
         values["corruption"] = (trained["corruption"],)
+        if settings.corruption is None and trained["corruption"] not in CORRUPTIONS:
+            raise RunError(
+                f"{path} was trained with the corruption {trained['corruption']}, which is not "
+                f"registered here: name another one to measure on with -c"
+            )
     desc = f"{trained.get('desc')}{trained_on}_{method}{stage}_{path.stem}{images}"
     values["desc"] = f"{desc_prefix}{desc}"
     given = {name: value for name, value in vars(settings).items() if value is not None}

@@ -50,7 +50,7 @@ def measure_corruptions(
     measure: Callable[[str], list[Score]],
     checksums: dict[str, str],
 ) -> dict[str, dict[str, dict]]:
-    """Measure corruption after corruption, but for those that the table has already.
+    """Measure corruption after corruption, except those that the table has already.
 
     Args:
         path: the table.

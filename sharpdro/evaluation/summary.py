@@ -86,7 +86,11 @@ def best_epoch(validation: Evaluations, metric: str) -> int:
 
 
 def write_summary(
-    folder: Path, evaluations: dict[str, Evaluations], total_epoch: int, metric: str
+    folder: Path,
+    evaluations: dict[str, Evaluations],
+    total_epoch: int,
+    metric: str,
+    facts: dict | None = None,
 ) -> dict:
     """Write summary.json: numbers per severity at the last and at the best epoch so far.
 
@@ -95,6 +99,7 @@ def write_summary(
         evaluations: in its val.csv and test.csv, as "validation" and "test".
         total_epoch: number of epochs of the run.
         metric: see `best_epoch`.
+        facts: on the training, to be written, too.
 
     Returns:
         What is written.
@@ -114,6 +119,7 @@ def write_summary(
         "finished": last == total_epoch,
         "total_epoch": total_epoch,
         "best_metric": metric,
+        **(facts or {}),
         "best": numbers(best_epoch(validation, metric)),
         "last": numbers(last),
     }

@@ -1,4 +1,4 @@
-"""Measures one network's flatness at each severity, but for what was measured before."""
+"""Measures one network's flatness at each severity, except what was measured before."""
 
 from dataclasses import asdict, dataclass
 

@@ -239,8 +239,9 @@ def _report_sizes(args, report, sizes, unsure):
     )
     empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
     if empty:
-        advice = f": from -n {_needed(args, empty)} on" if args.severity_law == "poisson" else ""
-        report.add("", f"none at severity {' '.join(empty)}{advice}")
+        is_poisson = args.severity_law == "poisson"
+        advice = f": there are some from -n {_needed(args, empty)} on" if is_poisson else ""
+        report.add("", f"no training images at severity {' '.join(empty)}{advice}")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
     report.add("evaluation", f"{evaluated} at every severity{unsure}")
 
@@ -310,11 +311,13 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
 def _report_steps(args, report, stages, steps_per_epoch):
     """Say how much there is to train and to evaluate."""
     for stage in stages:
-        steps = f"{stage.epochs * steps_per_epoch:,} in {_count(stage.epochs, 'epoch')}"
-        evaluations = f"{_count(stage.evaluations, 'evaluation')} of {stage.evaluation_steps:,}"
-        report.add("steps", f"{stage.title}{steps} of {steps_per_epoch:,}; {evaluations} in all")
+        epochs = f"{_count(stage.epochs, 'epoch')} of {_count(steps_per_epoch, 'step')}"
+        training = _count(stage.epochs * steps_per_epoch, "training step")
+        evaluation = _count(stage.evaluation_steps, "evaluation step")
+        evaluations = _count(stage.evaluations, "evaluation")
+        report.add("steps", f"{stage.title}{training} in {epochs}, {evaluation} in {evaluations}")
     if args.distributed:
-        report.add("processes", "the times below are those of one alone")
+        report.add("processes", "the times below are those of a single process")
 
 
 def _report_time(args, report, stages, steps_per_epoch, eval_batch_size):

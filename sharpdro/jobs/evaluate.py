@@ -87,7 +87,8 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
     if spec.num_classes != trained.spec.num_classes:
         raise RunError(
             f"-d {spec.name} has {spec.num_classes} classes, but {args.checkpoint} was trained on "
-            f"the {trained.spec.num_classes} of {trained.spec.name}: name a dataset with as many"
+            f"the {trained.spec.num_classes} classes of {trained.spec.name}: name a dataset with "
+            f"as many"
         )
     evaluation = Evaluation(args, trained, RunFolder(run_folder(args)), device)
     evaluation.check_folder()
@@ -131,7 +132,7 @@ def evaluate(args):
 
 
 def _measure_all(evaluation, sets):
-    """Measure a network on several corruptions, but for those that were measured already."""
+    """Measure a network on several corruptions, except those that were measured already."""
     args, trained, run = evaluation.args, evaluation.trained, evaluation.run
     if trained.spec.name != args.dataset:
         run.say(

@@ -82,7 +82,7 @@ def fix_run_threads(args, run, device):
         return None
     if not run.exists():
         raise RunError(
-            f"--threads {args.threads}: there are {num_threads} here: give at most as many"
+            f"--threads {args.threads}: this machine has {num_threads} cores: give at most as many"
         )
     return (
         f"{args.threads} threads of the CPU's kernels until now, {num_threads} from now on, as "
@@ -180,7 +180,11 @@ def open_run(args, run, processes, device, data):
     environment = {**describe_environment(device), "processes": processes.size}
     before = run.last_processes() if run.exists() else processes.size
     is_unrecorded = run.exists() and not run.read_images()
-    facts = {"foreign_arrays": data.num_foreign, "images_crc32": checksums}
+    facts = {
+        "training_images": data.train.counts(args.num_severity + 1),
+        "foreign_arrays": data.num_foreign,
+        "images_crc32": checksums,
+    }
     if remarks := describe_own(args):
         facts["remarks"] = remarks
     processes.run_on_first(partial(_open, args, run, environment, facts))
@@ -189,11 +193,11 @@ def open_run(args, run, processes, device, data):
     if before != processes.size:
         run.say(
             f"{before} processes until now, {processes.size} from now on: "
-            f"batch norm sees other parts"
+            f"batch norm takes the statistics of other parts of a batch"
         )
     if is_unrecorded:
         run.say(
-            "begun by a version that did not record its images: not compared, those that are there "
-            "now are recorded"
+            "the version that began this run did not record its images: not compared; those that "
+            "are there now are recorded"
         )
     return run

@@ -14,7 +14,7 @@ from sharpdro.networks.build import create_network
 from sharpdro.networks.own import check_logits
 from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.own_code import is_place
-from sharpdro.run_folder.folder import LAST_CHECKPOINT
+from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 
 
 def making(args):
@@ -100,15 +100,34 @@ def check_same(run, now):
         earlier = before.get(key, default_of(key))
         if now[key] != earlier and key == "class_names":
             raise RunError(
-                f"the classes in --data_dir {now['data_dir']} are others than those that "
+                f"the classes in --data_dir {now['data_dir']} differ from those that "
                 f"{run.path} was started with, such as {_example(now[key], earlier)}: name the "
                 f"place of its images, or choose another --desc"
             )
+        if key == "total_epoch" and _is_more(now[key], earlier):
+            raise RunError(_why_not_longer(run, now[key], earlier))
         if now[key] != earlier:
             raise RunError(
                 f"--{key} is {now[key]}, but {run.path} was started with {earlier}: "
                 f"give the same, or choose another --desc"
             )
+
+
+def _is_more(now: int, earlier) -> bool:
+    return type(earlier) is int and now > earlier
+
+
+def _why_not_longer(run, now: int, earlier: int) -> str:
+    """What to do instead of giving a run more epochs than it was started with."""
+    kept = [name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT) if (run.path / name).exists()]
+    finish = "" if run.is_finished() else f"give {earlier} to finish it. "
+    return (
+        f"--total_epoch is {now}, but {run.path} was started with {earlier}: a run cannot be made "
+        f"longer, as its learning rates and its best epoch were chosen for that length. {finish}To "
+        f"train its weights further, start a new run from them with --pretrained "
+        f"{run.path / (kept or [BEST_CHECKPOINT])[0]} and another --desc; --scheduler none keeps "
+        f"--lr as it is"
+    )
 
 
 def _example(names, others) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataset.batches import every_row, training_batches
 from dataset.sets import PreparedData
-from sharpdro.command_line.settings import method_name, recorded, step_settings
+from sharpdro.command_line.settings import method_name, recorded, run_folder, step_settings
 from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
 from sharpdro.evaluation.logits import save_logits
 from sharpdro.jobs.shared import InitialNetwork, initial_network
@@ -144,6 +144,12 @@ def _evaluate(args, processes, stage, evaluator, split, on_logits):
     )
 
 
+def _facts(args, stage):
+    """What summary.json says of the training besides its results."""
+    counts = stage.data.train.counts(args.num_severity + 1)
+    return {"training_images": counts, "cpus": RunFolder(run_folder(args)).read_cpus()}
+
+
 def train_network(args, processes, stage):
     """Train a network, or go on with what the stage's folder has of it.
 
@@ -176,7 +182,7 @@ def train_network(args, processes, stage):
                 num_severities=args.num_severity + 1,
                 are_groups_inferred=stage.num_inferred is not None,
             ),
-            RunRecord(stage.run, recorded(args), on_rows, keep),
+            RunRecord(stage.run, recorded(args), on_rows, keep, _facts(args, stage)),
             processes=processes,
         ).train()
     return evaluator

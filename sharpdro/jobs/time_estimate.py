@@ -40,7 +40,7 @@ def _time_steps(make_step: Callable, batches: Iterable) -> Speed:
         make_step(batch)
         check_interrupts()
         marks.append(time.perf_counter())
-        num_timed = len(marks) - 2  # but for the first
+        num_timed = len(marks) - 2  # all except the first
         is_slow = num_timed >= MIN_STEPS and marks[-1] - marks[1] > SECONDS
         if num_timed == MAX_STEPS or is_slow:
             break

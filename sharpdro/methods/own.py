@@ -4,9 +4,9 @@ import argparse
 import shlex
 from dataclasses import replace
 
+from corruptions.command_line import hint_for
 from sharpdro import own_code
 from sharpdro.errors import RunError
-from sharpdro.flag_types import hint_for
 from sharpdro.methods.specs import METHODS, MethodSpec, Setting
 
 _SWITCH = {"true": True, "false": False}

@@ -14,8 +14,9 @@ from sharpdro.device import AVX512_KERNELS
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
 from sharpdro.networks.own import create_own_network
-from sharpdro.own_code import is_place
+from sharpdro.own_code import MissingError, is_place
 from sharpdro.run_folder import checkpoint
+from sharpdro.run_folder.reading import reason_of
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
             settings.get("widen_factor"),
             cpu_kernels,
         )
+    except MissingError as error:
+        raise RunError(f"checkpoint {path} was trained with {error}") from error
     except (KeyError, ValueError, TypeError) as error:
         raise RunError(
-            f"checkpoint {path} is of a dataset or model that this program does not know ({error})"
+            f"checkpoint {path} is of a dataset or network that cannot be made ({reason_of(error)})"
         ) from error
     checkpoint.restore(network, stored, path)
     arrays = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}

@@ -14,8 +14,9 @@ from corruptions.interrupts import check_interrupts
 from corruptions.storage.files import complete, exclusive_partial
 from sharpdro.errors import RunError
 from sharpdro.networks.build import Trained
+from sharpdro.networks.onnx_names import name_output
 
-INPUT_NAME = "images"
+INPUT_NAME, OUTPUT_NAME = "images", "logits"
 # How many images the check takes at least, and how many at a time where the file takes any number.
 _NUM_TRIED, _TRIED_SIZES = 4, (1, 3)
 # Of the largest logit: more than other kernels' rounding, less than any wrong weight makes.
@@ -116,6 +117,8 @@ def _write(cell: nn.Cell, images: Tensor, path: Path, file_format: str) -> Path:
         ) from error
     if not path.is_file():  # MindSpore divides what has more than 1 GB
         raise RunError(f"the network is too large for one {file_format} file")
+    if file_format == "onnx":
+        path.write_bytes(name_output(path.read_bytes(), OUTPUT_NAME))
     return path
 
 

@@ -56,7 +56,7 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
     check_network(f"--pretrained {path}", taken)
     for name, value in taken.items():
         parameters[name].set_data(Tensor(value))
-    text = f"pretrained: {len(taken)} of {len(parameters)} arrays from {path}"
+    text = f"pretrained: {len(taken)} of the network's {len(parameters)} arrays are from {path}"
     reasons = "; ".join(unfit[name] for name in sorted(head))
     return f"{text}; {classifier} starts anew ({reasons})" if head else text
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def _read_rows(path: Path, convert: Callable[[dict[str, str]], T]) -> list[T]:
-    """As `parse_rows`, but that its errors name the file."""
+    """As `parse_rows`, except that its errors name the file."""
     if not path.exists():
         raise ValueError(f"{path}: there is no such file")
     try:

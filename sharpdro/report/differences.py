@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import stats
 
+from corruptions.command_line import invalid_choice
 from sharpdro.errors import RunError
 from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Row, Table
@@ -10,7 +11,7 @@ from sharpdro.report.tables import Row, Table
 CONFIDENCE = 0.95
 _REMARK = (
     f"points of test accuracy, mean over the seeds that both have, with the {CONFIDENCE:.0%} "
-    f"interval of a paired t-test over these seeds"
+    f"interval of a paired t-test over these seeds; worst: each seed's worst severity"
 )
 
 
@@ -41,7 +42,7 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
             overviews.append(Overview(title, table.shared, table.heads, lines, _REMARK))
     if not overviews:
         labels = sorted({row.label for table in tables for row in table.rows if not row.state})
-        raise RunError(f"--compare_to {label}: no such row, choose one of: {'; '.join(labels)}")
+        raise RunError(f"--compare_to: {invalid_choice(label, labels)}")
     return overviews
 
 

@@ -13,7 +13,7 @@ from sharpdro.report.experiments import (
     shared_line,
 )
 from sharpdro.report.runs import TEST_IMAGES
-from sharpdro.report.tables import Row, Table, shown
+from sharpdro.report.tables import WORST, Row, Table, shown
 
 COLUMNS = {"mean": "mean over", "worst": "worst of"}
 # main.py takes it for -c frost alone, where it says what frost is.
@@ -97,9 +97,8 @@ def _make_overview(title, column, tables, joined) -> Overview:
     lines.append(["average", *(_average(rows, column, len(tables)) for rows in rows_of_each)])
     lines.append(["seeds", *map(_num_seeds, rows_of_each)])
     frost_dirs = {_name(table): _frost_dir_of(table) for table in tables}
-    remark = ", ".join(
-        f"{name}: {_FROST_DIR}={folder}" for name, folder in frost_dirs.items() if folder
-    )
+    frost = [f"{name}: {_FROST_DIR}={folder}" for name, folder in frost_dirs.items() if folder]
+    remark = ", ".join([*([WORST] if column == "worst" else []), *frost])
     heads = ["", *(label for label, _ in labelled)]
     return Overview(title, shared_line(experiments), heads, lines, remark)
 

@@ -16,17 +16,25 @@ h3 { font-size: 1rem; margin-top: 1.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem;
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem;
   overflow-wrap: anywhere; position: sticky; left: 0; background: Canvas; }
 .text { text-align: left; }
 tr.unfinished { font-style: italic; }
 p.shared, li { color: color-mix(in srgb, currentColor 75%, transparent); font-size: .9rem;
   overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; }
-img { background: #fff; max-width: none; }
+ol.settings { font-size: .9rem; margin: .5rem 0; padding-left: 1.5rem; overflow-wrap: anywhere; }
+sup { line-height: 0; font-size: .7em; font-weight: normal; }
+.picture { display: block; overflow-x: auto; cursor: zoom-in; }
+.picture input { position: absolute; opacity: 0; }
+.picture input:focus-visible + img { outline: 2px solid; }
+.picture img { background: #fff; max-width: 100%; height: auto; vertical-align: top; }
+.picture input:checked + img { max-width: none; cursor: zoom-out; }
+.hint { display: none; }
+@media (max-width: 62rem) { .hint { display: inline; } }
 @media (max-width: 40rem) {
-  th:first-child, td:first-child { min-width: 7rem; font-size: .8rem; }
-  th, td { padding: .3rem; } figure img { max-width: 100%; height: auto; }
+  th:first-child, td:first-child { min-width: 5.5rem; }
+  th, td { padding: .3rem .25rem; font-size: .8rem; }
 }
 """
 CAPTIONS = {
@@ -61,7 +69,7 @@ def make_page(
     parts = [f"<h1>{_(title)}</h1>", _list(notes)]
     for overview in overviews:
         parts += [f"<h2>{_(overview.title)}</h2>", _shared(overview.shared)]
-        parts += [_table(overview.heads, overview.lines, 1), _shared(overview.remark)]
+        parts += [_overview_table(overview.heads, overview.lines), _shared(overview.remark)]
     for table, drawn in zip(tables, pictures):
         parts += [f"<h2>{_(table.title)}</h2>", _shared(table.shared)]
         parts += [_result_table(table), _list(table.remarks)]
@@ -90,18 +98,48 @@ def _shared(text: str) -> str:
     return f'<p class="shared">{_(text)}</p>' if text else ""
 
 
-def _table(heads, lines, num_text) -> str:
-    return _rows(heads, [("", [_(cell) for cell in line]) for line in lines], num_text)
+class _Settings:
+    """The settings that stand under a table, by number, so that the names in it are short."""
+
+    def __init__(self):
+        self._lines: list[str] = []
+
+    def short(self, label: str) -> str:
+        """A label, "method name=value …", as the method and the number of its settings' line."""
+        method, _space, settings = label.partition(" ")
+        name = _(method).replace("_", "_<wbr>")  # where a narrow column may break it
+        if not settings:
+            return name
+        if label not in self._lines:
+            self._lines.append(label)
+        return f"{name}<sup>{self._lines.index(label) + 1}</sup>"
+
+    def listed(self) -> str:
+        """The lines, numbered."""
+        lines = "".join(f"<li>{_(line)}</li>" for line in self._lines)
+        return f'<ol class="settings">{lines}</ol>' if lines else ""
+
+
+def _overview_table(heads: list[str], lines: list[list[str]]) -> str:
+    """A table of texts, of which the heads and the first cells may be labels."""
+    settings = _Settings()
+    short_heads = [heads[0], *map(settings.short, heads[1:])]
+    short_lines = [
+        ("", [settings.short(first), *(_(cell) for cell in cells)]) for first, *cells in lines
+    ]
+    return _rows(short_heads, short_lines, {0, _column(heads, "seeds")}) + settings.listed()
 
 
 def _result_table(table: Table) -> str:
-    lines = []
+    settings, lines = _Settings(), []
     for row in table.rows:
         numbers = (_(row.cell(column)) for column in table.columns)
         marked = (f"<b>{n}</b>" if c in row.best else n for c, n in zip(table.columns, numbers))
-        kind = "unfinished" if row.state else ""
-        lines.append((kind, [*(_(cell) for cell in row.first_cells), *marked]))
-    return _rows(table.heads, lines, 2)
+        state = f" ({_(row.state)})" if row.state else ""
+        cells = [f"{settings.short(row.label)}{state}", _(row.first_cells[1]), *marked]
+        lines.append(("unfinished" if row.state else "", cells))
+    heads = [_(head) for head in table.heads]
+    return _rows(heads, lines, {0, _column(heads, "seeds")}) + settings.listed()
 
 
 def _run_table(runs: list[Run]) -> str:
@@ -112,21 +150,40 @@ def _run_table(runs: list[Run]) -> str:
         best = run.summary["best"].get("epoch", "") if run.summary else ""
         cells = [run.folder, state, best, run.commit[:7]]
         lines.append(("" if run.is_finished else "unfinished", [_(cell) for cell in cells]))
-    return _rows(heads, lines, 2)
+    return _rows(heads, lines, {0, 1})
 
 
-def _rows(heads, lines, num_text) -> str:
+def _column(heads: list[str], name: str) -> int:
+    """The place of a column; -1 where there is none."""
+    return heads.index(name) if name in heads else -1
+
+
+def _rows(heads: list[str], lines: list[tuple[str, list[str]]], text: set[int]) -> str:
+    """A table, with what matters most where a narrow screen shows it.
+
+    Args:
+        heads: of the columns, as HTML.
+        lines: the class of each row, and its cells as HTML.
+        text: the columns that hold text; the others hold numbers.
+    """
+    first = [0, *(_column(heads, name) for name in ("mean", "worst") if name in heads)]
+    last = [_column(heads, "seeds")] if len(first) > 1 and "seeds" in heads else []
+    middle = [i for i in range(len(heads)) if i not in {*first, *last}]
+    order = [*first, *middle, *last]
+
     def cells(tag, texts):
-        kinds = (' class="text"' if i < num_text else "" for i in range(len(texts)))
-        return "".join(f"<{tag}{kind}>{text}</{tag}>" for kind, text in zip(kinds, texts))
+        kinds = dict.fromkeys(text, ' class="text"')
+        return "".join(f"<{tag}{kinds.get(i, '')}>{texts[i]}</{tag}>" for i in order)
 
     body = "".join(f'<tr class="{kind}">{cells("td", texts)}</tr>\n' for kind, texts in lines)
-    head = cells("th", [_(text) for text in heads])
-    return f'<div class="wide"><table><tr>{head}</tr>\n{body}</table></div>'
+    return f'<div class="wide"><table><tr>{cells("th", heads)}</tr>\n{body}</table></div>'
 
 
 def _figure(caption: str, svg: bytes) -> str:
+    """A picture as wide as there is room for; one click shows it at its full size."""
     source = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
     text = _(caption)
-    image = f'<div class="wide"><img alt="{text}" src="{source}"></div>'
-    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+    switch = '<input type="checkbox" aria-label="full size">'
+    image = f'<label class="picture">{switch}<img alt="{text}" src="{source}"></label>'
+    hint = '<span class="hint"> Tap the picture for its full size.</span>'
+    return f"<figure>{image}<figcaption>{text}{hint}</figcaption></figure>"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sharpdro.drawing import MARKERS, add_legend, new_figure, style
+from sharpdro.drawing import MARKERS, add_legend, new_figure, severity_colours, style
 from sharpdro.report.curves import mean_curves
 from sharpdro.report.tables import Row, Table
 
@@ -94,19 +94,13 @@ def _look(row: Row, number: int) -> dict:
     return {**style(number), "linestyle": ":"} if row.state else style(number)
 
 
-def _severity_colours(count: int):
-    from matplotlib import colormaps
-
-    return [colormaps["cividis"](x) for x in np.linspace(0, 0.95, count)]
-
-
 def _panels(rows: list[tuple[Row, dict]], ylabel: str, legend_title: str):
     """A panel per row: a line for each key of its curves, {key: (x, y)}."""
     titles = [_wrapped(row) for row, _ in rows]
     height = _HEIGHT + max(map(_height, titles))
     figure, panels = _figure(len(rows), height, sharex=True, sharey=True)
     keys = max((list(curves) for _, curves in rows), key=len)
-    colours = dict(zip(keys, _severity_colours(len(keys))))
+    colours = dict(zip(keys, severity_colours(len(keys))))
     for panel, title, (_, curves) in zip(panels, titles, rows):
         for number, (key, (x, y)) in enumerate(curves.items()):
             marker = MARKERS[number % len(MARKERS)] if len(x) < 30 else None

@@ -16,7 +16,7 @@ from sharpdro.own_code import is_place
 from sharpdro.report.curves import Curve, read_training, read_validation
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
-from sharpdro.run_folder.settings import upgraded
+from sharpdro.run_folder.settings import NotHereError, may_be_registered, not_here, upgraded
 
 # Not a setting, but compared as one: a checksum, None where none was recorded.
 TEST_IMAGES = "test_images"
@@ -74,6 +74,9 @@ def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
     for path in sorted(path for folder in log_dirs for path in folder.glob("*/settings.json")):
         try:
             run = read_run(path.parent)
+        except NotHereError as error:
+            remarks.append(f"left out: {error}")
+            continue
         except (OSError, ValueError) as error:
             remarks.append(f"left out, cannot be read: {error}")
             continue
@@ -97,6 +100,7 @@ def read_run(folder: Path) -> Run | None:
     """One run directory; None for one of --eval_only.
 
     Raises:
+        NotHereError: it is of a dataset, corruption or method that is not registered here.
         ValueError, OSError: settings.json or summary.json is not as main.py writes it.
     """
     content = _read_json(folder / "settings.json", _check_content)
@@ -147,6 +151,8 @@ def _read_json(path: Path, check: Callable[[dict], object]) -> dict:
     try:
         content = parse_json(path)
         check(content)
+    except NotHereError as error:
+        raise NotHereError(f"{path.parent} {error}") from None
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -195,8 +201,9 @@ def _check_settings(content: dict) -> None:
     (content.get("environment") or {}).get("git_commit")
     if settings.get("eval_only"):
         return
-    if _method_of(settings) not in METHODS and not is_place(_method_of(settings)):
-        raise ValueError(f"unknown method {_method_of(settings)}")
+    method = _method_of(settings)
+    if method not in METHODS and not is_place(method):
+        raise _unknown("method", method)
     known_values = {
         "dataset": dict.fromkeys((*DATASETS, *OWN)),
         "corruption": CORRUPTIONS,
@@ -205,8 +212,14 @@ def _check_settings(content: dict) -> None:
     for name, known in known_values.items():
         value = settings.get(name, default_of(name))
         if value not in known or isinstance(value, float):
-            raise ValueError(f"unknown {name} {value!r}")
+            raise _unknown(name, value)
     _require(settings, "seed", int)
+
+
+def _unknown(name, value) -> ValueError:
+    """The error for a value that is none of those that there are here."""
+    is_possible = may_be_registered(name, value)
+    return not_here(name, value) if is_possible else ValueError(f"unknown {name} {value!r}")
 
 
 def _check_summary(summary: dict, num_severity: int) -> None:

@@ -7,6 +7,9 @@ import numpy as np
 from sharpdro.report.experiments import Experiment, labels_of, method_order, shared_line, tables_of
 from sharpdro.report.runs import TEST_IMAGES
 
+# What the column of this name is, for under the tables.
+WORST = "worst: the mean over seeds of each seed's worst severity"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -62,7 +65,7 @@ class Table:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know."""
-        return [*self._references(), *self._commits(), *self._unrecorded()]
+        return [WORST, *self._references(), *self._commits(), *self._unrecorded()]
 
     def _references(self) -> list[str]:
         labels = [row.label for row in self.rows if row.experiment.is_reference]

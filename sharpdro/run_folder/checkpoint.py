@@ -28,7 +28,7 @@ from sharpdro.errors import RunError
 from sharpdro.run_folder.csv_table import epochs_of
 from sharpdro.run_folder.folder import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from sharpdro.run_folder.reading import BROKEN, reason_of
-from sharpdro.run_folder.settings import check_settings
+from sharpdro.run_folder.settings import NotHereError, check_settings
 
 # Bytes of a number, by MindSpore's names.
 _SIZES = {
@@ -120,7 +120,8 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint written by `save`.
 
     Raises:
-        RunError: the file is missing, damaged, or not one of this program's.
+        RunError: the file is missing, damaged, not one of this program's, or of a dataset or
+            network that is not registered here.
     """
     if path.is_dir():
         raise RunError(f"checkpoint {path} is a folder: name a .ckpt file, such as its best.ckpt")
@@ -139,6 +140,8 @@ def load(path: Path) -> Checkpoint:
         check_settings(settings)
         if epoch < 0:
             raise ValueError(f"epoch {epoch}")
+    except NotHereError as error:
+        raise RunError(f"checkpoint {path} {error}") from error
     except (*BROKEN, RuntimeError) as error:
         raise RunError(
             f"checkpoint {path} is damaged or was not written by this program ({reason_of(error)})"

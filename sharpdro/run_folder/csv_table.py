@@ -15,7 +15,7 @@ class Table:
 
     Args:
         path: the file. An unfinished line and rows that are not to be kept are dropped, the rest
-            stays byte by byte, but for what a version with other columns has written: columns
+            stays byte by byte, except what a version with other columns has written: columns
             that it did not have stay empty.
         columns: names.
         keep: returns whether a row {column: cell} is kept, see `until_epoch`; none unless given.

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from dataset.prepare_dataset import describe_foreign
 from sharpdro import __version__
 
@@ -26,6 +24,7 @@ def describe_environment(device: str) -> dict:
         "directory": os.getcwd(),
         "device": device,
         "processor": platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -34,6 +33,16 @@ def describe_environment(device: str) -> dict:
         "git_commit": _git_commit(),
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
     }
+
+
+def cpu_model() -> str | None:
+    """The CPU's model, as Linux names it; None where it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    entries = (line.partition(":") for line in lines)
+    return next((text.strip() for key, _, text in entries if key.strip() == "model name"), None)
 
 
 def _version(package: str) -> str | None:
@@ -54,17 +63,17 @@ def _git_commit() -> str | None:
 
 def describe_data(folder: Path, device: str, data) -> str:
     """The lines a run begins with: where it writes, how much it trains and is measured on."""
-    groups = np.bincount(data.train.severities, minlength=len(data.test.arrays))
+    counts = data.train.counts(len(data.test.arrays))
     lines = [
         f"run directory: {folder}",
         f"device: {device}",
-        f"training images at severity 0…{len(groups) - 1}: {' '.join(map(str, groups))}",
+        f"training images at severity 0…{len(counts) - 1}: {' '.join(map(str, counts))}",
         f"evaluation images at every severity: {len(data.validation.labels)} validation, "
         f"{len(data.test.labels)} test",
     ]
     if data.num_foreign:
         lines.append(describe_foreign(data.num_foreign))
-    empty = np.flatnonzero(groups == 0)
-    if len(empty):
-        lines.append(f"no training images at severity {' '.join(map(str, empty))}")
+    empty = [str(severity) for severity, count in enumerate(counts) if not count]
+    if empty:
+        lines.append(f"no training images at severity {' '.join(empty)}")
     return "\n".join(lines)

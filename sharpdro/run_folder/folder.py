@@ -172,6 +172,16 @@ class RunFolder:
                 raise ValueError(f"threads is {threads!r:.80}")
             return threads
 
+    def read_cpus(self) -> list[str | None]:
+        """The models of the CPUs that had a part in the run; errors as above.
+
+        None stands for one that was not recorded, as by earlier versions.
+        """
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            starts = [content.get("environment", {}), *content["resumed"]]
+            return list(dict.fromkeys(start.get("cpu") for start in starts))
+
     def last_processes(self) -> int:
         """By how many processes the run was begun or last taken up; errors as above."""
         content = self._read()

@@ -26,6 +26,39 @@ _LOWEST = {"seed": 0, "num_test": 0, "eval_batch_size": 1, "depth": 10, "widen_f
 _FINGERPRINT = "[0-9a-f]{8}-[0-9a-f]{8}"
 _NONE_ALLOWED = ("depth", "widen_factor")
 _MAY_BE_OWN = ("model", "method")
+# Where the names of these are registered, of which another copy of the program may have further
+# ones. A checkpoint's network needs the first two; the others are named with it.
+_REGISTERED = {
+    "dataset": "dataset/specs.py",
+    "model": "models/__init__.py",
+    "corruption": "corruptions/parameters.py",
+    "method": "sharpdro/methods/specs.py",
+}
+_NEEDED = ("dataset", "model")
+_PLAIN = re.compile(r"[A-Za-z_]\w{0,79}", re.ASCII)
+
+
+class NotHereError(ValueError):
+    """A dataset, network, corruption or method that this copy of the program does not have."""
+
+
+def not_here(name: str, value: str) -> NotHereError:
+    """What to say of a setting that would be possible with another copy of the program.
+
+    Args:
+        name: dataset, model, corruption or method.
+        value: its name.
+    """
+    word = "network" if name == "model" else name
+    return NotHereError(
+        f"has the {word} {value!r}, which is not registered here: use the copy of this program "
+        f"that it was trained with, or register the {word} in {_REGISTERED[name]}"
+    )
+
+
+def may_be_registered(name: str, value) -> bool:
+    """Whether a setting could be one that another copy of the program knows."""
+    return name in _REGISTERED and type(value) is str and _PLAIN.fullmatch(value) is not None
 
 
 def upgraded(settings: dict) -> dict:
@@ -40,13 +73,18 @@ def check_settings(settings: dict) -> None:
     """Check that settings are possible ones; any may be missing, as earlier versions had fewer.
 
     Raises:
-        ValueError: one is not; names it.
+        NotHereError: the dataset or network is another copy's.
+        ValueError: one is not possible; names it.
     """
     if type(settings) is not dict:
         raise ValueError("its settings are no table of settings")
     for name in (*_CHOICES, *_LOWEST, "desc"):
-        if name in settings and not _fits(name, settings[name]):
+        if name not in settings or _fits(name, settings[name]):
+            continue
+        if not may_be_registered(name, settings[name]):
             raise ValueError(f"{name} is {settings[name]!r:.80}")
+        if name in _NEEDED:
+            raise not_here(name, settings[name])
     if settings.get("dataset") in OWN:
         _check_own_data(settings)
 

@@ -22,6 +22,7 @@ Rows = list[dict[str, str]]
 TABLES = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
 # Of evaluations; earlier versions have not measured the later ones.
 _MEASURED, _LATER = ("loss", "accuracy"), ("ece", "worst_class_accuracy")
+_TIMES = ("epoch", "step", "global_step")  # what a row of train.csv stands for, no measurements
 _FILES = "events.out.tfevents.*"
 _PER_GROUP = {
     "count": "group_count/severity",
@@ -56,7 +57,7 @@ def scalars(table: str, row: dict[str, str]) -> dict[str, float]:
         row: cells by column.
     """
     if table == "train.csv":
-        tags = {column: _train_tag(column) for column in row if column not in ("epoch", "step")}
+        tags = {column: _train_tag(column) for column in row if column not in _TIMES}
     else:
         kind, severity = TABLES[table], row["severity"]
         name = f"severity_{severity}" if severity.isdecimal() else severity

@@ -1,6 +1,7 @@
 """What happened between two lines of train.csv, averaged over all of its steps."""
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ class MetricSums:
 
     Args:
         steps: number of steps that count; skipped_steps: of those that were taken back.
+        seconds: that all of them took; nan where an earlier version did not count some of them.
         gradient_norm: the steps' sum.
         counts, losses, correct: the images' sums by severity, (S,).
         group_weights: the steps' sums by group, (G,), or (0,) for a method without.
@@ -23,6 +25,7 @@ class MetricSums:
 
     steps: int
     skipped_steps: int
+    seconds: float
     gradient_norm: float
     counts: np.ndarray
     losses: np.ndarray
@@ -36,7 +39,7 @@ class MetricSums:
         """Those of no step."""
         counts = np.zeros(num_severities, np.int64)
         losses, correct = np.zeros(num_severities), np.zeros(num_severities)
-        return cls(0, 0, 0.0, counts, losses, correct, np.zeros(num_weights), [], [])
+        return cls(0, 0, 0.0, 0.0, counts, losses, correct, np.zeros(num_weights), [], [])
 
     def for_json(self) -> dict[str, list | int | float]:
         """The sums as JSON can hold them."""
@@ -51,8 +54,9 @@ class MetricSums:
             KeyError: a sum is missing.
             ValueError: one holds no numbers.
         """
+        content = {"seconds": math.nan, **content}
         arrays = {f.name: np.asarray(content[f.name]) for f in dataclasses.fields(cls)}
-        for name in ("steps", "skipped_steps", "gradient_norm"):
+        for name in ("steps", "skipped_steps", "seconds", "gradient_norm"):
             arrays[name] = arrays[name].item()
         for name in ("severities", "ood_scores"):
             arrays[name] = list(arrays[name])
@@ -77,7 +81,12 @@ class TrainingMetrics:
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Measure images per second from now on: what came before was not training."""
+        """Measure time from now on: what came before was not training."""
+        self._last_step = time.perf_counter()
+        self._start_speed()
+
+    def _start_speed(self):
+        """Measure images per second from now on."""
         self._timed_images = 0
         self._started = time.perf_counter()
 
@@ -102,18 +111,28 @@ class TrainingMetrics:
         self._time(num_images)
 
     def _time(self, num_images):
+        now = time.perf_counter()
+        self.sums.seconds += now - self._last_step
+        self._last_step = now
         self._timed_images += num_images
         if not self._is_compiled:  # the first step of all includes its compilation
             self._is_compiled = True
-            self.start_clock()
+            self._start_speed()
 
-    def row(self, epoch: int, step: int, learning_rate: float) -> dict:
-        """The line of train.csv; what comes next is for the next line."""
+    def row(self, epoch: int, step: int, global_step: int, learning_rate: float) -> dict:
+        """The line of train.csv; what comes next is for the next line.
+
+        Args:
+            epoch, step: from 1, of the last step; the step is that of the epoch.
+            global_step: the number of the step in the whole training.
+            learning_rate: of the epoch.
+        """
         sums = self.sums
         total = sums.counts.sum()  # 0 where all steps were skipped
         row = {
             "epoch": epoch,
             "step": step,
+            "global_step": global_step,
             "loss": _mean(sums.losses.sum(), total),
             "accuracy": _mean(sums.correct.sum(), total),
         }
@@ -131,8 +150,9 @@ class TrainingMetrics:
         row["learning_rate"] = learning_rate
         seconds = time.perf_counter() - self._started
         row["images_per_second"] = self._timed_images / seconds if self._timed_images else None
+        row["seconds"] = None if math.isnan(sums.seconds) else sums.seconds
         self.sums = MetricSums.zeros(self._num_severities, len(self._weight_names))
-        self.start_clock()
+        self._start_speed()
         return row
 
     def _score_columns(self):
@@ -166,9 +186,9 @@ def train_columns(num_severities: int, weight_names: list[str], has_scores: bool
     ]
     scores = [*(f"score_{s}" for s in range(num_severities)), "score_spearman"]
     return [
-        *("epoch", "step", "loss", "accuracy"),
+        *("epoch", "step", "global_step", "loss", "accuracy"),
         *per_severity,
         *(name for name in weight_names if name not in per_severity),
         *(scores if has_scores else ()),
-        *("gradient_norm", "skipped_steps", "learning_rate", "images_per_second"),
+        *("gradient_norm", "skipped_steps", "learning_rate", "images_per_second", "seconds"),
     ]

@@ -29,7 +29,7 @@ class NanCheck:
         self._first_skipped = None
 
     def start_epoch(self) -> None:
-        """Forget the steps that were skipped, but for how many they are in a row."""
+        """Forget the steps that were skipped, except how many they are in a row."""
         self._num_skipped = 0
         self._first_skipped = None
 

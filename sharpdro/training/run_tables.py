@@ -13,6 +13,7 @@ from sharpdro.evaluation.summary import (
     read_evaluations,
 )
 from sharpdro.run_folder.csv_table import Table, until_epoch, until_step
+from sharpdro.run_folder.reading import read_rows
 
 OnRows = Callable[[str, list[dict[str, str]]], object]
 SPLITS = {"validation": "val.csv", "test": "test.csv"}
@@ -51,6 +52,11 @@ class RunTables:
     def add_training(self, row: dict) -> None:
         """Add a line to train.csv."""
         self._train.append([row])
+
+    def training_seconds(self) -> float | None:
+        """What all steps in train.csv took; None if that was not recorded for some of them."""
+        cells = read_rows(self._train.path, lambda row: row["seconds"])
+        return None if "" in cells else round(sum(map(float, cells)), 1)
 
     def add_evaluation(self, split: str, epoch: int, scores: list[Score]) -> None:
         """Add the scores per severity to val.csv or test.csv.

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import mindspore as ms
@@ -29,6 +29,12 @@ from sharpdro.training.run_tables import SPLITS, OnRows, RunTables
 # Steps whose results are fetched together: a device is hardly ever waited for, and a run that is
 # stopped has few steps left to finish.
 FETCHED_STEPS = 10
+# What --best_metric means, for messages.
+_OF_METRIC = {
+    "worst": "of its worst severity",
+    "mean": "as the mean over severities",
+    "clean": "at severity 0",
+}
 
 
 class TrainingGraph(StepCell):
@@ -73,12 +79,14 @@ class RunRecord:
         settings: of the run, to go into checkpoints.
         on_rows: see `RunTables`.
         save_logits: called with the logits on the test images, by severity, if the plan wants them.
+        facts: on the training, to go into summary.json.
     """
 
     run: RunFolder
     settings: dict
     on_rows: OnRows = lambda table, rows: None
     save_logits: Callable[[list[np.ndarray]], object] = lambda logits: None
+    facts: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -264,7 +272,9 @@ class Trainer:
             else:
                 self._metrics.skip(len(severities))
             if number % self._plan.log_train == 0 or number == self._plan.steps_per_epoch:
-                row = self._metrics.row(epoch, number, self._plan.learning_rate(epoch))
+                global_step = (epoch - 1) * self._plan.steps_per_epoch + number
+                rate = self._plan.learning_rate(epoch)
+                row = self._metrics.row(epoch, number, global_step, rate)
                 if tables is not None:
                     tables.add_training(row)
             progress.steps = number
@@ -292,8 +302,11 @@ class Trainer:
         self._record.run.say(f"{accuracy_table(rows)}\n  evaluated in {seconds:.0f} s")
 
     def _write_summary(self, tables: RunTables) -> dict:
-        plan, folder = self._plan, self._record.run.path
-        return write_summary(folder, tables.evaluations, plan.total_epoch, plan.best_metric)
+        plan, record = self._plan, self._record
+        facts = record.facts | {"training_seconds": tables.training_seconds()}
+        return write_summary(
+            record.run.path, tables.evaluations, plan.total_epoch, plan.best_metric, facts
+        )
 
     def _finish(self, tables: RunTables) -> None:
         summary = self._write_summary(tables)
@@ -302,7 +315,7 @@ class Trainer:
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
         }
         self._record.run.say(
-            f"test accuracy in percent per severity (best epoch: highest validation accuracy, "
-            f"{self._plan.best_metric})\n{accuracy_table(rows)}\n"
+            f"test accuracy in percent per severity (best epoch: highest validation accuracy "
+            f"{_OF_METRIC[self._plan.best_metric]})\n{accuracy_table(rows)}\n"
             f"written to {self._record.run.path}"
         )

@@ -4,13 +4,16 @@ import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from running import ROOT, TINY, assert_refused
 
 from corruptions import STANDARD
+from corruptions.command_line import Parser
 from sharpdro.command_line.flags import create_parser
-from sharpdro.command_line.settings import parse
+from sharpdro.command_line.settings import evaluation_settings, of_checkpoint, parse
+from sharpdro.errors import RunError
 
 BAD_VALUES = {
     "--dataset": ["mnist"],
@@ -63,6 +66,50 @@ BAD_VALUES = {
     "--save_step": ["-1"],
     "--on_rows": ["my_module", "a b:c", ":f"],
 }
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (
+            "--total_epochs 5",
+            "unrecognized arguments: --total_epochs 5: did you mean --total_epoch?",
+        ),
+        ("--epochs 5", "did you mean --total_epoch?"),
+        ("-lr 1 --Log-Dir x", "did you mean --lr, --log_dir?"),
+        ("--num_test=5 --num_tests=5", "did you mean --num_test?"),
+        ("--nonsense", "unrecognized arguments: --nonsense (see main.py --help)"),
+        ("-n4000 --nonsense", "unrecognized arguments: --nonsense (see main.py --help)"),
+        ("-d CIFAR-10", "'CIFAR-10', did you mean cifar10? (choose from synthetic, cifar10, "),
+        ("-c fog gauss_noise", "'gauss_noise', did you mean gaussian_noise? (choose from "),
+        ("--method SharpDRO", "'SharpDRO', did you mean sharpdro? (choose from sharpdro, erm"),
+        ("-m resnet-18", "'resnet-18', did you mean resnet18? (choose from wideresnet, "),
+        ("-d mnist", "invalid choice: 'mnist' (choose from synthetic, cifar10, "),
+    ],
+)
+def test_what_is_mistyped_gets_the_name_that_was_meant(capsys, flags, expected):
+    with pytest.raises(SystemExit) as stop:
+        create_parser().parse_args(flags.split())
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and expected in error
+
+
+def test_where_files_are_written_has_an_earlier_spelling():
+    parser = Parser(prog="x")
+    parser.add_file_output(default=Path("a.png"), metavar="PNG", help="where to write")
+    outputs = [parser.parse_args(words).output for words in ([], ["-o", "b"], ["--output", "b"])]
+    assert outputs == [Path("a.png"), Path("b"), Path("b")]
+    assert "--output PNG" in parser.format_help() and "-o " not in parser.format_help()
+
+
+def test_a_corruption_that_is_not_registered_here_is_asked_for():
+    """Its checkpoint can be measured all the same, and its method's name does not matter."""
+    given = {"eval_only": True, "checkpoint": Path("run/best.ckpt")}
+    trained = {"dataset": "cifar10", "corruption": "rain", "method": "mine", "desc": "x"}
+    with pytest.raises(RunError, match="corruption rain, which is not registered here: .* with -c"):
+        of_checkpoint(evaluation_settings(given), trained)
+    settings = of_checkpoint(evaluation_settings({**given, "corruption": ["fog"]}), trained)
+    assert settings.corruption == ("fog",) and settings.desc == "x_rain_mine_best"
 
 
 # Switches take no value; paths are tried in test_bad_states and in test_datasets.py.

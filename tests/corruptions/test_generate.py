@@ -129,7 +129,10 @@ def test_verify(own, tmp_path, capsys):
     (tmp_path / "out" / "test" / "1" / "fog.npy").unlink()
     assert generate.main(verify) == 1
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == "test/1/fog.npy: missing" and "1 wrong; delete the files" in told[1]
+    assert (
+        told[0] == "test/1/fog.npy: missing"
+        and ": 1 problem, named above; delete the files" in told[1]
+    )
     assert generate.main([*flags, "-c", "fog", "-s", "1"]) == generate.main(verify) == 0
 
 

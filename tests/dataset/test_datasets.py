@@ -191,7 +191,7 @@ def test_pretrained(data_dir, tmp_path, capsys):
     own += ("--lr", "1e-12", "--total_epoch", "1", "--pretrained", str(path))
     own += ("--log_dir", str(tmp_path / "logs"))
     assert main.main([*own]) == 0
-    assert "pretrained: 100 of 102 arrays from" in capsys.readouterr().out
+    assert "pretrained: 100 of the network's 102 arrays are from" in capsys.readouterr().out
     (folder,) = (tmp_path / "logs").iterdir()
     found = weights(folder)
     np.testing.assert_allclose(found["layer4.1.bn2.gamma"], state["layer4.1.bn2.weight"])

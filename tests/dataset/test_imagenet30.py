@@ -157,7 +157,7 @@ def test_many_bad_files_are_not_all_named(data_dir):
     for number in range(25):
         (data_dir / "ImageNet-30" / "test" / "tank" / f"{number:02d}").write_text("x")
     lines = [line for line in read(data_dir)[1] if line.startswith("skipped")]
-    assert len(lines) == 21 and lines[-1].startswith("skipped 5 others, named with")
+    assert len(lines) == 21 and lines[-1].startswith("skipped 5 other files, named with")
     records = (data_dir / "ImageNet-30-64" / "test_files.tsv").read_text().splitlines()
     assert sum(line.startswith("tank/") and line.count("\t") == 4 for line in records) == 25
 

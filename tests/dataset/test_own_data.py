@@ -412,7 +412,7 @@ def test_a_run_on_own_photographs(data_dir, tmp_path, capsys):
     others = write_folder(tmp_path / "others", seed=1)
     before = tree(logs)
     elsewhere = [*TINY, "--data_dir", others, "--log_dir", logs, "--resume"]
-    text = f"the train images in {others} are others than those that the network is of"
+    text = f"the train images in {others} differ from those of the network's training run"
     assert_refused(capsys, elsewhere, text)
     assert main.main([*map(str, elsewhere), "--dry_run"]) == 2
     assert text in capsys.readouterr().out
@@ -437,7 +437,7 @@ def test_a_run_on_own_photographs(data_dir, tmp_path, capsys):
 
 
 def check_evaluations_that_are_refused(capsys, again, data_dir, others, renamed):
-    text = f"the test images in {others} are others than those"
+    text = f"the test images in {others} differ from those"
     assert_refused(capsys, [*again, "--data_dir", others], text)
     assert_refused(capsys, [*again, "--data_dir", renamed], "other classes", "such as Esel")
     own = [*again, "--data_dir", data_dir, "--side", "64"]

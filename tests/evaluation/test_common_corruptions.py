@@ -21,7 +21,7 @@ from sharpdro.evaluation.corruption_table import (
 
 
 def made(clean, usual, **special):
-    """Errors at severities 1 … 5, the usual ones but for some corruptions."""
+    """Errors at severities 1 … 5, the usual ones except for some corruptions."""
     return Errors(clean, {name: special.get(name, usual) for name in STANDARD})
 
 

@@ -97,7 +97,7 @@ def test_processes_share_the_batches(network, size):
 
 @pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_each_process_reads_its_own_share(network, size):
-    """Every image by one process, but for the last batch where there are too few."""
+    """Every image by one process, except the last batch where there are too few."""
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (11, 6, 5, 3), dtype=np.uint8)
     labels = rng.integers(0, 3, 11).astype(np.int32)

@@ -235,7 +235,7 @@ def test_what_cannot_stand_in_one_table(made, tmp_path, capsys):
         ("{old}/known.ckpt --baseline {new}/none", "checkpoint {new}/none does not exist"),
         ("{old}/known.ckpt --published {new}/none", "--published {new}/none is not a folder"),
         ("{old}/known.ckpt -o {new}/none/table", "there is no folder {new}/none: make it first"),
-        ("{old}/known.ckpt -o {new}", "-o {new} is a folder: name the files in it"),
+        ("{old}/known.ckpt -o {new}", "--output {new} is a folder: name the files in it"),
         ("{old}/known.ckpt --desc a/b", "--desc: 'a/b' must be usable as a directory's name"),
         ("{old}/known.ckpt -d cifar100", "-d cifar100 has 100 classes, but"),
     ],

@@ -183,7 +183,7 @@ def test_filters_of_a_direction_are_as_long_as_the_networks():
             length = sum(w * w for w in parameter[i].flat) ** 0.5
             raw = sum(d * d for d in drawn[i].flat) ** 0.5
             assert direction[i] == pytest.approx(drawn[i] * length / raw)
-    # The same for another network, but for its filters' lengths.
+    # The same for another network, except for its filters' lengths.
     other = filter_normalized([3 * p for p in parameters], np.random.default_rng(7))
     assert flat(other) == pytest.approx(3 * flat(found))
 

@@ -83,7 +83,9 @@ def test_a_run_that_could_start(look, tmp_path):
     assert lines["model"] == [f"wideresnet-10-1: {number:,} parameters"]
     assert lines["method"] == ["erm: 1 pass per step"]
     # 120 images in batches of 40; both sets at three severities after epochs 2 and 3.
-    assert lines["steps"] == ["9 in 3 epochs of 3; 2 evaluations of 12 in all"]
+    assert lines["steps"] == [
+        "9 training steps in 3 epochs of 3 steps, 12 evaluation steps in 2 evaluations"
+    ]
     said = " ".join(lines["time"])
     assert re.search(r"[\d.]+ s a training step, .* an evaluation step; .* to compile", said)
     assert re.search(r"in all, an estimate from \d+ steps of training and \d+ of evaluation", said)
@@ -156,7 +158,9 @@ def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     lines, problems = look(*flags, "--resume")
     assert problems == []
     assert lines["run"] == [f"{folder}: would be resumed after epoch 1"]
-    assert lines["steps"] == ["3 in 1 epoch of 3; 1 evaluation of 6 in all"]
+    assert lines["steps"] == [
+        "3 training steps in 1 epoch of 3 steps, 6 evaluation steps in 1 evaluation"
+    ]
     # 20 + 2 · 2 for the steps, 10 + 5 · 0.5 for the evaluation.
     assert (
         "36 s in all, an estimate from 7 steps of training and 5 of evaluation"
@@ -214,7 +218,9 @@ def test_two_stages(look, stopwatch):
     lines, problems = look(*flags, "--eval_batch_size", "4", "--augment_data")
     assert problems == []
     # 6 + 5 images in batches of 4 at 3 severities: 12 an evaluation; 120 / 4 = 30 to predict.
-    assert lines["steps"][0] == "stage 1: 3 in 1 epoch of 3; 1 evaluation of 42 in all"
+    assert lines["steps"][0] == (
+        "stage 1: 3 training steps in 1 epoch of 3 steps, 42 evaluation steps in 1 evaluation"
+    )
     assert stopwatch[0][0].num_groups == 3 and stopwatch[2][0].num_groups == 2
     assert [asked[1:] for asked in stopwatch] == [(40, True), (4,)] * 2
     # 20 + 2 · 2 + 10 + 41 · 0.5, then 20 + 11 · 2 + 10 + 23 · 0.5.

@@ -71,6 +71,19 @@ def test_run_directory(run):
     assert "best epoch (2)" in (folder / "log.txt").read_text()
 
 
+def test_what_is_recorded_of_the_effort(run):
+    folder = run()
+    settings = json.loads((folder / "settings.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
+    training = rows(folder / "train.csv")
+    assert settings["data"]["training_images"] == summary["training_images"] == [50, 50, 20]
+    assert summary["cpus"] == [settings["environment"]["cpu"]]
+    seconds = sum(float(row["seconds"]) for row in training)
+    assert summary["training_seconds"] == pytest.approx(seconds, abs=0.06) and seconds > 0
+    # Epochs of three steps, a line each.
+    assert [row["global_step"] for row in training] == ["3", "6"]
+
+
 # What changes the weights, beside the flags that come before it. Every one is a run of its own:
 # all of them take minutes.
 CHANGES_WEIGHTS = [

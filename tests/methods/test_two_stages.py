@@ -14,6 +14,7 @@ from running import (
     begun_second_epoch,
     rows,
     same_weights,
+    summary_without_seconds,
     wait_until,
     weights,
     without_speed,
@@ -88,9 +89,12 @@ def test_killed_in_either_stage_resumes_to_the_same_bits(run, tmp_path):
         process.wait()
     assert subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode == 0
     assert (folder / "log.txt").read_text().count("going on after epoch") == 2
-    for name in ("val.csv", "test.csv", "summary.json"):
+    for name in ("val.csv", "test.csv"):
         for part in ("", "stage1"):
             assert (folder / part / name).read_bytes() == (expected / part / name).read_bytes()
+    for part in ("", "stage1"):
+        summaries = map(summary_without_seconds, (folder / part, expected / part))
+        assert next(summaries) == next(summaries)
     for name in ("alignment.csv", "inferred_groups.csv"):
         assert (folder / "stage1" / name).read_bytes() == (expected / "stage1" / name).read_bytes()
     assert without_speed(folder / "train.csv") == without_speed(expected / "train.csv")

@@ -41,7 +41,7 @@ def test_resnets_equal_a_numpy_forward_pass(tmp_path, name, side, training):
     network = create_model(name, 5)
     said = load_pretrained(network, path)
     number = len([key for key in state if "num_batches" not in key])
-    assert said == f"pretrained: {number} of {number} arrays from {path}"
+    assert said == f"pretrained: {number} of the network's {number} arrays are from {path}"
     images = np.random.default_rng(1).normal(0, 1, (4, 3, side, side)).astype(np.float32)
     logits = network.set_train(training)(Tensor(images)).asnumpy()
     expected = resnet_reference.forward(state, images, training)
@@ -89,7 +89,10 @@ def test_checkpoints_of_runs(tmp_path):
         path, ms.nn.TrainOneStepCell(trained, ms.nn.SGD(trained.trainable_params())), 3, {}
     )
     network = create_model("wideresnet", 10, **WRN)
-    assert load_pretrained(network, path) == f"pretrained: 39 of 39 arrays from {path}"
+    assert (
+        load_pretrained(network, path)
+        == f"pretrained: 39 of the network's 39 arrays are from {path}"
+    )
     expected = values(trained)
     assert all(np.array_equal(v, expected[k]) for k, v in values(network).items())
     other = create_model("wideresnet", 4, **WRN)

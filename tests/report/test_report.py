@@ -16,6 +16,7 @@ from made_up_runs import report, run_report, write_run
 from running import ROOT
 
 from sharpdro.command_line.settings import parse, recorded
+from sharpdro.drawing import severity_colours
 from sharpdro.methods.specs import METHOD_SETTINGS, OWN_SETTINGS
 
 
@@ -24,7 +25,7 @@ def rows_of(lines):
     start = next(i for i, line in enumerate(lines) if line.startswith("method"))
     rows = {}
     for line in lines[start + 1 :]:
-        if not line or line.startswith(("runs of", "test images", "for reference")):
+        if not line or line.startswith(("worst: ", "runs of", "test images", "for reference")):
             break
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
@@ -385,7 +386,7 @@ def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
             write_run(tmp_path, 0.5, dataset=dataset, corruption=corruption)
     write_run(tmp_path, 0.9, dataset="cifar10", corruption="fog", num_severity=2)
     lines, _ = run_report(capsys, tmp_path)
-    assert [line for line in lines[1:] if " over " in line] == [
+    assert [line for line in lines[1:] if " over severities " in line] == [
         f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
     ]
     assert [line.split()[1] for line in lines if line.startswith("average")] == [
@@ -513,7 +514,7 @@ def test_settings_that_are_compared():
         ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
         ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
         ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),
-        ("settings", lambda c: c["settings"].update(method="x"), "unknown method x"),
+        ("settings", lambda c: c["settings"].update(method="x/y"), "unknown method 'x/y'"),
         (
             "settings",
             lambda c: c["settings"].update(corruption="../x"),
@@ -532,6 +533,13 @@ def test_a_broken_run_is_named_with_its_file(tmp_path, name, change, text):
     runs, (remark,) = report.read_runs([tmp_path])
     assert [run.folder for run in runs] == [folder]
     assert remark.startswith(f"left out, cannot be read: {path}: ") and text in remark
+
+
+def test_a_run_of_what_is_not_registered_here_is_not_called_broken(tmp_path):
+    folder = write_run(tmp_path, 0.5, dataset="mine")
+    runs, (remark,) = report.read_runs([tmp_path])
+    assert not runs and remark.startswith(f"left out: {folder} has the dataset 'mine', which is ")
+    assert "register the dataset in dataset/specs.py" in remark
 
 
 @pytest.mark.parametrize(
@@ -661,7 +669,7 @@ class Page(html.parser.HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input", "wbr"):
             self.open.append(tag)
         self.images += tag == "img"
         for name, value in attributes:
@@ -685,6 +693,37 @@ def test_page_needs_nothing_else_and_escapes(pictures, capsys, tmp_path):
     assert names == [
         f"synthetic_gaussian_noise_1_{name}.png" for name in ("accuracy", "curves", "weights")
     ]
+
+
+def test_page_has_what_matters_where_a_narrow_screen_shows_it(capsys, tmp_path):
+    write_run(tmp_path, 0.5)
+    write_run(tmp_path, 0.6, method="sam", rho=0.5)
+    write_run(tmp_path, 0.7, method="sam", rho=0.5, total_epoch=3, finished=False)
+    run_report(capsys, tmp_path, "--compare_to", "erm")
+    text = (tmp_path / "report" / "report.html").read_text()
+    tables = re.findall(r"<table>(.*?)</table>(?:</div><ol.*?>(.*?)</ol>)?", text, re.DOTALL)
+    (differences, _), (results, settings), _ = tables
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in results.split("</tr>")[:4]]
+    assert cells == [
+        ["method", "mean", "worst", "0", "1", "seeds"],
+        ["erm", "37.5", "25.0", "50.0", "25.0", "0"],
+        ["sam<sup>1</sup>", *("<b>45.0</b>", "<b>30.0</b>", "<b>60.0</b>", "<b>30.0</b>"), "0"],
+        ["sam<sup>2</sup> (unfinished, 2/200)", "52.5", "35.0", "70.0", "35.0", "0"],
+    ]
+    assert settings == "<li>sam rho=0.5</li><li>sam rho=0.5 total_epoch=3</li>"
+    assert re.findall(r"<t[hd].*?>(.*?)</t[hd]>", differences)[:3] == ["method", "mean", "worst"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_colours_of_severities_can_be_seen_on_white(count):
+    """Contrast as the Web Content Accessibility Guidelines define it: 3 for graphics."""
+    pytest.importorskip("matplotlib")
+    colours = severity_colours(count)
+    assert len({*colours}) == count
+    for *channels, _ in colours:
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        luminance = sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear))
+        assert 1.05 / (luminance + 0.05) >= 3
 
 
 def test_curves_are_means_over_seeds(tmp_path):
@@ -736,7 +775,8 @@ def test_differences_are_paired_by_seed(capsys, tmp_path):
     assert "difference to erm" in (tmp_path / "report" / "report.html").read_text()
     assert report.main([str(tmp_path), "--compare_to", "ern"]) == 2
     error = capsys.readouterr().err
-    assert "--compare_to ern: no such row, choose one of: erm; groupdro; irm; sam" in error
+    expected = "invalid choice: 'ern', did you mean erm? (choose from erm, groupdro, irm, sam)"
+    assert f"--compare_to: {expected}" in error
 
 
 def add_calibration(folder, nll, ece, worst_class):
@@ -842,3 +882,22 @@ def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
     assert len(heads) == 2 and len(rows) == 4 and len(cells) == 1
     page = (folder / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
+
+
+def test_the_column_worst_is_explained_in_every_format(capsys, tmp_path):
+    """Two seeds whose worst severities differ: the mean of both, not the lowest of the means."""
+    for seed, accuracies in ((0, (0.2, 0.8)), (1, (0.6, 0.4))):
+        folder = write_run(tmp_path, 0.5, seed=seed)
+        summary = json.loads((folder / "summary.json").read_text())
+        test = summary["best"]["test"]
+        for name, accuracy in zip(("0", "1", "worst"), (*accuracies, min(accuracies))):
+            test[name]["accuracy"] = accuracy
+        (folder / "summary.json").write_text(json.dumps(summary))
+    lines, _ = run_report(capsys, tmp_path)
+    assert rows_of(lines)["erm"][-1] == "30.0 ± 14.1" and rows_of(lines)["erm"][1][:4] == "40.0"
+    sentence = "worst: the mean over seeds of each seed's worst severity"
+    assert sentence in lines
+    for suffix in ("md", "tex"):
+        assert sentence in (tmp_path / "report" / f"tables.{suffix}").read_text()
+    page_text = html.unescape((tmp_path / "report" / "report.html").read_text())
+    assert sentence in page_text

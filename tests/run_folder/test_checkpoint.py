@@ -109,6 +109,28 @@ def test_checkpoint_of_something_else(saved, tmp_path):
         checkpoint.load(tmp_path / "nothing.ckpt")
 
 
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"dataset": "mine"}, "has the dataset 'mine', which is not registered here: use the copy"),
+        ({"model": "my_vit"}, "register the network in models/__init__.py"),
+        ({"dataset": "../x"}, "is damaged or was not written by this program"),
+        ({"method": "mine", "corruption": "rain", "dataset": "cifar10"}, None),
+    ],
+)
+def test_what_is_not_registered_here_is_not_damaged(tmp_path, settings, text):
+    """A dataset and network are needed; a method and corruption may be another copy's."""
+    path = tmp_path / "x.ckpt"
+    checkpoint.save(path, SmallNetwork(), 1, settings)
+    if text is None:
+        assert checkpoint.load(path).settings == settings
+        return
+    with pytest.raises(RunError) as refused:
+        checkpoint.load(path)
+    assert f"checkpoint {path} " in str(refused.value) and text in str(refused.value)
+    assert ("damaged" in text) == ("damaged" in str(refused.value))
+
+
 def test_another_model_is_refused_untouched(saved):
     step = make_step(channels=5)
     before = values(step)

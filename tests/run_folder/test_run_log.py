@@ -170,3 +170,24 @@ def test_link_to_nothing_is_named_before_anything_is_written(tmp_path):
     with pytest.raises(NotADirectoryError, match="it is a link to nothing: mend it") as error:
         RunFolder(tmp_path / "logs" / "run").check_writable()
     assert error.value.filename == str(tmp_path / "logs") and len(list(tmp_path.iterdir())) == 1
+
+
+def test_seconds_that_an_earlier_version_did_not_record_are_not_guessed(tmp_path):
+    """A run that goes on keeps its lines, with nothing in columns that it did not have."""
+    columns = ["epoch", "step", "global_step", "loss", "seconds"]
+
+    def open_tables():
+        return RunTables(tmp_path, columns, lambda name, rows: None, 1, 0)
+
+    (tmp_path / "train.csv").write_text("epoch,step,loss\n1,5,2.5\n")
+    tables = open_tables()
+    tables.add_training({"epoch": 2, "step": 5, "global_step": 10, "loss": 1.5, "seconds": 4.0})
+    text = (tmp_path / "train.csv").read_text()
+    assert text == "epoch,step,global_step,loss,seconds\n1,5,,2.5,\n2,5,10,1.5,4\n"
+    assert tables.training_seconds() is None
+    (tmp_path / "train.csv").unlink()
+    tables = open_tables()
+    for step, seconds in ((5, 1.25), (10, 2.5)):
+        row = {"epoch": 1, "step": step, "global_step": step, "loss": 1.0, "seconds": seconds}
+        tables.add_training(row)
+    assert tables.training_seconds() == pytest.approx(3.75, abs=0.06)

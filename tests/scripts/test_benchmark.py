@@ -133,7 +133,7 @@ def test_every_part_from_command_to_json(tmp_path, part):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["steps"], "no part 'steps': choose from step, floor"),
+        (["steps"], "invalid choice: 'steps', did you mean step? (choose from step, floor"),
         (["step", "--rounds", "0"], "--rounds: 0 is not a whole number >= 1"),
         (["step", "--data_dir", "nowhere"], "--data_dir nowhere is not a folder"),
         (["step", "--json", "nowhere/a.json"], "there is no folder nowhere"),

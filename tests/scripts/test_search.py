@@ -143,6 +143,7 @@ def test_prints_commands_that_run_anywhere(calls, capsys, tmp_path):
         ("--jobs 0", "argument --jobs: 0 is not"),
         ("--judge clean", "argument --judge: invalid choice: 'clean'"),
         ("--unknown 3", "unrecognized arguments: --unknown 3"),
+        ("--trails 3", "--trails 3: did you mean --trials?"),
         ("--method erm --rho 1", "--rho does not apply to --method erm"),
         ("--eval_only --checkpoint x.ckpt", "a search trains: leave out --eval_only"),
         ("--dry_run", "a search trains: leave out --eval_only and --dry_run"),

@@ -108,19 +108,27 @@ def test_variants(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "variable", "value"),
+    ("name", "variable", "value", "expected"),
     [
-        ("methods", "METHODS", "erm grupdro"),
-        ("methods", "METHODS", "erm grupdro_balanced"),
-        ("corruptions", "CORRUPTIONS", "fog grupdro"),
-        ("severities", "DATASETS", "grupdro"),
-        ("severities", "SEVERITIES", "5 grupdro"),
+        ("methods", "METHODS", "erm grupdro", "'grupdro', did you mean groupdro?"),
+        ("methods", "METHODS", "erm grupdro_balanced", "'grupdro', did you mean groupdro?"),
+        ("corruptions", "CORRUPTIONS", "fog Gauss-Noise", "'Gauss-Noise', did you mean gaussian"),
+        ("severities", "DATASETS", "mnist", "'mnist' (choose from synthetic, cifar10, "),
+        ("severities", "SEVERITIES", "5 6", "'6' (choose from 1, 2, 3, 4, 5)"),
     ],
 )
-def test_unknown_names_are_refused_before_anything_starts(tmp_path, name, variable, value):
+def test_unknown_names_are_refused_before_anything_starts(
+    tmp_path, name, variable, value, expected
+):
     code, calls, error = sweep(tmp_path, name, **{variable: value})
-    assert code == 2 and not calls
-    assert error.startswith(f"error: no grupdro in {variable}: choose from ")
+    assert code == 2 and not calls and error.count("\n") == 1
+    assert error.startswith(f"error: {variable}: invalid choice: {expected}")
+
+
+def test_a_variable_that_lacks_its_s_is_noted(tmp_path):
+    code, calls, error = sweep(tmp_path, "methods", METHOD="sam", METHODS="erm", SEEDS="0")
+    assert (code, len(calls)) == (0, 1)
+    assert error == "note: METHOD=sam has no effect; did you mean METHODS?\n"
 
 
 def test_seeds_are_numbers(tmp_path):

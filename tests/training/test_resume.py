@@ -48,6 +48,12 @@ def test_existing_run_is_not_touched_without_resume(run, capsys):
     assert run.code(*SAVED, "--log_dir", str(folder.parent), "--resume", "--lr", "0.2") == 2
     message = capsys.readouterr().err
     assert re.search(r"--lr is 0.2, but .* was started with 0.05: give the same", message)
+    longer = [*SAVED, "--log_dir", str(folder.parent), "--resume", "--total_epoch", "5"]
+    assert run.code(*longer) == 2
+    message = capsys.readouterr().err
+    assert "--total_epoch is 5, but " in message and "a run cannot be made longer" in message
+    assert f"--pretrained {folder / 'best.ckpt'} and another --desc" in message
+    assert message.count("\n") == 1 and "to finish it" not in message
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
@@ -126,7 +132,7 @@ def test_step_that_diverged_is_named_whenever_results_are_fetched(run, tmp_path,
 
 @SLOW
 def test_run_may_be_guarded_from_its_middle_on(run, tmp_path):
-    """--on_nan changes nothing where all is finite, but that train.csv counts skipped steps."""
+    """--on_nan changes nothing where all is finite, except that train.csv counts skipped steps."""
     own = (*ERM, "--save_step", "1", "--on_nan", "skip")
     guarded = run(*own)
     assert same_weights(weights(guarded), weights(run(*SAVED)))
@@ -349,7 +355,7 @@ def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume", "--no-scheduler") == 2
     assert not asked_steps
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 2 and asked_steps
-    assert "did not record its images: not compared" in (folder / "log.txt").read_text()
+    assert "did not record its images: not compared;" in (folder / "log.txt").read_text()
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded
 
 
@@ -404,7 +410,7 @@ def test_resumed_run_keeps_its_threads_or_says_that_it_cannot(
 
 def test_more_threads_than_cores_are_refused_at_the_beginning(run, tmp_path, capsys):
     assert run.code(*ERM, "--log_dir", str(tmp_path), "--threads", "4096") == 2
-    assert "--threads 4096: there are " in capsys.readouterr().err
+    assert "--threads 4096: this machine has " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -41,8 +41,9 @@ def expected_events(folder, steps_per_epoch=STEPS):
 
     for row in rows(folder / "train.csv"):
         step = (int(row.pop("epoch")) - 1) * steps_per_epoch + int(row.pop("step"))
+        assert int(row.pop("global_step")) == step
         of_all = ("loss", "accuracy", "gradient_norm", "learning_rate", "images_per_second")
-        for name in (*of_all, "skipped_steps"):
+        for name in (*of_all, "skipped_steps", "seconds"):
             add(f"train/{name}", step, row.pop(name))
         add("score/spearman", step, row.pop("score_spearman", ""))
         for column, cell in row.items():
