@@ -19,7 +19,7 @@ from dataset.poisson import SEVERITY_LAWS
 from dataset.sampling import SAMPLERS
 from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
-from sharpdro.device import DEVICE_TARGETS
+from sharpdro.device import DEVICE_TARGETS, MODES
 from sharpdro.evaluation.summary import BEST_METRICS
 from sharpdro.flag_types import (
     COUNT,
@@ -169,6 +169,15 @@ _RUN_FLAGS = (
         "threads of the CPU's kernels, on which the last bits depend (default: as many as "
         "there are cores; a resumed run keeps its own)",
         POSITIVE,
+    ),
+    # Bits differ between the modes, so a run keeps its own.
+    _flag(
+        "--mode",
+        "graph compiles the training; pynative computes it operator by operator, so that print and "
+        "pdb work in a method of your own: for debugging, as a step takes several times as long "
+        "and rounds differently",
+        MODES,
+        "graph",
     ),
     _flag(
         "--eval_only",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from corruptions.storage.files import publish
 from sharpdro.errors import RunError
+from sharpdro.machine import cpu_features
 from sharpdro.own_code import is_place
 
 # Whose interfaces kernels.cc was written for and tried with.
@@ -61,11 +62,11 @@ def build_library() -> Path:
     """
     _check_processor()
     mindspore, onednn = _check_versions()
-    compiler = _find_compiler()
+    compiler = find_compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
     parts = (_SOURCE.read_bytes(), mindspore.encode(), version, " ".join(_FLAGS).encode())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
-    library = _cache_folder() / f"kernels-{key}.so"
+    library = cache_folder() / f"kernels-{key}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         _compile(compiler, onednn, library)
@@ -79,9 +80,7 @@ def _refuse(reason: str):
 def _check_processor() -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         _refuse(f"needs Linux on x86-64, not {platform.system()} on {platform.machine()}")
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    abilities = next((line.split() for line in lines if line.startswith("flags")), [])
-    if not {"avx2", "fma"} <= set(abilities):
+    if not {"avx2", "fma"} <= cpu_features():
         _refuse("needs a processor with AVX2 and FMA")
 
 
@@ -105,7 +104,12 @@ def _check_versions() -> tuple[str, Path]:
     return version, path
 
 
-def _find_compiler() -> str:
+def find_compiler() -> str:
+    """The path of a C++ compiler.
+
+    Raises:
+        RunError: there is none.
+    """
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
     for name in names:
         if path := shutil.which(name):
@@ -116,7 +120,12 @@ def _find_compiler() -> str:
     )
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where the compiled kernels lie.
+
+    Raises:
+        RunError: MindSpore could not load them from there.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sharpdro"
     if ":" in str(folder):  # which for MindSpore ends the path
         raise RunError(f"--cpu_kernels onednn cannot use {folder}: set XDG_CACHE_HOME, without ':'")

@@ -19,6 +19,7 @@ BAD_VALUES = {
     "--seed": ["-1", "x", "4294967296"],
     "--device_target": ["TPU"],
     "--cpu_kernels": ["fast"],
+    "--mode": ["eager"],
     "--corruption": ["rain"],
     "--num_per_class": ["0", "-3", "1.5"],
     "--side": ["7", "1025", "x"],
