@@ -24,9 +24,13 @@ class Findings:
         """Note a fact."""
         self.facts.append((topic, text))
 
+    def fact_lines(self) -> list[str]:
+        """The facts for a terminal."""
+        return [line for topic, text in self.facts for line in _entry(topic, text)]
+
     def lines(self) -> list[str]:
         """All of it for a terminal, the problems last."""
-        lines = [line for topic, text in self.facts for line in _entry(topic, text)]
+        lines = self.fact_lines()
         for topic, problems in (("to mend", self.hindrances), ("to improve", self.advice)):
             texts = [f"{number}. {text}" for number, text in enumerate(problems, 1)] or ["nothing"]
             for number, text in enumerate(texts):

@@ -1,0 +1,71 @@
+"""What several processes compute, compared in this one, which uses no device."""
+
+from collections.abc import Iterator
+
+from device_checks.results import Check, Options, distance, failed, judged, load, same_bits
+from device_checks.workers import Worker
+from sharpdro.errors import RunError
+
+NEAR = 0.05
+NEAR_ABOUT = "float32 rounding, which three steps amplify; CPUs differ by up to 0.01"
+EQUAL_ABOUT = "none: set_deterministic(True) is on"
+
+
+def from_worker(function: str, what: str, options: Options) -> Iterator[Check]:
+    """The checks that a process makes; if it ends before its time, that is one that has failed."""
+    try:
+        with Worker(function, options) as worker:
+            yield from worker
+    except RunError as error:
+        yield failed(f"{what}: the rest", error)
+
+
+def check_cpu(options: Options) -> Iterator[Check]:
+    """The device's steps against the CPU's, method by method, while both compute."""
+    function, left = "device_checks.network:all_methods", list(options.methods)
+    with Worker(function, options, "cpu") as cpu, Worker(function, options, "device") as device:
+        try:
+            for *problems, method in zip(cpu, device, options.methods):
+                left.remove(method)
+                yield _near(options, method, [*filter(None, problems)])
+        except RunError as error:
+            for method in left:
+                yield failed(f"{method}: the CPU's results", error)
+
+
+def _near(options: Options, method: str, problems: list[str]) -> Check:
+    name = f"{method}: the CPU's results"
+    if problems:
+        return failed(name, problems[0])
+    found, expected = (load(options, role, method) for role in ("device", "cpu"))
+    return judged(name, distance(found, expected), NEAR, NEAR_ABOUT)
+
+
+def check_resumed(options: Options, methods: tuple[str, ...]) -> Iterator[Check]:
+    """Two processes that do the same, and one that goes on from a checkpoint of the other."""
+    problems = dict.fromkeys(methods)
+    for function in ("whole", "again"):
+        for method, problem in _problems(f"device_checks.network:{function}", options, methods):
+            problems[method] = problems[method] or problem
+    for method, problem in problems.items():
+        names = {"again": f"{method}: equal runs", "resumed": f"{method}: resumed after a step"}
+        for role, name in names.items():
+            if problem:
+                yield failed(name, problem)
+                continue
+            expected, found = load(options, "whole", method), load(options, role, method)
+            expected = {key: expected[key] for key in expected if key in found or role == "again"}
+            yield same_bits(name, found, expected, EQUAL_ABOUT)
+
+
+def _problems(function, options, methods):
+    """Each method, and why a process could not compute it, or None."""
+    left = list(methods)
+    try:
+        with Worker(function, options, methods) as worker:
+            for problem, method in zip(worker, methods):
+                left.remove(method)
+                yield method, problem
+    except RunError as error:
+        for method in left:
+            yield method, str(error)
