@@ -118,22 +118,20 @@ class Pair:
 
     def _moved(self) -> dict:
         """How far parameters and running statistics have come; the group weights."""
-        arrays = {p.name: p.asnumpy() for p in self.step.get_parameters()}
-        moved = {
-            short: arrays[name] - self.start[short]
-            for short, name in self.tools.ORACLE_NAMES.items()
-        }
-        moved["mean"], moved["variance"] = (
-            arrays["norm.moving_mean"],
-            arrays["norm.moving_variance"],
-        )
-        return {**moved, "weights": arrays["group_weights"]}
+        # Copies: what asnumpy returns changes with the parameter.
+        arrays = {p.name: p.asnumpy().copy() for p in self.step.get_parameters()}
+        names = self.tools.ORACLE_NAMES
+        moved = {short: arrays[name] - self.start[short] for short, name in names.items()}
+        others = {"mean": "norm.moving_mean", "variance": "norm.moving_variance"}
+        others["weights"] = "group_weights"
+        return moved | {short: arrays[name] for short, name in others.items()}
 
     def _expected_moved(self) -> dict:
         expected = self.expected
         moved = {short: expected.p[short] - self.start[short] for short in self.start}
-        moved["mean"], moved["variance"] = expected.running_mean, expected.running_var
-        return {**moved, "weights": expected.q}
+        others = (expected.running_mean, expected.running_var, expected.q)
+        copies = [np.array(values) for values in others]
+        return moved | dict(zip(("mean", "variance", "weights"), copies))
 
     def overflow(self) -> tuple[bool, float]:
         """A step on images too large for the numbers: whether it was applied, how much it moved."""

@@ -101,6 +101,11 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
             "--cpu_kernels onednn --amp_level auto",
             "--amp_level auto does not go with --cpu_kernels onednn",
         ),
+        (
+            "--distributed --mode pynative",
+            "--mode pynative is for debugging and does not go with --distributed: leave one",
+        ),
+        ("--eval_only --checkpoint x.ckpt --mode graph", "--mode does not go with --eval_only"),
         ("--total 3", "unrecognized arguments: --total 3"),
         (
             "--method sam --distribution_agnostic",
