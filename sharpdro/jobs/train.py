@@ -53,6 +53,8 @@ def _log_start(args, processes, run, lines):
     """Log what the run is about to do: the lines, and what is special about it."""
     if args.cpu_kernels != "stock":
         lines.append(f"CPU kernels: {args.cpu_kernels}")
+    if args.mode != "graph":
+        lines.append(f"mode: {args.mode}, for debugging: several times slower")
     if args.tensorboard:
         lines.append(f"for TensorBoard: tensorboard --logdir {run.events}")
     if args.distributed:

@@ -134,7 +134,7 @@ class Trainer:
         plan = self._plan
         progress = self._resume()
         tables = self._open_tables(progress)
-        if progress.epochs < plan.total_epoch:
+        if progress.epochs < plan.total_epoch and ms.get_context("mode") == ms.GRAPH_MODE:
             parameters = sum(p.size for p in self._step.parameters)
             self._record.run.say(
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
