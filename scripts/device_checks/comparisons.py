@@ -7,8 +7,6 @@ from device_checks.workers import Worker
 from sharpdro.errors import RunError
 
 NEAR = 0.05
-NEAR_ABOUT = "float32 rounding, which three steps amplify; CPUs differ by up to 0.01"
-EQUAL_ABOUT = "none: set_deterministic(True) is on"
 
 
 def from_worker(function: str, what: str, options: Options) -> Iterator[Check]:
@@ -30,15 +28,15 @@ def check_cpu(options: Options) -> Iterator[Check]:
                 yield _near(options, method, [*filter(None, problems)])
         except RunError as error:
             for method in left:
-                yield failed(f"{method}: the CPU's results", error)
+                yield failed(f"cpu: {method}", error)
 
 
 def _near(options: Options, method: str, problems: list[str]) -> Check:
-    name = f"{method}: the CPU's results"
+    name = f"cpu: {method}"
     if problems:
         return failed(name, problems[0])
     found, expected = (load(options, role, method) for role in ("device", "cpu"))
-    return judged(name, distance(found, expected), NEAR, NEAR_ABOUT)
+    return judged(name, distance(found, expected), NEAR)
 
 
 def check_resumed(options: Options, methods: tuple[str, ...]) -> Iterator[Check]:
@@ -48,14 +46,14 @@ def check_resumed(options: Options, methods: tuple[str, ...]) -> Iterator[Check]
         for method, problem in _problems(f"device_checks.network:{function}", options, methods):
             problems[method] = problems[method] or problem
     for method, problem in problems.items():
-        names = {"again": f"{method}: equal runs", "resumed": f"{method}: resumed after a step"}
+        names = {"again": f"resume: {method}, run again", "resumed": f"resume: {method}, resumed"}
         for role, name in names.items():
             if problem:
                 yield failed(name, problem)
                 continue
             expected, found = load(options, "whole", method), load(options, role, method)
             expected = {key: expected[key] for key in expected if key in found or role == "again"}
-            yield same_bits(name, found, expected, EQUAL_ABOUT)
+            yield same_bits(name, found, expected)
 
 
 def _problems(function, options, methods):

@@ -33,16 +33,16 @@ class Check:
     Args:
         name: what was checked.
         state: one of PASS, FAIL, SKIPPED, MEASURED.
-        about: why the tolerance is what it is, why it failed or was skipped, or what was measured.
         largest: the largest difference; None: nothing was compared.
         tolerance: how large it may be.
+        note: why it failed or was skipped, or what was measured.
     """
 
     name: str
     state: str
-    about: str
     largest: float | None = None
     tolerance: float | None = None
+    note: str = ""
 
 
 def distance(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
@@ -60,27 +60,27 @@ def _distance(found, expected) -> float:
     return float(difference / size if size else difference)
 
 
-def judged(name: str, largest: float, tolerance: float, about: str) -> Check:
+def judged(name: str, largest: float, tolerance: float) -> Check:
     """A check that has passed if the difference is within the tolerance; a NaN is not."""
     state = PASS if largest <= tolerance else FAIL
-    return Check(name, state, about, float(largest), tolerance)
+    return Check(name, state, float(largest), tolerance)
 
 
 def same_bits(
-    name: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], about: str
+    name: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
 ) -> Check:
     """A check that has passed if all arrays are equal, to the last bit."""
     is_same = found.keys() == expected.keys() and all(
         np.asarray(found[key]).tobytes() == np.asarray(expected[key]).tobytes() for key in expected
     )
     state = PASS if is_same and expected else FAIL
-    return Check(name, state, about, distance(found, expected), 0.0)
+    return Check(name, state, distance(found, expected), 0.0)
 
 
 def failed(name: str, reason: Exception | str) -> Check:
     """A check that could not be made to its end."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    return Check(name, FAIL, lines[0])
+    return Check(name, FAIL, note=lines[0])
 
 
 def save(options: Options, role: str, method: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -100,7 +100,7 @@ def _file(options, role, method):
 
 def cells(check: Check) -> list[str]:
     """The row's texts."""
-    return [check.name, check.state, _number(check.largest), _number(check.tolerance), check.about]
+    return [check.name, check.state, _number(check.largest), _number(check.tolerance), check.note]
 
 
 def _number(value: float | None) -> str:

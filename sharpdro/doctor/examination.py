@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,10 @@ _DATA_BYTES = 1.5e9
 # What a convolution of `probe` takes at most on one slow core that does not compute it by the
 # reference loop, which takes 2 s.
 _SLOW_SECONDS = 0.5
+
+# In front of what MindSpore logs: level, process, time, source. And how much of it is shown.
+_PREFIX = re.compile(r"^\[\w+\] \w+\(.*?\[[^]]*\] ")
+_MOST_LINES = 5
 
 
 def examine(target: str, data_dir: Path) -> Findings:
@@ -149,10 +154,8 @@ def look_at_devices(found: Findings, answer: probe.Answer, target: str) -> None:
         if counts.get(device):
             found.add(device, f"{counts[device]} found")
             continue
-        missing = plugins.missing_libraries(device)
-        parts = [f"{name} misses {' '.join(names)}" for name, names in missing.items() if names]
         files = device_files(device)
-        found.add(device, "; ".join(["MindSpore finds none", *parts]))
+        found.add(device, _absence(device, is_wanted=bool(files) or target == device))
         if not files and target != device:
             continue
         there = f"this machine has one ({' '.join(files)})" if files else "nor is there one in /dev"
@@ -161,8 +164,18 @@ def look_at_devices(found: Findings, answer: probe.Answer, target: str) -> None:
             f"{INSTALL}"
         )
         (found.hindrances if target == device else found.advice).append(problem)
-        for line in [line for line in answer.log if device.lower() in line.lower()][:5]:
+        said = dict.fromkeys(_PREFIX.sub("", line).strip() for line in answer.log)
+        for line in [line for line in said if device.lower() in line.lower()][:_MOST_LINES]:
             found.add("MindSpore says", line)
+
+
+def _absence(device: str, is_wanted: bool) -> str:
+    """That MindSpore finds no such device, and what its plugin misses, in full where it matters."""
+    plugin, missing = plugins.missing_libraries(device)
+    if not missing:
+        return "MindSpore finds none"
+    names = ": " + " ".join(missing) if is_wanted else ""
+    return f"MindSpore finds none; {plugin} misses {len(missing)} libraries{names}"
 
 
 def look_at_computing(found: Findings, answer: probe.Answer, own_isa: Mapping[str, str]) -> None:

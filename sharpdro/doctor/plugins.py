@@ -13,19 +13,16 @@ PLUGINS = {
 }
 
 
-def missing_libraries(device: str) -> dict[str, list[str]]:
-    """The libraries that each plugin for GPU or Ascend misses, by the plugin's file name.
+def missing_libraries(device: str) -> tuple[str, list[str]]:
+    """The newest plugin for GPU or Ascend that MindSpore brings, and the libraries that it misses.
 
     Empty where MindSpore, or a plugin for the device, is not there.
     """
-    return {path.name: _missing(path) for path in _plugins(PLUGINS[device][0])}
-
-
-def _plugins(pattern: str) -> list[Path]:
     spec = importlib.util.find_spec("mindspore")
     if spec is None or not spec.origin:
-        return []
-    return sorted(Path(spec.origin).parent.joinpath(_FOLDER).glob(pattern), reverse=True)
+        return "", []
+    found = sorted(Path(spec.origin).parent.joinpath(_FOLDER).glob(PLUGINS[device][0]))
+    return (found[-1].name, _missing(found[-1])) if found else ("", [])
 
 
 def _missing(library: Path) -> list[str]:

@@ -27,7 +27,7 @@ def machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(examination.probe, "ask", lambda target: WORKS)
     monkeypatch.setattr(examination, "device_files", lambda device: [])
-    monkeypatch.setattr(examination.plugins, "missing_libraries", lambda device: {})
+    monkeypatch.setattr(examination.plugins, "missing_libraries", lambda device: ("", []))
     monkeypatch.setattr(examination, "prepare_kernels", lambda: None)
     return monkeypatch
 
@@ -90,14 +90,24 @@ def test_mindspore_that_fails(machine):
 
 def test_device_without_its_libraries(machine):
     """Advice where a CPU would do; a hindrance where the device is asked for."""
-    missing = {"libmindspore_gpu.so.11.6": ["libcublas.so.11", "libcudnn.so.8"]}
-    machine.setattr(plugins, "missing_libraries", lambda device: missing if device == "GPU" else {})
+    missing = "libmindspore_gpu.so.11.6", ["libcublas.so.11", "libcudnn.so.8"]
+    machine.setattr(plugins, "missing_libraries", lambda device: missing)
+    _, *nothing = examine()
+    assert nothing == ["", ""]  # a machine that has no GPU
     machine.setattr(
         examination, "device_files", lambda device: ["/dev/nvidia0"] if device == "GPU" else []
     )
+    prefix = "[WARNING] ME(1:2,MainProcess):2026-11-29-21:55:12 [device_context/gpu/device.py:56] "
+    log = [f"{prefix}Device GPU is not available.", "something else"]
+    answer = probe.Answer(WORKS.known, "", log)
+    machine.setattr(examination.probe, "ask", lambda target: answer)
     found, hindrances, advice = examine()
-    fact = "MindSpore finds none; libmindspore_gpu.so.11.6 misses libcublas.so.11 libcudnn.so.8"
-    assert ("GPU", fact) in found.facts
+    fact = "MindSpore finds none; libmindspore_gpu.so.11.6 misses 2 libraries"
+    assert ("GPU", f"{fact}: libcublas.so.11 libcudnn.so.8") in found.facts
+    assert ("Ascend", fact) in found.facts
+    assert [text for topic, text in found.facts if topic == "MindSpore says"] == [
+        "Device GPU is not available."
+    ]
     text = "MindSpore finds no GPU; this machine has one (/dev/nvidia0): install CUDA 11.6"
     assert hindrances == "" and advice.startswith(text)
     assert examine("GPU")[1].startswith(text) and doctor.main(["--device_target", "GPU"]) == 1

@@ -39,20 +39,20 @@ def test_distance_by_hand():
 )
 def test_what_cannot_be_compared_has_not_passed(found):
     expected = {"a": np.ones(2)}
-    check = judged("name", distance(found, expected), 1e9, "why")
+    check = judged("name", distance(found, expected), 1e9)
     assert (check.state, check.largest) == (FAIL, np.inf)
-    assert same_bits("name", found, expected, "why").state == FAIL
+    assert same_bits("name", found, expected).state == FAIL
 
 
 def test_nan_is_within_no_tolerance():
-    assert judged("name", np.nan, 1.0, "why").state == FAIL
+    assert judged("name", np.nan, 1.0).state == FAIL
 
 
 def test_one_bit_is_no_equal_run():
     expected = {"a": np.ones(3, np.float32)}
     found = {"a": np.nextafter(expected["a"], np.float32(2))}
-    assert same_bits("name", expected, expected, "why").state == PASS
-    assert same_bits("name", found, expected, "why").state == FAIL
+    assert same_bits("name", expected, expected).state == PASS
+    assert same_bits("name", found, expected).state == FAIL
 
 
 def test_right_step_passes_and_a_wrong_one_fails():
@@ -64,7 +64,7 @@ def test_right_step_passes_and_a_wrong_one_fails():
             self.lr *= 1.01
 
     right = formulas.check_method("erm", oracle)
-    assert right.state == PASS and 0 < right.largest < 1e-5
+    assert right.state == PASS and 0 < right.largest < 1e-4
     wrong = formulas.check_method("erm", SimpleNamespace(Oracle=Wrong))
     assert wrong.state == FAIL and 0.005 < wrong.largest < 0.05
 
@@ -76,7 +76,7 @@ def test_what_raises_has_failed():
         raise RuntimeError("no kernel for Conv2D\nmore")
 
     check = formulas.check_method("erm", SimpleNamespace(Oracle=fails))
-    assert (check.state, check.about) == (FAIL, "no kernel for Conv2D")
+    assert (check.state, check.note) == (FAIL, "no kernel for Conv2D")
 
 
 def test_every_method_has_settings():
@@ -86,7 +86,7 @@ def test_every_method_has_settings():
 def test_process_that_dies_is_a_check_that_failed():
     (check,) = comparisons.from_worker("os:_exit", "amp", 7)
     assert (check.name, check.state) == ("amp: the rest", FAIL)
-    assert check.about.startswith("the process ended with exit code 7")
+    assert check.note.startswith("the process ended with exit code 7")
 
 
 def program(monkeypatch, capsys, rows):
@@ -99,19 +99,19 @@ def program(monkeypatch, capsys, rows):
 
 
 def test_exit_code_says_whether_a_check_failed(monkeypatch, capsys):
-    good = Check("first", PASS, "as it should", 1e-7, 1e-4)
+    good = Check("first", PASS, 1e-7, 1e-4)
     code, output = program(monkeypatch, capsys, [good, good])
-    assert code == 0 and output.endswith("\n2 checks on CPU: none failed\n")
-    assert re.search(r"^first +pass +1\.0e-07 +1\.0e-04 +as it should$", output, re.MULTILINE)
+    assert code == 0 and output.endswith("\nchecks on CPU: 2 pass, 0 FAIL, 0 skipped\n")
+    assert re.search(r"^first +pass +1\.0e-07 +1\.0e-04$", output, re.MULTILINE)
     assert "mindspore       2." in output and "device " in output
-    code, output = program(monkeypatch, capsys, [good, Check("second", FAIL, "not it")])
-    assert code == 1 and output.endswith("\n2 checks on CPU: 1 of them FAILED\n")
+    code, output = program(monkeypatch, capsys, [good, Check("second", FAIL, note="why")])
+    assert code == 1 and output.endswith("\nchecks on CPU: 1 pass, 1 FAIL, 0 skipped\n")
 
 
 def test_two_processes_need_two_devices(tmp_path):
     options = Options("GPU", ("erm",), tmp_path, tmp_path)
     (check,) = check_device.checks_of("processes", options, num_devices=1)
-    assert (check.state, check.about) == ("skipped", "there is one GPU")
+    assert (check.state, check.note) == ("skipped", "there is one GPU")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def started(*flags):
 def test_whole_run_on_a_cpu(tmp_path):
     done = started("--device_target", "CPU")
     assert done.returncode == 0, done.stdout + done.stderr
-    states = re.findall(r" (pass|FAIL|skipped|–) ", done.stdout)
+    states = re.findall(r"^\w+: .*?  (pass|FAIL|skipped|–) ", done.stdout, re.MULTILINE)
     # Formulas and CPU for nine methods, four levels with an overflow each, two methods resumed and
     # run again, the same two in two processes; two steps and the input are timed.
     assert states.count("pass") == 2 * 9 + 2 * 4 + 2 * 2 + 2 and states.count("–") == 3
@@ -149,8 +149,8 @@ def test_formulas_of_ones_own_that_are_wrong(tmp_path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(text.replace("self.lr * self.velocity[k]", "0.9 * self.lr * self.velocity[k]"))
     done = started("formulas", "--device_target", "CPU", "--method", "erm", "--oracle", str(wrong))
-    assert done.returncode == 1 and "erm: NumPy's formulas" in done.stdout, done.stderr
-    assert "1 checks on CPU: 1 of them FAILED" in done.stdout
+    assert done.returncode == 1 and "formulas: erm" in done.stdout, done.stderr
+    assert "checks on CPU: 0 pass, 1 FAIL, 0 skipped" in done.stdout
 
 
 @pytest.mark.slow
