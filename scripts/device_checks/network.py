@@ -1,5 +1,6 @@
 """Three steps of a real network, as the trainer makes them, for comparing processes."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,8 +87,11 @@ def _updates(start: dict, now: dict) -> dict:
 def all_methods(options: Options, role: str) -> Iterator[str | None]:
     """Saves each method's three steps; yields why they could not be made, or None.
 
-    The role "cpu" computes on the CPU, any other on the device.
+    The role "cpu" computes on the CPU, any other on the device. Where that is the CPU, too, the
+    first has other kernels, or there would be nothing to compare.
     """
+    if role == "cpu" == options.device.lower():
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "SSE41"
     device = select_device("CPU" if role == "cpu" else options.device)
     compute_in_float32(device)
     for method in options.methods:
