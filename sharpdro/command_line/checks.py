@@ -64,7 +64,11 @@ def check_training(settings, given: dict) -> None:
             f"{settings.cpu_kernels}: leave one of them out"
         )
     check_model(settings.cpu_kernels, settings.model)
-    _check_pynative(settings)
+    if settings.mode == "pynative" and settings.distributed:
+        raise RunError(
+            "--mode pynative is for debugging and does not go with --distributed: leave one of "
+            "them out"
+        )
     if len(settings.corruption) > 1:
         raise RunError(
             f"-c {' '.join(settings.corruption)}: a network is trained with one corruption; "
@@ -75,18 +79,6 @@ def check_training(settings, given: dict) -> None:
             raise RunError(
                 f"--{name} applies to -m wideresnet only, not to -m {settings.model}: leave it out"
             )
-
-
-def _check_pynative(settings) -> None:
-    """Refuse what works in graph mode alone."""
-    if settings.mode == "graph":
-        return
-    refused = {"--distributed": settings.distributed}
-    for flag in [flag for flag, is_given in refused.items() if is_given]:
-        raise RunError(
-            f"--mode {settings.mode} is for debugging and does not go with {flag}: leave one of "
-            f"them out"
-        )
 
 
 def _check_method(settings, given: dict) -> None:

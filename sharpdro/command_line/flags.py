@@ -170,12 +170,11 @@ _RUN_FLAGS = (
         "there are cores; a resumed run keeps its own)",
         POSITIVE,
     ),
-    # Bits differ between the modes, so a run keeps its own.
+    # Nothing promises the same bits in both, so a run keeps its own.
     _flag(
         "--mode",
         "graph compiles the training; pynative computes it operator by operator, so that print and "
-        "pdb work in a method of your own: for debugging, as a step takes several times as long "
-        "and rounds differently",
+        "pdb work in a method of your own: for debugging, as a step takes several times as long",
         MODES,
         "graph",
     ),
