@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import mindspore as ms
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from corruptions.interrupts import Terminated, check_interrupts, is_held
@@ -28,6 +28,7 @@ from sharpdro.training.run_tables import SPLITS, OnRows, RunTables
 # Steps whose results are fetched together: a device is hardly ever waited for, and a run that is
 # stopped has few steps left to finish.
 FETCHED_STEPS = 10
+_assign = ops.Assign()
 
 
 class TrainingGraph(StepCell):
@@ -206,7 +207,8 @@ class Trainer:
     def _make_steps(self, epoch: int, progress: Progress, tables: RunTables | None) -> None:
         plan = self._plan
         rate = Tensor(plan.learning_rate(epoch), ms.float32)
-        self._step.optimizer.learning_rate.set_data(rate)
+        # By an operator: in PyNative mode the optimizer does not see what set_data writes.
+        _assign(self._step.optimizer.learning_rate, rate)
         progress_bar = tqdm(
             self._feed.steps(epoch, progress.steps),
             desc=f"epoch {epoch}/{plan.total_epoch}",
