@@ -170,7 +170,7 @@ _RUN_FLAGS = (
         "there are cores; a resumed run keeps its own)",
         POSITIVE,
     ),
-    # Nothing promises the same bits in both, so a run keeps its own.
+    # The last bits may differ between the modes, so a run keeps its own.
     _flag(
         "--mode",
         "graph compiles the training; pynative computes it operator by operator, so that print and "
