@@ -25,7 +25,7 @@ from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
 from sharpdro.command_line.flags import HelpFormatter
 from sharpdro.command_line.settings import lists_of_checkpoint
-from sharpdro.device import DEVICE_TARGETS, select_device
+from sharpdro.device import DEVICE_TARGETS, compute_in_float32, select_device
 from sharpdro.errors import RunError
 from sharpdro.flag_types import COUNT, POSITIVE, number
 from sharpdro.flatness import pictures
@@ -243,7 +243,7 @@ def report(args, subjects, titles, record):
 
 def measure_all(args):
     """Measure what is missing, then show all."""
-    select_device(args.device_target)
+    compute_in_float32(select_device(args.device_target))
     subjects = load_all(args)
     RunFolder(args.output).check_writable()
     open_record(args, subjects)  # refused at once, before images are made

@@ -10,6 +10,7 @@ from sharpdro.errors import RunError
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 AVX512_KERNELS = "onednn_avx512"
 CPU_KERNELS = ("stock", "onednn", AVX512_KERNELS)
+MODES = ("graph", "pynative")
 
 
 def prepare_kernels(cpu_kernels: str = "stock") -> None:
@@ -42,18 +43,46 @@ def _has_slow_onednn() -> bool:
     return (int(major), int(minor)) >= (2, 9)
 
 
-def select_device(target: str, cpu_kernels: str = "stock") -> str:
-    """Put MindSpore into graph mode on a device, with its kernels prepared.
+def select_device(target: str, cpu_kernels: str = "stock", mode: str = "graph") -> str:
+    """Put MindSpore into a mode on a device, with its kernels prepared.
 
-    Args, returns, raises: as `find_device`, `prepare_kernels`.
+    Args:
+        target: as of `find_device`.
+        cpu_kernels: as of `prepare_kernels`.
+        mode: one of MODES; graph compiles what it computes, pynative goes operator by operator.
+
+    Returns, raises: as `find_device`.
     """
     import mindspore as ms
 
     prepare_kernels(cpu_kernels)
     device = find_device(target)
     ms.set_device(device)
-    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     return device
+
+
+def compute_in_float32(device: str) -> None:
+    """Let convolutions and matrix products round as float32 does, not to fewer bits.
+
+    By the documentation of MindSpore (untested: nobody here has such a device) convolutions on
+    Ascend compute in HF32, and on GPUs from Ampere on in TF32, unless told otherwise: both keep
+    float32's range but only 10 bits behind the point. Differences of losses or gradients at nearby
+    parameters would then be mostly rounding. A CPU knows neither and is left alone.
+
+    Args:
+        device: what `select_device` returned; before anything is computed, and once per process.
+    """
+    import mindspore as ms
+
+    if device == "Ascend":
+        precision = ms.device_context.ascend.op_precision
+        precision.conv_allow_hf32(False)
+        precision.matmul_allow_hf32(False)
+    if device == "GPU":
+        precision = ms.device_context.gpu.op_precision
+        precision.conv_allow_tf32(False)
+        precision.matmul_allow_tf32(False)
 
 
 def fix_threads(threads: int) -> int:
@@ -125,6 +154,7 @@ def find_device(target: str) -> str:
         raise RunError(
             f"--device_target {target}: MindSpore finds no {target} with its libraries here, "
             f"only {', '.join(available)}: choose one of these, or install what "
-            f"https://www.mindspore.cn/install names for {target}"
+            f"https://www.mindspore.cn/install names for {target} (python -m sharpdro.doctor says "
+            f"what is missing)"
         )
     return target

@@ -50,6 +50,26 @@ def test_auto_prefers_an_accelerator(monkeypatch):
     assert device.select_device("auto") == "GPU" and chosen == ["GPU"]
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("Ascend", [("ascend.conv_allow_hf32", False), ("ascend.matmul_allow_hf32", False)]),
+        ("GPU", [("gpu.conv_allow_tf32", False), ("gpu.matmul_allow_tf32", False)]),
+        ("CPU", []),
+    ],
+)
+def test_float32_is_asked_for_where_it_is_not_the_default(monkeypatch, target, expected):
+    """By MindSpore's own functions of these names; on a CPU none of them is called."""
+    called = []
+    kinds = ("conv", "matmul")
+    ascend = [f"ascend.{kind}_allow_hf32" for kind in kinds]
+    for name in (*ascend, *(f"gpu.{kind}_allow_tf32" for kind in kinds)):
+        place = f"mindspore.device_context.{name.replace('.', '.op_precision.')}"
+        monkeypatch.setattr(place, lambda value, name=name: called.append((name, value)))
+    device.compute_in_float32(target)
+    assert called == expected
+
+
 STALE = """
 import sys
 import mindspore as ms

@@ -35,7 +35,7 @@ def test_one_line(monkeypatch, capsys, version, advice):
 @pytest.mark.parametrize(
     "program",
     ["main", *(f"scripts/{name}" for name in ("report", "flatness", "export", "benchmark"))]
-    + ["scripts/evaluate_common_corruptions"],
+    + ["scripts/evaluate_common_corruptions", "scripts/check_device"],
 )
 def test_every_program_asks_before_it_imports_any(program):
     """-S leaves out site-packages."""
@@ -43,6 +43,33 @@ def test_every_program_asks_before_it_imports_any(program):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "error: mindspore, numpy, scipy, pillow, tqdm not installed: activate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "files", "expected"),
+    [
+        ([], [], "4"),
+        (["--device_target", "GPU"], [], "4"),  # there is none: one line says so
+        ([], ["/dev/davinci0"], "2"),
+        (["--device_target=auto"], ["/dev/davinci0"], "2"),
+        (["--device_target", "Ascend"], ["/dev/davinci0"], "2"),
+        (["--device_target", "CPU"], ["/dev/davinci0"], "4"),
+        (["--device_target=CPU"], ["/dev/davinci0"], "4"),
+    ],
+)
+def test_warnings_of_mindspore_are_heard_where_there_is_a_device(
+    monkeypatch, flags, files, expected
+):
+    monkeypatch.setattr(startup, "device_files", lambda name: files if name == "Ascend" else [])
+    monkeypatch.setattr(startup.sys, "argv", ["main.py", *flags])
+    monkeypatch.setattr(startup.signal, "pthread_sigmask", lambda *args: None)
+    monkeypatch.delenv("GLOG_v", raising=False)
+    monkeypatch.setenv("MS_CPU_COMM_OP_TIMEOUT", "30")
+    startup.start_program()
+    assert startup.os.environ["GLOG_v"] == expected
+    monkeypatch.setenv("GLOG_v", "1")
+    startup.start_program()
+    assert startup.os.environ["GLOG_v"] == "1"
 
 
 IMPORTS = """

@@ -62,9 +62,10 @@ def test_only_the_programs_of_corruptions_know_datasets():
 
 # From the bottom up: each package of sharpdro imports itself and what stands before it.
 LAYERS = (
-    *("errors", "own_code", "flag_types", "text_tables", "startup", "device", "finiteness"),
-    *("cpu_kernels", "program", "drawing", "distributed", "methods", "run_folder", "evaluation"),
-    *("command_line", "networks", "training", "report", "flatness", "jobs"),
+    *("errors", "own_code", "flag_types", "text_tables", "machine", "startup", "device"),
+    *("finiteness", "cpu_kernels", "doctor", "program", "drawing", "distributed", "methods"),
+    *("run_folder", "evaluation", "command_line", "networks", "training", "report", "flatness"),
+    "jobs",
 )
 
 

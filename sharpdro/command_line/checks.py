@@ -64,6 +64,11 @@ def check_training(settings, given: dict) -> None:
             f"{settings.cpu_kernels}: leave one of them out"
         )
     check_model(settings.cpu_kernels, settings.model)
+    if settings.mode == "pynative" and settings.distributed:
+        raise RunError(
+            "--mode pynative is for debugging and does not go with --distributed: leave one of "
+            "them out"
+        )
     if len(settings.corruption) > 1:
         raise RunError(
             f"-c {' '.join(settings.corruption)}: a network is trained with one corruption; "

@@ -20,7 +20,7 @@ from dataset.readers.published import DOWNLOAD
 from dataset.sampling import SAMPLERS
 from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
-from sharpdro.device import CPU_KERNELS, DEVICE_TARGETS
+from sharpdro.device import CPU_KERNELS, DEVICE_TARGETS, MODES
 from sharpdro.evaluation.summary import BEST_METRICS
 from sharpdro.flag_types import (
     COUNT,
@@ -175,6 +175,14 @@ _RUN_FLAGS = (
         "threads of the CPU's kernels, on which the last bits depend (default: as many as "
         "there are cores; a resumed run keeps its own)",
         POSITIVE,
+    ),
+    # The last bits may differ between the modes, so a run keeps its own.
+    _flag(
+        "--mode",
+        "graph compiles the training; pynative computes it operator by operator, so that print and "
+        "pdb work in a method of your own: for debugging, as a step takes several times as long",
+        MODES,
+        "graph",
     ),
     _flag(
         "--eval_only",

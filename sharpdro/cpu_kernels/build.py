@@ -15,6 +15,7 @@ from pathlib import Path
 from corruptions.storage.files import publish
 from sharpdro.device import AVX512_KERNELS
 from sharpdro.errors import RunError
+from sharpdro.machine import cpu_features
 from sharpdro.own_code import is_place
 
 # Whose interfaces kernels.cc was written for and tried with.
@@ -64,8 +65,13 @@ def check_machine(cpu_kernels: str) -> None:
         RunError, OSError: as `build_library`; the processor has no AVX-512 for onednn_avx512.
     """
     build_library()
-    if cpu_kernels == AVX512_KERNELS and _AVX512 - _abilities():
+    if cpu_kernels == AVX512_KERNELS and not has_avx512():
         raise RunError(f"--cpu_kernels {cpu_kernels} needs a processor with AVX-512: choose onednn")
+
+
+def has_avx512() -> bool:
+    """Whether the processor has what oneDNN's AVX-512 kernels need."""
+    return _AVX512 <= cpu_features()
 
 
 @functools.cache
@@ -78,11 +84,11 @@ def build_library() -> Path:
     """
     _check_processor()
     mindspore, onednn = _check_versions()
-    compiler = _find_compiler()
+    compiler = find_compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
     parts = (_SOURCE.read_bytes(), mindspore.encode(), version, " ".join(_FLAGS).encode())
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
-    library = _cache_folder() / f"kernels-{key}.so"
+    library = cache_folder() / f"kernels-{key}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         _compile(compiler, onednn, library)
@@ -96,14 +102,8 @@ def _refuse(reason: str):
 def _check_processor() -> None:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         _refuse(f"needs Linux on x86-64, not {platform.system()} on {platform.machine()}")
-    if not {"avx2", "fma"} <= _abilities():
+    if not {"avx2", "fma"} <= cpu_features():
         _refuse("needs a processor with AVX2 and FMA")
-
-
-def _abilities() -> set[str]:
-    """The processor's instruction sets, as Linux names them."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return set(next((line.split() for line in lines if line.startswith("flags")), []))
 
 
 def _check_versions() -> tuple[str, Path]:
@@ -126,7 +126,12 @@ def _check_versions() -> tuple[str, Path]:
     return version, path
 
 
-def _find_compiler() -> str:
+def find_compiler() -> str:
+    """The path of a C++ compiler.
+
+    Raises:
+        RunError: there is none.
+    """
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++"]
     for name in names:
         if path := shutil.which(name):
@@ -137,7 +142,12 @@ def _find_compiler() -> str:
     )
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where the compiled kernels lie.
+
+    Raises:
+        RunError: MindSpore could not load them from there.
+    """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sharpdro"
     if ":" in str(folder):  # which for MindSpore ends the path
         raise RunError(f"--cpu_kernels onednn cannot use {folder}: set XDG_CACHE_HOME, without ':'")

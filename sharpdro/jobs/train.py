@@ -53,6 +53,8 @@ def _log_start(args, processes, run, lines):
     """Log what the run is about to do: the lines, and what is special about it."""
     if args.cpu_kernels != "stock":
         lines.append(f"CPU kernels: {args.cpu_kernels}")
+    if args.mode != "graph":
+        lines.append(f"mode: {args.mode}, for debugging: several times slower")
     if args.tensorboard:
         lines.append(f"for TensorBoard: tensorboard --logdir {run.events}")
     if args.distributed:
@@ -78,7 +80,7 @@ def train(args):
         select_device("CPU")
         schedule()
         return
-    device = select_device(args.device_target, args.cpu_kernels)
+    device = select_device(args.device_target, args.cpu_kernels, args.mode)
     warning = prepare.fix_run_threads(args, run, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)

@@ -48,9 +48,16 @@ class StepCell(nn.Cell):
     """
 
     outputs = ("per_sample_loss", "is_correct", "gradient_norm")
+    _num_calls = 0  # at work: in PyNative mode a step inside another one is called, too
 
     def __call__(self, images, labels, groups) -> StepResult:
-        values = super().__call__(images, labels, groups)
+        StepCell._num_calls += 1
+        try:
+            values = super().__call__(images, labels, groups)
+        finally:
+            StepCell._num_calls -= 1
+        if StepCell._num_calls:
+            return values  # to the other's construct, as in a graph
         return StepResult(**dict(zip(self.outputs, values, strict=True)))
 
 

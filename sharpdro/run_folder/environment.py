@@ -1,18 +1,16 @@
 """What is recorded with a run about its environment: machine, versions, data, model."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 from dataset.prepare_dataset import describe_foreign
 from sharpdro import __version__
+from sharpdro.machine import cpu_model, git_commit, package_version
 
-_PACKAGE = Path(__file__).resolve().parent.parent
 _PACKAGES = ("mindspore", "numpy", "scipy", "pillow")
 
 
@@ -29,36 +27,10 @@ def describe_environment(device: str) -> dict:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "sharpdro": __version__,
-        **{name: _version(name) for name in _PACKAGES},
-        "git_commit": _git_commit(),
+        **{name: package_version(name) for name in _PACKAGES},
+        "git_commit": git_commit(),
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
     }
-
-
-def cpu_model() -> str | None:
-    """The CPU's model, as Linux names it; None where it does not."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    entries = (line.partition(":") for line in lines)
-    return next((text.strip() for key, _, text in entries if key.strip() == "model name"), None)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The project's commit, with "-dirty" where files were changed; None without git."""
-    command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--abbrev=40", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def describe_data(folder: Path, device: str, data) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from tqdm import tqdm
 
 from corruptions.interrupts import Terminated, check_interrupts, is_held
@@ -35,6 +35,7 @@ _OF_METRIC = {
     "mean": "as the mean over severities",
     "clean": "at severity 0",
 }
+_assign = ops.Assign()
 
 
 class TrainingGraph(StepCell):
@@ -146,7 +147,7 @@ class Trainer:
         plan = self._plan
         progress = self._resume()
         tables = self._open_tables(progress)
-        if progress.epochs < plan.total_epoch:
+        if progress.epochs < plan.total_epoch and ms.get_context("mode") == ms.GRAPH_MODE:
             parameters = sum(p.size for p in self._step.parameters)
             self._record.run.say(
                 f"compiling the training step, some seconds to a minute: {parameters:,} parameters"
@@ -218,7 +219,8 @@ class Trainer:
     def _make_steps(self, epoch: int, progress: Progress, tables: RunTables | None) -> None:
         plan = self._plan
         rate = Tensor(plan.learning_rate(epoch), ms.float32)
-        self._step.optimizer.learning_rate.set_data(rate)
+        # By an operator: in PyNative mode the optimizer does not see what set_data writes.
+        _assign(self._step.optimizer.learning_rate, rate)
         progress_bar = tqdm(
             self._feed.steps(epoch, progress.steps),
             desc=f"epoch {epoch}/{plan.total_epoch}",

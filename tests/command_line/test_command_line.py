@@ -22,6 +22,7 @@ BAD_VALUES = {
     "--seed": ["-1", "x", "4294967296"],
     "--device_target": ["TPU"],
     "--cpu_kernels": ["fast"],
+    "--mode": ["eager"],
     "--corruption": ["rain"],
     "--num_per_class": ["0", "-3", "1.5"],
     "--side": ["7", "1025", "x"],
@@ -148,6 +149,11 @@ def test_bad_value_is_refused_in_one_line(capsys, tmp_path, flag, value):
             "--cpu_kernels onednn --amp_level auto",
             "--amp_level auto does not go with --cpu_kernels onednn",
         ),
+        (
+            "--distributed --mode pynative",
+            "--mode pynative is for debugging and does not go with --distributed: leave one",
+        ),
+        ("--eval_only --checkpoint x.ckpt --mode graph", "--mode does not go with --eval_only"),
         ("--total 3", "unrecognized arguments: --total 3"),
         (
             "--method sam --distribution_agnostic",
