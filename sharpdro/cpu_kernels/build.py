@@ -71,7 +71,7 @@ def check_machine(cpu_kernels: str) -> None:
 
 def has_avx512() -> bool:
     """Whether the processor has what oneDNN's AVX-512 kernels need."""
-    return _AVX512 <= cpu_features()
+    return cpu_features() >= _AVX512
 
 
 @functools.cache
