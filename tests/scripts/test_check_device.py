@@ -143,8 +143,8 @@ def test_whole_run_on_a_cpu(tmp_path):
     done = started("--device_target", "CPU")
     assert done.returncode == 0, done.stdout + done.stderr
     states = re.findall(r"^\w+: .*?  (pass|FAIL|skipped|–) ", done.stdout, re.MULTILINE)
-    # Formulas of nine methods, which have seven steps; four levels with an overflow each; two methods
-    # run again and resumed, and in two processes; two steps and the input are timed.
+    # Formulas of nine methods, which have seven steps; four levels with an overflow each; two
+    # methods run again and resumed, and in two processes; two steps and the input are timed.
     assert states.count("pass") == 9 + 7 + 2 * 4 + 2 * 2 + 2 and states.count("–") == 3
     assert len(states) == 33
 
