@@ -1,10 +1,12 @@
 """What several processes compute, compared in this one, which uses no device."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from device_checks.results import Check, Options, distance, failed, judged, load, same_bits
 from device_checks.workers import Worker
 from sharpdro.errors import RunError
+from sharpdro.methods.specs import METHODS
 
 # A CPU's AVX2 and SSE4.1 kernels differ by 5e-2 at most, and by 5e-6 in the median over arrays.
 NEAR = 0.2
@@ -21,19 +23,29 @@ def from_worker(function: str, what: str, options: Options) -> Iterator[Check]:
 
 def check_cpu(options: Options) -> Iterator[Check]:
     """The device's steps against the CPU's, method by method, while both compute."""
-    function, left = "device_checks.network:all_methods", list(options.methods)
+    groups = same_steps(options.methods)
+    options = replace(options, methods=tuple(groups))
+    function, left = "device_checks.network:all_methods", list(groups)
     with Worker(function, options, "cpu") as cpu, Worker(function, options, "device") as device:
         try:
-            for *problems, method in zip(cpu, device, options.methods):
+            for *problems, method in zip(cpu, device, groups):
                 left.remove(method)
-                yield _near(options, method, [*filter(None, problems)])
+                yield _near(options, method, groups[method], [*filter(None, problems)])
         except RunError as error:
             for method in left:
-                yield failed(f"cpu: {method}", error)
+                yield failed(groups[method], error)
 
 
-def _near(options: Options, method: str, problems: list[str]) -> Check:
-    name = f"cpu: {method}"
+def same_steps(methods: tuple[str, ...]) -> dict[str, str]:
+    """The first method of each step, and what to call the check of all that have this step."""
+    groups = {}
+    for method in methods:
+        spec = METHODS[method]
+        groups.setdefault((spec.step, spec.step_flags), []).append(method)
+    return {names[0]: f"cpu: {', '.join(names)}" for names in groups.values()}
+
+
+def _near(options: Options, method: str, name: str, problems: list[str]) -> Check:
     if problems:
         return failed(name, problems[0])
     found, expected = (load(options, role, method) for role in ("device", "cpu"))
