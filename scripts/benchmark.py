@@ -25,7 +25,7 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.made_up import write_cifar10
-from benchmarks.measuring import Options, Row, environment
+from benchmarks.measuring import Options, Row, Workload, environment
 from corruptions.command_line import Parser
 from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
@@ -40,7 +40,7 @@ PARTS = {
     "step": ("steps", "training steps of the methods against ERM"),
     "floor": ("floor", "a step of SharpDRO against oneDNN's own time in it"),
     "pytorch": ("pytorch", "a step of SharpDRO in PyTorch, where that is installed, against ours"),
-    "kernels": ("kernels", "--cpu_kernels onednn, and PyTorch where installed, against stock"),
+    "kernels": ("kernels", "each --cpu_kernels, and PyTorch where installed, against stock"),
     "input": ("inputs", "training batches"),
     "distributed": ("distributed", "a step in several processes against one, a core each"),
     "evaluation": ("evaluation", "evaluation against the forward pass alone"),
@@ -48,6 +48,7 @@ PARTS = {
     "memory": ("memory", "memory of a run and of preparing CIFAR-10"),
     "corruptions": ("corruptions", "every corruption on one core and on all"),
 }
+FOR_ANY_MODEL = {"step", "floor", "kernels", "evaluation"}
 READ_DATA = {"input", "start", "memory"}
 HEAD = ("", "median", "quartiles", "runs", "ratio", "quartiles", "target")
 WIDTHS = (32, 18, 16, 4, 30, 14, 16)
@@ -60,6 +61,8 @@ def create_parser():
     text = f"what to measure: {', '.join(PARTS)} (default: all, an hour on two cores)"
     add("parts", nargs="*", metavar="PART", help=text)
     how = {"type": POSITIVE, "metavar": "N"}
+    text = "a WideResNet on 32×32, or a ResNet-18 on 64×64 for step, floor, kernels, evaluation"
+    add("-m", "--model", choices=("wideresnet", "resnet18"), default="wideresnet", help=text)
     add("--depth", default=28, help="depth of the WideResNet (default: %(default)s)", **how)
     add("--widen_factor", default=2, help="its widening (default: %(default)s)", **how)
     add("-b", "--batch_size", default=100, help="images per step (default: %(default)s)", **how)
@@ -77,6 +80,8 @@ def parse(argv):
     for name in args.parts:
         if name not in PARTS:
             parser.error(f"no part {name!r}: choose from {', '.join(PARTS)}")
+    if args.model != "wideresnet" and not set(args.parts or PARTS) <= FOR_ANY_MODEL:
+        parser.error(f"-m {args.model} is for {', '.join(sorted(FOR_ANY_MODEL))}: name these")
     if args.depth < 10 or args.depth % 6 != 4:
         parser.error(f"--depth {args.depth} is not 6k + 4 with k ≥ 1: 10, 16, 22, 28, …")
     if args.data_dir and not args.data_dir.is_dir():
@@ -145,7 +150,8 @@ def measure_part(name: str, options: Options) -> list[Row]:
 
 def measure(args, data_dir):
     """Measure all parts that were asked for."""
-    options = Options(args.depth, args.widen_factor, args.batch_size, args.rounds, data_dir)
+    workload = Workload(args.model, args.depth, args.widen_factor, args.batch_size)
+    options = Options(workload, args.rounds, data_dir)
     results = {"environment": describe_environment("CPU"), "parts": {}}
     print_line(HEAD)
     for name in args.parts or PARTS:

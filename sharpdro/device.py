@@ -9,9 +9,11 @@ from sharpdro.errors import RunError
 
 DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 MODES = ("graph", "pynative")
+AVX512_KERNELS = "onednn_avx512"
+CPU_KERNELS = ("stock", "onednn", AVX512_KERNELS)
 
 
-def prepare_kernels() -> None:
+def prepare_kernels(cpu_kernels: str = "stock") -> None:
     """Set what MindSpore reads from the environment when it first compiles and computes.
 
     On CPUs with AVX-512, oneDNN 3.10 (in MindSpore 2.9 and later) runs plain NCHW convolutions
@@ -20,8 +22,14 @@ def prepare_kernels() -> None:
     has run a convolution. MindSpore's cache of compiled graphs is kept off, whatever the user has
     set: it knows a graph again by its source and shapes, not by constants such as --rho, so that a
     run could silently train with another run's settings.
+
+    Args:
+        cpu_kernels: one of CPU_KERNELS; with onednn_avx512, which leaves no convolution to
+            MindSpore, AVX-512 is named instead.
     """
     os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"
+    if cpu_kernels == AVX512_KERNELS:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
     if not {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & os.environ.keys() and _has_slow_onednn():
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 
@@ -35,18 +43,18 @@ def _has_slow_onednn() -> bool:
     return (int(major), int(minor)) >= (2, 9)
 
 
-def select_device(target: str, mode: str = "graph") -> str:
+def select_device(target: str, cpu_kernels: str = "stock", mode: str = "graph") -> str:
     """Put MindSpore into a mode on a device, with its kernels prepared.
 
     Args:
-        target: as of `find_device`.
+        target, cpu_kernels: as of `find_device` and `prepare_kernels`.
         mode: one of MODES; graph compiles what it computes, pynative goes operator by operator.
 
     Returns, raises: as `find_device`.
     """
     import mindspore as ms
 
-    prepare_kernels()
+    prepare_kernels(cpu_kernels)
     device = find_device(target)
     ms.set_device(device)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)

@@ -17,8 +17,9 @@ from running import ERM, ROOT, TINY, assert_refused, check_equal, evaluated_rows
 
 import main
 from dataset.specs import DATASETS
-from models import layers as stock
 from sharpdro.cpu_kernels import build
+from sharpdro.cpu_kernels.layers import Convolution
+from sharpdro.device import CPU_KERNELS, prepare_kernels
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
 
@@ -103,6 +104,7 @@ def check_convolution(library, rng, batch, inputs, outputs, kernel, stride, heig
     [
         *((1, 3, 16, 3, 8, 8), (1, 1, 1, 3, 1, 1), (5, 16, 32, 3, 33, 33), (2, 13, 7, 3, 9, 31)),
         *((3, 8, 8, 3, 1, 17), (100, 16, 16, 3, 8, 8), (2, 3, 64, 7, 33, 30), (1, 5, 6, 5, 11, 10)),
+        *((2, 16, 24, 1, 9, 8), (1, 3, 5, 1, 1, 2)),
     ],
 )
 def test_convolutions_are_those_of_the_definition(
@@ -116,7 +118,7 @@ def test_convolutions_of_random_shapes(library):
     rng = np.random.default_rng(1)
     for _ in range(60):
         batch, inputs, outputs, stride = rng.integers((1, 1, 1, 1), (6, 41, 41, 3))
-        kernel, (height, width) = rng.choice([3, 3, 3, 5, 7]), rng.integers(1, 34, 2)
+        kernel, (height, width) = rng.choice([1, 3, 3, 3, 5, 7]), rng.integers(1, 34, 2)
         how = batch, inputs, outputs, kernel, stride, height, width
         check_convolution(library, rng, *map(int, how))
 
@@ -243,7 +245,7 @@ def test_network_is_that_of_stock_kernels(library, name, shape, side):
     rng, found = np.random.default_rng(0), {}
     images = ms.Tensor(rng.normal(size=(8, 3, side, side)).astype(np.float32))
     labels = ms.Tensor(rng.integers(0, 10, 8).astype(np.int32))
-    for kernels in ("stock", "onednn"):
+    for kernels in CPU_KERNELS:
         gc.collect()
         ms.set_seed(0)
         network, _ = create_network(name, DATASETS["cifar10"], cpu_kernels=kernels, **shape)
@@ -252,10 +254,11 @@ def test_network_is_that_of_stock_kernels(library, name, shape, side):
         values |= {p.name: p.asnumpy() for p in network.get_parameters() if "moving" in p.name}
         values["logits"] = network.set_train(False)(images).asnumpy()
         found[kernels] = {key.removeprefix("network."): v for key, v in values.items()}
-    assert found["stock"].keys() == found["onednn"].keys()
-    for key, expected in found["stock"].items():
-        limit = 1e-5 if "moving" in key else 5e-3
-        assert relative(found["onednn"][key], expected) < limit, key
+    for kernels in ("onednn", "onednn_avx512"):
+        assert found["stock"].keys() == found[kernels].keys()
+        for key, expected in found["stock"].items():
+            limit = 1e-5 if "moving" in key else 5e-3
+            assert relative(found[kernels][key], expected) < limit, key
 
 
 @pytest.mark.parametrize(
@@ -288,18 +291,35 @@ def test_what_is_not_supported_is_refused(library, x, w, y, dtype):
     ],
 )
 def test_layers_that_are_not_supported_are_refused(library, settings):
-    from sharpdro.cpu_kernels.layers import Convolution
-
     given = {"kernel_size": 3, "padding": 1, "pad_mode": "pad", **settings}
     with pytest.raises(ValueError, match="--cpu_kernels onednn has no convolution of"):
         Convolution(4, 4, **given)
 
 
-def test_one_by_one_is_left_to_mindspore(library):
-    from sharpdro.cpu_kernels.layers import Layers
+def test_one_by_one_is_left_to_mindspore_unless_it_has_avx512(library):
+    """Where its convolutions would be very slow: none of them is left then."""
+    for kernels, has_pointwise in (("onednn", False), ("onednn_avx512", True)):
+        network, _ = create_network("wideresnet", DATASETS["cifar10"], 10, 1, kernels)
+        cells = [cell for cell in network.cells_and_names() if isinstance(cell[1], nn.Conv2d)]
+        own = {cell.kernel_size[0] for _, cell in cells if isinstance(cell, Convolution)}
+        assert own == ({1, 3} if has_pointwise else {3})
+        assert has_pointwise == all(isinstance(cell, Convolution) for _, cell in cells)
 
-    assert type(Layers().convolution(4, 8, 1)) is type(stock.convolution(4, 8, 1))
-    assert type(Layers().convolution(4, 8, 3)) is not type(stock.convolution(4, 8, 3))
+
+def test_onednn_avx512_names_the_instruction_set_before_anything_else_does(monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    prepare_kernels("onednn_avx512")
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX512_CORE"
+    prepare_kernels()  # as create_train_step does
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX512_CORE"
+
+
+def test_avx512_that_is_not_there_is_told(library, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(build, "_AVX512", {"avx512f", "no_such_thing"})
+    own = ["--log_dir", tmp_path / "logs", "--data_dir", tmp_path / "data"]
+    text = "--cpu_kernels onednn_avx512 needs a processor with AVX-512: choose onednn"
+    assert_refused(capsys, ["--cpu_kernels", "onednn_avx512", *own], text)
+    assert not list(tmp_path.iterdir())
 
 
 SUMS = """
@@ -416,13 +436,35 @@ def test_run_is_recorded(onednn_run):
     assert "  CPU kernels: onednn\n" in (onednn_run / "log.txt").read_text()
 
 
+def run_alone(run, logs, *flags):
+    """A run in a process of its own."""
+    command = [sys.executable, str(ROOT / "main.py"), *TINY, *flags]
+    command += ["--data_dir", str(run.data_dir), "--log_dir", str(logs)]
+    subprocess.run(command, check=True, cwd=logs.parent, stdout=subprocess.DEVNULL)
+    (folder,) = logs.iterdir()
+    return folder
+
+
 @pytest.mark.slow
 def test_run_is_repeated_to_the_bit_in_a_process_of_its_own(onednn_run, run, tmp_path):
-    command = [sys.executable, str(ROOT / "main.py"), *TINY, *ONEDNN]
-    command += ["--data_dir", str(run.data_dir), "--log_dir", str(tmp_path / "logs")]
-    subprocess.run(command, check=True, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    check_equal(tmp_path / "logs" / onednn_run.name, onednn_run)
+    check_equal(run_alone(run, tmp_path / "logs", *ONEDNN), onednn_run)
     assert [path.name for path in tmp_path.iterdir()] == ["logs"]
+
+
+@pytest.mark.slow
+def test_run_with_avx512_is_repeated_and_resumed_to_the_bit(library, run, tmp_path):
+    try:
+        build.check_machine("onednn_avx512")
+    except RunError as error:
+        pytest.skip(str(error))
+    flags = *ERM, "--cpu_kernels", "onednn_avx512", "--save_step", "1"
+    first = run_alone(run, tmp_path / "first", *flags)
+    content = json.loads((first / "settings.json").read_text())
+    assert content["settings"]["cpu_kernels"] == "onednn_avx512"
+    assert content["environment"]["onednn_max_cpu_isa"] == "AVX512_CORE"
+    (tmp_path / "second").mkdir()
+    back_to_first_epoch(first, tmp_path / "second")
+    check_equal(run_alone(run, tmp_path / "second", *flags, "--resume"), first)
 
 
 def back_to_first_epoch(finished, parent):

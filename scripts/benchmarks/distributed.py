@@ -8,12 +8,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 if __name__ == "__main__":  # run by msrun: this folder's modules are not the project's
     sys.path.pop(0)
 
-from benchmarks.measuring import Options, Row, in_turns, ratio
+from benchmarks.measuring import Options, Row, Workload, in_turns, ratio
 from benchmarks.steps import METHODS, step_timer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,28 +48,25 @@ def message_timer(network, num_rows, processes):
     return run
 
 
-def timed_steps(depth, widen_factor, batch_size, rounds):
+def timed_steps(workload, rounds):
     """Run by msrun: the first process prints the seconds of everything, round by round."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(os.environ.get("RANK_ID", "0")) % len(cores)]})
 
-    from dataset.specs import CIFAR10
     from sharpdro.device import select_device
     from sharpdro.distributed.process_group import SINGLE_PROCESS, is_scheduler, join, schedule
-    from sharpdro.networks.build import create_network
 
     select_device("CPU")
     if is_scheduler():
         return schedule()
     processes = join(True)
-    network, _ = create_network("wideresnet", CIFAR10, depth, widen_factor)
-    part = batch_size // processes.size
-    functions = {"messages": message_timer(network, part, processes)}
+    network, _ = workload.create_network()
+    part = replace(workload, batch_size=workload.batch_size // processes.size)
+    functions = {"messages": message_timer(network, part.batch_size, processes)}
     for method in MEASURED:
-        shape = method, depth, widen_factor
-        functions[f"{method} alone"] = step_timer(*shape, batch_size, SINGLE_PROCESS)
-        functions[f"{method} part"] = step_timer(*shape, part, SINGLE_PROCESS)
-        functions[f"{method} together"] = step_timer(*shape, batch_size, processes)
+        functions[f"{method} alone"] = step_timer(method, workload, SINGLE_PROCESS)
+        functions[f"{method} part"] = step_timer(method, part, SINGLE_PROCESS)
+        functions[f"{method} together"] = step_timer(method, workload, processes)
     times = in_turns(functions, rounds)
     if processes.is_first:
         print("TIMES", json.dumps(times), flush=True)
@@ -83,11 +81,11 @@ def free_port() -> int:
 
 def run_once(size: int, options: Options) -> dict[str, list[float]]:
     """Times in `size` processes."""
-    shape = options.depth, options.widen_factor, options.batch_size, options.rounds
+    arguments = json.dumps(asdict(options.workload)), str(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         command = ["msrun", f"--worker_num={size}", f"--local_worker_num={size}", "--join=True"]
         command += [f"--master_port={free_port()}", f"--log_dir={folder}"]
-        command += [__file__, *map(str, shape)]
+        command += [__file__, *arguments]
         where = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
         subprocess.run(command, cwd=ROOT, env=where, capture_output=True, check=False)
         said = (Path(folder) / "worker_0.log").read_text()
@@ -100,7 +98,7 @@ def run_once(size: int, options: Options) -> dict[str, list[float]]:
 def measure(options: Options) -> Iterator[Row]:
     """Two processes, four, … as far as there are cores; one of them alone in the same rounds."""
     cores, size = len(os.sched_getaffinity(0)), 2
-    while size <= cores and options.batch_size % size == 0:
+    while size <= cores and options.workload.batch_size % size == 0:
         times = run_once(size, options)
         for method in MEASURED:
             alone, part, together = (
@@ -118,4 +116,4 @@ def measure(options: Options) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    timed_steps(*map(int, sys.argv[1:]))
+    timed_steps(Workload(**json.loads(sys.argv[1])), int(sys.argv[2]))

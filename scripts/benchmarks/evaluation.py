@@ -7,23 +7,22 @@ import numpy as np
 from benchmarks.made_up import NUM_GROUPS, clouds
 from benchmarks.measuring import Options, Row, in_turns, ratio, seconds
 from dataset.sets import EvaluationSet
-from dataset.specs import CIFAR10
 from sharpdro.device import select_device
 
 NUM_IMAGES = 200
 
 
-def evaluation_functions(depth, widen_factor, size, cpu_kernels="stock"):
+def evaluation_functions(workload, cpu_kernels="stock"):
     """Functions that measure a network at all severities, and that only pass the images forward."""
     from mindspore import Tensor
 
     from sharpdro.evaluation.evaluator import Evaluator, for_each_severity
-    from sharpdro.networks.build import create_network
 
-    select_device("CPU")
-    network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor, cpu_kernels)
-    images = clouds(NUM_IMAGES, CIFAR10.side)
-    labels = np.arange(NUM_IMAGES, dtype=np.int32) % CIFAR10.num_classes
+    select_device("CPU", cpu_kernels)
+    network, normalize = workload.create_network(cpu_kernels)
+    spec, size = workload.spec, workload.batch_size
+    images = clouds(NUM_IMAGES, spec.side)
+    labels = np.arange(NUM_IMAGES, dtype=np.int32) % spec.num_classes
     data = EvaluationSet([images] * NUM_GROUPS, np.arange(NUM_IMAGES), labels)
     evaluator = Evaluator(network, normalize)
     ready = [normalize(Tensor(images[i : i + size])) for i in range(0, NUM_IMAGES, size)]
@@ -43,8 +42,7 @@ def evaluation_functions(depth, widen_factor, size, cpu_kernels="stock"):
 
 def measure(options: Options) -> Iterator[Row]:
     """Images per second, with batches of `batch_size`."""
-    shape = options.depth, options.widen_factor, options.batch_size
-    evaluate, forward = evaluation_functions(*shape)
+    evaluate, forward = evaluation_functions(options.workload)
     functions = {"evaluate": lambda: seconds(evaluate), "forward": lambda: seconds(forward)}
     times = in_turns(functions, options.rounds)
     speeds = {k: tuple(NUM_GROUPS * NUM_IMAGES / t for t in times[k]) for k in times}

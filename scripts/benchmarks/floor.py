@@ -11,11 +11,11 @@ from benchmarks.steps import step_timer
 KINDS = ("convolution", "batch_normalization")
 
 
-def listened_step_timer(method, *shape):
+def listened_step_timer(method, workload):
     """A function that does one step and returns its seconds and oneDNN's in it, per KINDS."""
     file = tempfile.NamedTemporaryFile("r", prefix="onednn")  # noqa: SIM115
     os.dup2(os.open(file.name, os.O_WRONLY | os.O_APPEND), 1)
-    run = step_timer(method, *shape)
+    run = step_timer(method, workload)
 
     def listen():
         ctypes.CDLL(None).fflush(None)
@@ -39,8 +39,7 @@ def spent_by_kind(text: str) -> dict[str, float]:
 
 def measure(options: Options) -> Iterator[Row]:
     """Steps in a process that listens to oneDNN."""
-    shape = options.depth, options.widen_factor, options.batch_size
-    with Peer(listened_step_timer, "sharpdro", *shape, ONEDNN_VERBOSE="1") as listened:
+    with Peer(listened_step_timer, "sharpdro", options.workload, ONEDNN_VERBOSE="1") as listened:
         runs = [listened() for _ in range(options.rounds)]
     whole, *spent = zip(*runs)
     floor = [sum(run[1:]) for run in runs]

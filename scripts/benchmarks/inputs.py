@@ -31,16 +31,17 @@ def input_timer(train, batch_size, augment_data):
 
 def measure(options: Options) -> Iterator[Row]:
     """Whole epochs of CIFAR-10 with and without cropping, in turns with a step of SharpDRO."""
-    step = step_timer("sharpdro", options.depth, options.widen_factor, options.batch_size)
+    step = step_timer("sharpdro", options.workload)
+    batch_size = options.workload.batch_size
     train = prepare_dataset(CIFAR10, options.data_dir, "gaussian_noise", 4000, 5, 0).train
     functions = {
-        "flipped": input_timer(train, options.batch_size, False),
-        "cropped": input_timer(train, options.batch_size, True),
+        "flipped": input_timer(train, batch_size, False),
+        "cropped": input_timer(train, batch_size, True),
         "step": step,
     }
     times = in_turns(functions, options.rounds)
     for name, target in (("flipped", 300_000), ("cropped", None)):
-        speeds = tuple(options.batch_size / t for t in times[name])
+        speeds = tuple(batch_size / t for t in times[name])
         yield Row(f"batches, {name}", "images/s", speeds, at_least=target)
     against = ratio(times["flipped"], times["step"])
     values = tuple(1e3 * t for t in times["flipped"])

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from dataset.poisson import severity_counts
-from dataset.specs import CIFAR10
+from dataset.specs import CIFAR10, DatasetSpec
 
 NUM_GROUPS = 6
 
@@ -19,13 +19,15 @@ def clouds(count: int, side: int) -> np.ndarray:
     return np.clip(128 + 60 / noise.std() * noise, 0, 255).astype(np.uint8)
 
 
-def made_up_batch(batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def made_up_batch(
+    batch_size: int, spec: DatasetSpec = CIFAR10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images uint8 (B, H, W, 3), labels and severities int32, these as frequent as in training."""
     rng = np.random.default_rng(0)
-    frequency = severity_counts(CIFAR10.num_per_class, NUM_GROUPS - 1)
+    frequency = severity_counts(spec.num_per_class, NUM_GROUPS - 1)
     groups = rng.choice(NUM_GROUPS, batch_size, p=frequency / frequency.sum())
-    labels = rng.integers(0, CIFAR10.num_classes, batch_size, dtype=np.int32)
-    return clouds(batch_size, CIFAR10.side), labels, groups.astype(np.int32)
+    labels = rng.integers(0, spec.num_classes, batch_size, dtype=np.int32)
+    return clouds(batch_size, spec.side), labels, groups.astype(np.int32)
 
 
 def write_cifar10(folder: Path) -> None:

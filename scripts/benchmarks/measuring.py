@@ -10,21 +10,49 @@ from pathlib import Path
 
 import numpy as np
 
+from dataset.specs import CIFAR10, IMAGENET30, DatasetSpec
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network, and how many images it takes at a time.
+
+    Args:
+        model: wideresnet, or one of the ResNets.
+        depth, widen_factor: of the WideResNet.
+        batch_size: images per step.
+    """
+
+    model: str
+    depth: int
+    widen_factor: int
+    batch_size: int
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The dataset whose images and classes it has: CIFAR-10 or, for a ResNet, ImageNet-30."""
+        return CIFAR10 if self.model == "wideresnet" else IMAGENET30
+
+    def create_network(self, cpu_kernels: str = "stock"):
+        """Ours, on the CPU, with the normalisation in front of it."""
+        from sharpdro.networks.build import create_network
+
+        is_wide = self.model == "wideresnet"
+        shape = (self.depth, self.widen_factor) if is_wide else ()
+        return create_network(self.model, self.spec, *shape, cpu_kernels=cpu_kernels)
+
 
 @dataclass(frozen=True)
 class Options:
     """What is measured.
 
     Args:
-        depth, widen_factor: of the WideResNet.
-        batch_size: images per step.
+        workload: the network and batch size.
         rounds: how often each thing is measured.
         data_dir: CIFAR-10 with one corruption, complete.
     """
 
-    depth: int
-    widen_factor: int
-    batch_size: int
+    workload: Workload
     rounds: int
     data_dir: Path
 

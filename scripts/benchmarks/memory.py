@@ -49,12 +49,19 @@ class Watch:
 
 def watched_run(options: Options) -> tuple[int, list[int]]:
     """Bytes resident at most, and those not mapped from files after each epoch."""
-    per_class = STEPS_PER_EPOCH * options.batch_size // 10 + 4  # some are lost to rounding down
+    per_class = (
+        STEPS_PER_EPOCH * options.workload.batch_size // 10 + 4
+    )  # some are lost to rounding down
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "main.py", "-d", "cifar10", "-c", "gaussian_noise"]
         command += ["--data_dir", str(options.data_dir), "--log_dir", folder]
-        command += ["-n", str(per_class), "-b", str(options.batch_size)]
-        command += ["--depth", str(options.depth), "--widen_factor", str(options.widen_factor)]
+        command += ["-n", str(per_class), "-b", str(options.workload.batch_size)]
+        command += [
+            "--depth",
+            str(options.workload.depth),
+            "--widen_factor",
+            str(options.workload.widen_factor),
+        ]
         command += ["--total_epoch", str(EPOCHS), "--num_val", "100", "--num_test", "100"]
         with open(Path(folder) / "output", "w+", encoding="utf-8") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)

@@ -45,8 +45,19 @@ def run_once(options: Options) -> list[float]:
         log_dir = Path(folder) / "logs"
         command = [sys.executable, "main.py", "-d", "cifar10", "-c", "gaussian_noise"]
         command += ["--data_dir", str(options.data_dir), "--log_dir", str(log_dir)]
-        command += ["-b", str(options.batch_size), "--log_train", "1", "--no-show_progress"]
-        command += ["--depth", str(options.depth), "--widen_factor", str(options.widen_factor)]
+        command += [
+            "-b",
+            str(options.workload.batch_size),
+            "--log_train",
+            "1",
+            "--no-show_progress",
+        ]
+        command += [
+            "--depth",
+            str(options.workload.depth),
+            "--widen_factor",
+            str(options.workload.widen_factor),
+        ]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
             return stage_seconds(process, log_dir)

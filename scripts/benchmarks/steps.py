@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from benchmarks.made_up import NUM_GROUPS, made_up_batch
 from benchmarks.measuring import Options, Row, in_turns, ratio
-from dataset.specs import CIFAR10
 from sharpdro.device import select_device  # sets the environment before MindSpore is imported
 from sharpdro.distributed.process_group import SINGLE_PROCESS
 
@@ -13,7 +12,7 @@ from sharpdro.distributed.process_group import SINGLE_PROCESS
 METHODS = {"erm": 1, "sam": 2, "groupdro": 1, "sharpdro_agnostic": 2, "sharpdro": 2}
 
 
-def step_timer(method, depth, widen_factor, batch_size, processes=None, cpu_kernels="stock"):
+def step_timer(method, workload, processes=None, cpu_kernels="stock"):
     """A function that does one step as `Trainer` does it and returns the seconds it took.
 
     In several processes, whose device is selected already, the batch's images are shared out.
@@ -22,22 +21,21 @@ def step_timer(method, depth, widen_factor, batch_size, processes=None, cpu_kern
     from mindspore import Tensor
 
     from sharpdro.methods.create import create_train_step
-    from sharpdro.networks.build import create_network
     from sharpdro.training.optimizer import create_sgd
     from sharpdro.training.trainer import TrainingGraph
 
     if processes is None:
-        select_device("CPU")
+        select_device("CPU", cpu_kernels)
         processes = SINGLE_PROCESS
     ms.set_seed(0)
-    network, normalize = create_network("wideresnet", CIFAR10, depth, widen_factor, cpu_kernels)
+    network, normalize = workload.create_network(cpu_kernels)
     optimizer = create_sgd(network.trainable_params(), 0.03, 0.9, 5e-4)
     method, _, agnostic = method.partition("_")
     how = {"distribution_agnostic": bool(agnostic), "collectives": processes.collectives(False)}
     step = create_train_step(method, network, optimizer, NUM_GROUPS, **how)
     graph = TrainingGraph(normalize, step)
-    images, *others = made_up_batch(batch_size)
-    size = batch_size // processes.size
+    images, *others = made_up_batch(workload.batch_size, workload.spec)
+    size = workload.batch_size // processes.size
     batch = images[processes.rank * size :][:size], *others
 
     def run():
@@ -51,8 +49,7 @@ def step_timer(method, depth, widen_factor, batch_size, processes=None, cpu_kern
 
 def measure(options: Options) -> Iterator[Row]:
     """Steps of all methods in turns."""
-    shape = options.depth, options.widen_factor, options.batch_size
-    times = in_turns({m: step_timer(m, *shape) for m in METHODS}, options.rounds)
+    times = in_turns({m: step_timer(m, options.workload) for m in METHODS}, options.rounds)
     yield Row("erm", "s", tuple(times["erm"]))
     for method, passes in METHODS.items():
         if method != "erm":

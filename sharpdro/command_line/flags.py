@@ -19,7 +19,7 @@ from dataset.poisson import SEVERITY_LAWS
 from dataset.sampling import SAMPLERS
 from dataset.specs import CIFAR10, DATASETS, DEFAULT_SIDE, IMAGENET30, MAX_SIDE, MIN_SIDE, OWN
 from models import MODELS
-from sharpdro.device import DEVICE_TARGETS, MODES
+from sharpdro.device import CPU_KERNELS, DEVICE_TARGETS, MODES
 from sharpdro.evaluation.summary import BEST_METRICS
 from sharpdro.flag_types import (
     COUNT,
@@ -159,8 +159,8 @@ _RUN_FLAGS = (
         "--cpu_kernels",
         "what computes convolutions and batch norms on a CPU: MindSpore's own kernels, or "
         "faster ones with oneDNN's direct convolutions, which round differently and need a C++ "
-        "compiler",
-        ("stock", "onednn"),
+        "compiler; onednn_avx512 is the fastest where the processor has AVX-512",
+        CPU_KERNELS,
         "stock",
         use=TAKEN,
     ),

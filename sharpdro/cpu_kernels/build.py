@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from corruptions.storage.files import publish
+from sharpdro.device import AVX512_KERNELS
 from sharpdro.errors import RunError
 from sharpdro.machine import cpu_features
 from sharpdro.own_code import is_place
@@ -32,6 +33,8 @@ _FLAGS = (
     "-mfma",
 )
 _THREADPOOL_RUNTIME = 8
+# What oneDNN means by AVX512_CORE.
+_AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
 
 
 class _OneDNNVersion(ctypes.Structure):
@@ -50,6 +53,20 @@ def check_model(cpu_kernels: str, model: str) -> None:
     """
     if cpu_kernels != "stock" and is_place(model):
         raise RunError(f"--cpu_kernels {cpu_kernels} does not apply to -m {model}: leave it out")
+
+
+def check_machine(cpu_kernels: str) -> None:
+    """Refuse kernels that cannot be had here; compiles them.
+
+    Args:
+        cpu_kernels: one of CPU_KERNELS, not stock.
+
+    Raises:
+        RunError, OSError: as `build_library`; the processor has no AVX-512 for onednn_avx512.
+    """
+    build_library()
+    if cpu_kernels == AVX512_KERNELS and _AVX512 - cpu_features():
+        raise RunError(f"--cpu_kernels {cpu_kernels} needs a processor with AVX-512: choose onednn")
 
 
 @functools.cache

@@ -142,10 +142,19 @@ class NormActivation(nn.BatchNorm2d):
 
 
 class Layers(layers.Layers):
-    """Convolutions larger than 1×1 by oneDNN (for 1×1 MindSpore's own are faster), and norms."""
+    """Convolutions by oneDNN, and norms.
+
+    Args:
+        has_pointwise: also 1×1 convolutions, for which MindSpore's own are faster with AVX2, and
+            far slower with AVX-512.
+    """
+
+    def __init__(self, has_pointwise=False):
+        self.has_pointwise = has_pointwise
 
     def convolution(self, in_channels, out_channels, kernel_size, stride=1):
-        cell = nn.Conv2d if kernel_size == 1 else Convolution
+        is_stock = kernel_size == 1 and not self.has_pointwise
+        cell = nn.Conv2d if is_stock else Convolution
         return layers.convolution(in_channels, out_channels, kernel_size, stride, cell)
 
     def batch_norm(self, channels, slope=1.0):

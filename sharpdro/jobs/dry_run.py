@@ -111,7 +111,7 @@ def dry_run(args):
     for check in prepare.checks_without_data(args, run):
         report.attempt(check)
     device = report.attempt(prepare.check_device, args)
-    select_device(device or "auto", args.mode)
+    select_device(device or "auto", args.cpu_kernels, args.mode)
     if args.pretrained and not is_resumed:
         report.attempt(initial_network, args, run.path)
     first_stage = create_first_stage(args, args.show_progress)

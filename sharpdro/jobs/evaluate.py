@@ -76,7 +76,7 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
 
     A directory that --desc does not name is named after the checkpoint, behind `desc_prefix`.
     """
-    device = select_device(args.device_target)
+    device = select_device(args.device_target, args.cpu_kernels)
     check_kernels(args, device)
     trained = load_trained(args.checkpoint, args.cpu_kernels)
     args = of_checkpoint(args, trained.settings, desc_prefix)

@@ -8,7 +8,7 @@ from mindspore import nn
 
 from sharpdro.command_line.flags import FREE_ON_RESUME, default_of
 from sharpdro.command_line.settings import dataset_spec
-from sharpdro.cpu_kernels.build import build_library
+from sharpdro.cpu_kernels.build import check_machine
 from sharpdro.errors import RunError
 from sharpdro.networks.build import create_network
 from sharpdro.networks.own import check_logits
@@ -79,7 +79,7 @@ def check_kernels(args, device):
             f"--cpu_kernels {args.cpu_kernels} is not for {device}: leave it out, or choose "
             f"--device_target CPU"
         )
-    build_library()
+    check_machine(args.cpu_kernels)
 
 
 def check_free(args, run):

@@ -80,7 +80,7 @@ def train(args):
         select_device("CPU")
         schedule()
         return
-    device = select_device(args.device_target, args.mode)
+    device = select_device(args.device_target, args.cpu_kernels, args.mode)
     warning = prepare.fix_run_threads(args, run, device)
     # Before anything that takes long or may fail, so that the others learn of a process that ends.
     processes = join(args.distributed)

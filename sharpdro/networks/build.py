@@ -10,6 +10,7 @@ from models import create_model
 from models.layers import Normalize
 from sharpdro.cpu_kernels.build import check_model
 from sharpdro.cpu_kernels.layers import Layers
+from sharpdro.device import AVX512_KERNELS
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
 from sharpdro.networks.own import create_own_network
@@ -51,7 +52,8 @@ def create_network(
         model: one of `models.MODELS`, or the place of one of the user's own.
         spec: the dataset.
         depth, widen_factor: of a wideresnet.
-        cpu_kernels: stock or onednn, see `cpu_kernels`; the parameters are the same.
+        cpu_kernels: one of `device.CPU_KERNELS`, `device.prepare_kernels` called with it; the
+            parameters are the same.
 
     Raises:
         RunError: those kernels cannot be had here or for this network; a network of the user's own
@@ -62,8 +64,8 @@ def create_network(
     if is_place(model):
         return create_own_network(model, spec.num_classes), normalize
     settings = {"depth": depth, "widen_factor": widen_factor} if model == "wideresnet" else {}
-    if cpu_kernels == "onednn":
-        settings["layers"] = Layers()
+    if cpu_kernels != "stock":
+        settings["layers"] = Layers(has_pointwise=cpu_kernels == AVX512_KERNELS)
     return create_model(model, spec.num_classes, **settings), normalize
 
 

@@ -108,6 +108,7 @@ def test_eval_only(trained, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("trained", ["imagenet30"], indirect=True)
+@pytest.mark.slow
 def test_imagenet30_keeps_its_lists(trained, data_dir, tmp_path, capsys):
     """Every run has the lists of what it was trained on; others do not go with it."""
     own = ("--total_epoch", "2")

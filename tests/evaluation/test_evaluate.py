@@ -71,7 +71,7 @@ class OneOf(SingleProcess):
         return np.stack([of_all.get(rank, array) for rank in range(self.size)])
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_processes_share_the_batches(network, size):
     """With fewer batches than processes, too."""
     rng = np.random.default_rng(1)
@@ -90,7 +90,7 @@ def test_processes_share_the_batches(network, size):
         assert np.array_equal(found, logits) and len(found) == 11
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_each_process_reads_its_own_share(network, size):
     """Every image by one process, but for the last batch where there are too few."""
     rng = np.random.default_rng(1)

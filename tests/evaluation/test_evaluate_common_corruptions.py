@@ -117,6 +117,7 @@ def test_with_a_baseline(made, tmp_path, capsys):
     assert f"in percent of the error of {baseline}" in said
 
 
+@pytest.mark.slow
 def test_images_of_our_own_making(made, tmp_path):
     """Without --published, on some of the images, with what main.py makes."""
     folder, _, _ = made

@@ -132,6 +132,7 @@ def test_nothing_is_measured_twice(call, measured, capsys, monkeypatch):
     assert (Path(__file__).resolve().parents[2] / "requirements-plots.txt").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_goes_on_to_the_same_end(
     call, networks, measured, tmp_path, capsys, monkeypatch
 ):

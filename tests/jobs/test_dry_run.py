@@ -149,6 +149,7 @@ def killed_after_first_epoch(run, folder):
     return FLAGS
 
 
+@pytest.mark.slow
 def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     folder = tmp_path / "logs" / NAME.format(method="erm")
     flags = killed_after_first_epoch(run, folder)
@@ -256,6 +257,7 @@ def test_speed_and_durations():
     ]
 
 
+@pytest.mark.slow
 def test_steps_are_timed(monkeypatch):
     """With a clock that goes on by so many seconds whenever it is asked."""
     now, tick = [0.0], [0.25]

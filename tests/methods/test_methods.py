@@ -177,11 +177,10 @@ def is_better(accuracies, than):
 
 
 slow = pytest.mark.slow
-AT_ONCE = ("sharpdro", "sharpdro_agnostic")
 
 
 @pytest.mark.parametrize(
-    "method", [*AT_ONCE, *(pytest.param(m, marks=slow) for m in SETTINGS if m not in AT_ONCE)]
+    "method", [pytest.param(m, marks=() if m == "sharpdro" else slow) for m in SETTINGS]
 )
 def test_worst_group_gains_on_erm(method):
     """Same images, start, learning rate, batch size and number of steps."""

@@ -87,6 +87,7 @@ def script(name):
     return module
 
 
+@pytest.mark.slow
 def test_run_records_and_resumes(run_directory, tmp_path):
     settings = json.loads((run_directory / "settings.json").read_text())["settings"]
     assert (settings["model"], settings["depth"]) == ("own_networks:make", None)

@@ -44,6 +44,7 @@ class Wandb(types.ModuleType):
         return types.SimpleNamespace(log=logged.append)
 
 
+@pytest.mark.slow
 def test_tracker_has_what_the_tables_have(folder, monkeypatch):
     """Of both stages of jtt; and all of it again for a run that is resumed."""
     wandb = Wandb()

@@ -14,7 +14,7 @@ import benchmark
 from benchmarks import corruptions as corruptions_part
 from benchmarks.floor import spent_by_kind
 from benchmarks.made_up import made_up_batch, write_cifar10
-from benchmarks.measuring import Options, Peer, Row, environment, in_turns, ratio
+from benchmarks.measuring import Options, Peer, Row, Workload, environment, in_turns, ratio
 from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 from models import create_model
@@ -110,7 +110,7 @@ def test_table_and_json(tmp_path, capsys, monkeypatch):
 def test_corruptions_on_eight_images(tmp_path, monkeypatch):
     monkeypatch.setattr(corruptions_part, "SIZES", {"cifar": (32, 8)})
     monkeypatch.setattr(corruptions_part, "CORRUPTIONS", ("fog", "contrast"))
-    rows = list(corruptions_part.measure(Options(10, 1, 10, 2, tmp_path)))
+    rows = list(corruptions_part.measure(Options(Workload("wideresnet", 10, 1, 10), 2, tmp_path)))
     assert [row.what for row in rows[::3]] == ["fog 32×32", "contrast 32×32"]
     assert all(len(row.values) == 2 and min(row.values) > 0 for row in rows)
     assert rows[2].against == "one core" and len(rows[2].ratios) == 2

@@ -34,8 +34,8 @@ def bits(cell):
 @pytest.mark.parametrize(
     ("method", "is_scaled"),
     [
-        *(("sharpdro", False), ("irm", True)),
-        *(pytest.param(m, True, marks=pytest.mark.slow) for m in METHODS if m != "irm"),
+        ("sharpdro", False),
+        *(pytest.param(m, True, marks=pytest.mark.slow) for m in METHODS),
     ],
 )
 def test_guarded_step_is_the_step_or_nothing(method, is_scaled):

@@ -109,6 +109,7 @@ def test_diverged_training_stops_and_saves_nothing(run, tmp_path, capsys):
     assert re.search("error: the .*loss is no longer finite after epoch 1: lower", last)
 
 
+@pytest.mark.slow
 def test_step_that_diverged_is_named_whenever_results_are_fetched(run, tmp_path, capsys):
     """The second of three, as the first one's update is far too long; fetched alone, and last."""
     messages = []
