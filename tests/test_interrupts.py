@@ -131,7 +131,7 @@ def test_programs_hold_signals_back_in_their_first_lines():
     for path in [*ROOT.glob("*.py"), *(p for f in folders for p in (ROOT / f).rglob("*.py"))]:
         body = ast.parse(path.read_text(encoding="utf-8")).body[1:]
         runs = [s for s in body if isinstance(s, ast.If) and "sys.exit(main" in ast.unparse(s)]
-        if not runs:
+        if not runs or path.parent.name == "doctor":  # it must run where packages are missing
             continue
         found.add(path.stem)
         # Those of corruptions are started by -m, which imports the package first.

@@ -45,8 +45,10 @@ def examine(target: str, data_dir: Path) -> Findings:
     found = Findings()
     look_at_python(found)
     look_at_packages(found)
+    if platform.system() != "Linux":  # elsewhere most of what follows does not exist
+        return found
     look_at_processor(found)
-    look_at_disks(found, {"current folder": Path.cwd(), "--data_dir": data_dir})
+    look_at_disks(found, {"current folder": Path(), "--data_dir": data_dir})
     look_at_kernels(found)
     if package_version("mindspore"):
         own_isa = {name: os.environ[name] for name in _ISA if name in os.environ}
@@ -115,20 +117,22 @@ def look_at_processor(found: Findings) -> None:
 def look_at_disks(found: Findings, folders: Mapping[str, Path]) -> None:
     """Room in folders, which need not be there yet."""
     for name, folder in folders.items():
-        whole = folder.absolute()
-        there = next(path for path in (whole, *whole.parents) if path.exists())
         try:
+            whole = folder.absolute()
+            there = next(path for path in (whole, *whole.parents) if path.exists())
             free = shutil.disk_usage(there).free
-        except OSError as error:
-            found.advice.append(f"{folder} cannot be looked at ({error.strerror}): name another")
+        except OSError as error:  # it was deleted, or may not be looked into
+            found.advice.append(f"{name} {folder}: {error.strerror}: choose another folder")
             continue
         state = "" if there == whole else ", not there yet"
-        found.add(name, f"{folder}{state}: {free / 1e9:.1f} GB free")
-        if not os.access(there, os.W_OK):
-            found.advice.append(f"{there} cannot be written: name another folder for {name}")
+        found.add(name, f"{whole}{state}: {free / 1e9:.1f} GB free")
+        if not there.is_dir():
+            found.advice.append(f"{name} {there} is not a folder: name one")
+        elif not os.access(there, os.W_OK):
+            found.advice.append(f"{name} {there} cannot be written: choose another folder")
         if name == "--data_dir" and free < _DATA_BYTES:
             found.advice.append(
-                f"CIFAR-10 with one corruption takes 1.3 GB, and {folder} has "
+                f"CIFAR-10 with one corruption takes 1.3 GB, and {whole} has "
                 f"{free / 1e9:.1f} GB free: make room, or name another --data_dir"
             )
 

@@ -322,7 +322,8 @@ def _report_steps(args, report, stages, steps_per_epoch):
 
 def _report_time(args, report, stages, steps_per_epoch, eval_batch_size):
     """Try out the steps, and say how long all of them would take."""
-    report.add("time", "compiling the step and trying it out, some seconds to a minute")
+    doing = "compiling the step and trying it" if args.mode == "graph" else "trying the step"
+    report.add("time", f"{doing} out, some seconds to a minute")
     spec, seconds, train_steps, eval_steps = dataset_spec(args), 0.0, 0, 0
     for stage in stages:
         network, normalize = build_network(args)

@@ -132,6 +132,26 @@ def test_little_room(machine, tmp_path):
     assert hindrances == "" and "CIFAR-10 with one corruption takes 1.3 GB" in advice
 
 
+def test_folders_that_cannot_be_used(machine, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert (
+        f"--data_dir {tmp_path / 'file'} is not a folder" in examine(tmp_path=tmp_path / "file")[2]
+    )
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    machine.setattr(examination.shutil, "disk_usage", refused)
+    advice = examine(tmp_path=tmp_path)[2]
+    assert f"--data_dir {tmp_path}: Permission denied: choose another folder" in advice
+
+
+def test_other_systems(machine):
+    machine.setattr(examination.platform, "system", lambda: "Darwin")
+    machine.delattr(examination.os, "sched_getaffinity")
+    assert examine()[1] == "this program needs Linux, not Darwin"
+
+
 def test_texts_are_wrapped_and_numbered():
     found = Findings()
     found.add("topic", "word " * 40 + "a\x1b[2J")
