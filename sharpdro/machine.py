@@ -52,5 +52,5 @@ def _cpu_line(name: str) -> str:
 
 def device_files(device: str) -> list[str]:
     """The files by which the driver of GPU or Ascend shows what it has found; often none."""
-    found = (path for pattern in _DEVICE_FILES[device] for path in Path("/dev").glob(pattern))
-    return sorted(map(str, found))
+    files = (path for pattern in _DEVICE_FILES[device] for path in Path("/dev").glob(pattern))
+    return sorted(map(str, files))

@@ -32,12 +32,12 @@ def main(argv=None) -> int:
     """Run the program; returns its exit code."""
     args = create_parser().parse_args(argv)
     try:
-        found = examine(args.device_target, args.data_dir)
+        findings = examine(args.device_target, args.data_dir)
     except KeyboardInterrupt:
         print("sharpdro.doctor: interrupted", file=sys.stderr)
         return 130
-    print("\n".join(found.lines()))
-    return 1 if found.hindrances else 0
+    print("\n".join(findings.lines()))
+    return 1 if findings.hindrances else 0
 
 
 if __name__ == "__main__":

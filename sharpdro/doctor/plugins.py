@@ -21,8 +21,8 @@ def missing_libraries(device: str) -> tuple[str, list[str]]:
     spec = importlib.util.find_spec("mindspore")
     if spec is None or not spec.origin:
         return "", []
-    found = sorted(Path(spec.origin).parent.joinpath(_FOLDER).glob(PLUGINS[device][0]))
-    return (found[-1].name, _missing(found[-1])) if found else ("", [])
+    plugins = sorted(Path(spec.origin).parent.joinpath(_FOLDER).glob(PLUGINS[device][0]))
+    return (plugins[-1].name, _missing(plugins[-1])) if plugins else ("", [])
 
 
 def _missing(library: Path) -> list[str]:
