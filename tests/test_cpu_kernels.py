@@ -339,6 +339,7 @@ for inputs, outputs, stride in ((3, 16, 1), (16, 16, 1), (16, 40, 2), (64, 64, 1
 """
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_threads(library):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")

@@ -183,6 +183,7 @@ def test_what_is_there_is_not_overwritten(folder, tmp_path, capsys):
     assert_refused(capsys, flags, "names.txt lists other pictures")
 
 
+@pytest.mark.slow
 def test_stopped_it_goes_on(tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()

@@ -158,6 +158,7 @@ def test_interrupted_goes_on_to_the_same_end(
     assert len(calls) == 9 + 6
 
 
+@pytest.mark.slow
 def test_parts_can_be_left_out_and_measured_later(call, networks, tmp_path):
     output, one = tmp_path / "flatness", networks[:1]
     assert call(output, "--no-surface", "--no-eigenvalue", paths=one) == 0

@@ -184,6 +184,7 @@ def test_a_run_that_would_be_resumed(look, run, tmp_path, stopwatch):
     assert len(problems) == 1 and "last.ckpt is missing" in problems[0]
 
 
+@pytest.mark.slow
 def test_images_of_a_resumed_run_are_compared(look, run, tmp_path, stopwatch):
     folder = tmp_path / "logs" / NAME.format(method="erm")
     flags = killed_after_first_epoch(run, folder)

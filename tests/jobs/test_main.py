@@ -87,7 +87,7 @@ def test_what_is_recorded_of_the_effort(run):
 # What changes the weights, beside the flags that come before it. Every one is a run of its own:
 # all of them take minutes.
 CHANGES_WEIGHTS = [
-    ((), "--method erm"),
+    pytest.param((), "--method erm", marks=pytest.mark.slow),
     *(
         pytest.param(ERM, flags, marks=pytest.mark.slow)
         for flags in (

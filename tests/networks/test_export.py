@@ -73,7 +73,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [pytest.param("wideresnet", 32, marks=SLOW), ("resnet18", 64)]
+    ("name", "side"), [("wideresnet", 32), pytest.param("resnet18", 64, marks=SLOW)]
 )
 def test_onnx_runs_elsewhere(checkpoints, tmp_path, capsys, name, side):
     path, file = checkpoints / f"{name}.ckpt", tmp_path / "network.onnx"
