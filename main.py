@@ -12,6 +12,7 @@ from sharpdro.command_line.settings import parse
 from sharpdro.program import run_program
 
 CONTINUE = "run the same command with --resume to continue"
+NOTHING = "a dry run writes nothing"
 
 
 def main(argv=None):
@@ -27,7 +28,8 @@ def main(argv=None):
             from sharpdro.jobs.train import train as job
         job(args)
 
-    return run_program("main.py", work, CONTINUE)
+    words = sys.argv[1:] if argv is None else argv
+    return run_program("main.py", work, NOTHING if "--dry_run" in words else CONTINUE)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,9 @@ def printable(text: str) -> str:
     return "\n".join(map(one_line, text.split("\n")))
 
 
+_LIKE = 0.65  # from which ratio of difflib on a name may be meant
+
+
 def hint_for(name: str, known: Iterable[str], otherwise: str) -> str:
     """What to say of a name that is unknown: the known one that it is like, or something else."""
     like = _like(name, known)
@@ -66,7 +69,7 @@ def hint_for(name: str, known: Iterable[str], otherwise: str) -> str:
 def _like(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like another; capitals, and - for _, make no difference."""
     by_plain = {_plain(each): each for each in known}
-    close = difflib.get_close_matches(_plain(name), by_plain, 1)
+    close = difflib.get_close_matches(_plain(name), by_plain, 1, _LIKE)
     return by_plain[close[0]] if close else None
 
 

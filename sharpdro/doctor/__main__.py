@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 def create_parser() -> argparse.ArgumentParser:
     """The flags."""
-    parser = _Parser(prog="sharpdro.doctor", description=__doc__, allow_abbrev=False)
+    parser = _Parser(prog="python -m sharpdro.doctor", description=__doc__, allow_abbrev=False)
     text = "what is to compute: missing, it counts as a reason not to train (default: %(default)s)"
     parser.add_argument("--device_target", choices=DEVICE_TARGETS, default="auto", help=text)
     text = "where datasets lie, or would (default: %(default)s)"

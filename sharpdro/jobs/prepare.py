@@ -116,6 +116,14 @@ def describe_own(args):
     return describe_own_data(dataset_spec(args), args.data_dir)
 
 
+def describe_limits(args, data):
+    """What is to be said where --num_val or --num_test ask for more images than there are."""
+    for flag, chosen in (("num_val", data.validation), ("num_test", data.test)):
+        wanted, there = getattr(args, flag), len(chosen.labels)
+        if wanted > there:
+            yield f"--{flag} {wanted}: there are {there} images, and all are taken"
+
+
 def prepare_data(args, run, lists):
     """The data and the number of steps per epoch."""
     data = read_data(args, run, lists)

@@ -95,5 +95,6 @@ def train(args):
         run.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
         about_data = [describe_data(run.path, device, data), *prepare.describe_own(args)]
+        about_data += prepare.describe_limits(args, data)
         _log_start(args, processes, run, [*about_data, warning, about_lists])
         _train_stages(args, processes, run, data, initial, steps)

@@ -92,7 +92,8 @@ def read_runs(log_dirs: Iterable[Path]) -> tuple[list[Run], list[str]]:
                 remarks.append(f"left out, settings.json is missing: {path.parent}")
     remarks = list(dict.fromkeys(remarks))
     if evaluations:
-        remarks.append(f"left out: {evaluations} directories of --eval_only")
+        kind = "directory" if evaluations == 1 else "directories"
+        remarks.append(f"left out: {evaluations} {kind} of --eval_only")
     return runs, remarks
 
 

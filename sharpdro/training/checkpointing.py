@@ -91,7 +91,10 @@ class Checkpointing:
             with refusing(path, RESTORE):
                 step = int(stored.unfinished["step"])
                 metrics.sums = read_sums(stored.unfinished)
-            text += f" and {step} of the {self._plan.steps_per_epoch} steps of the next"
+            steps = self._plan.steps_per_epoch
+            text += f" and {step} of the {steps} steps of the next"
+            if step == steps:
+                text = f"going on after the last step of epoch {stored.epoch + 1}"
         self._run.say(text)
         return stored.epoch, step
 
