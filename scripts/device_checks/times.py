@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.inputs import input_timer
 from benchmarks.made_up import made_up_batch
+from benchmarks.measuring import Workload
 from benchmarks.steps import step_timer
 from dataset.sets import TrainingSet
 from device_checks.formulas import ROUGH, Pair, load_module
@@ -15,38 +16,38 @@ from device_checks.results import MEASURED, Check, Options, distance, failed, ju
 from sharpdro.device import select_device
 from sharpdro.distributed.process_group import SINGLE_PROCESS
 
-# Depth, width and batch: those of the paper, and for a CPU, on which a step of these takes 3 s,
-# the smallest.
-SHAPES = {"CPU": (10, 1, 16)}
-PAPER = (28, 2, 100)
+# That of the paper, and for a CPU, on which a step of it takes 3 s, the smallest.
+WORKLOADS = {"CPU": Workload("wideresnet", 10, 1, 16)}
+PAPER = Workload("wideresnet", 28, 2, 100)
 ROUNDS = 5
 METHODS = ("erm", "sharpdro")
 INPUT = "times: a batch of input"
 
 
 def _step_rows(options: Options, how: str) -> Iterator[Check]:
-    depth, width, batch = SHAPES.get(options.device, PAPER)
+    workload = WORKLOADS.get(options.device, PAPER)
+    batch = workload.batch_size
     for method in METHODS:
         name = f"times: a step of {method}{how}"
         try:
-            with (
-                warnings.catch_warnings()
-            ):  # that the groups' sizes, which take no time, are missing
-                warnings.simplefilter("ignore")
-                run = step_timer(method, depth, width, batch, SINGLE_PROCESS)
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore"
+                )  # the groups' sizes, which take no time, are missing
+                run = step_timer(method, workload, SINGLE_PROCESS)
             times = [run() for _ in range(ROUNDS)]
         except Exception as error:
             yield failed(name, error)
             continue
         median = float(np.median(times))
         speed = f"{1e3 * median:.1f} ms, {batch / median:,.0f} images/s"
-        note = f"{speed} (WideResNet-{depth}-{width}, batch {batch})"
+        note = f"{speed} (WideResNet-{workload.depth}-{workload.widen_factor}, batch {batch})"
         yield Check(name, MEASURED, note=note)
 
 
 def _input_row(options: Options) -> Check:
     """An epoch's batches up to the device."""
-    _, _, batch = SHAPES.get(options.device, PAPER)
+    batch = WORKLOADS.get(options.device, PAPER).batch_size
     images, labels, groups = made_up_batch(20 * batch)
     train = TrainingSet(images, labels, severities=groups, indices=np.arange(len(labels)))
     seconds = input_timer(train, batch, augment_data=True)()
