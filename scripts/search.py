@@ -233,7 +233,7 @@ def confirm(args, flags, best: Trial) -> None:
     found = [result for run in runs if (result := accuracies(run, "test")) is not None]
     if not found:
         raise RunError("no run of --confirm has finished: see above")
-    print(f"test accuracy in percent of trial {best.number}, {len(found)} of {len(runs)} seeds")
+    print(f"trial {best.number}: test accuracy in percent, {len(found)} of {len(runs)} seeds")
     for name in ("worst", "mean"):
         values = [100 * result[name] for result in found]
         spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""

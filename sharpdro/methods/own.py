@@ -59,10 +59,12 @@ def read_settings(method: str, text: str) -> dict:
     except ValueError as error:
         raise RunError(f"--method_settings {text!r} cannot be read: {error}") from error
     for word in words:
-        name, _, value = word.partition("=")
+        name, equals, value = word.partition("=")
         if name not in flags:
             hint = hint_for(name, flags, f"it has {', '.join(flags) or 'none'}")
             raise RunError(f"--method_settings: {method} has no setting {name!r}: {hint}")
+        if not equals:
+            raise RunError(f"--method_settings: {name} has no value: give {name}=VALUE")
         settings[name] = _value(flags[name], value)
     return settings
 

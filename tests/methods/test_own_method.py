@@ -165,7 +165,7 @@ def test_settings_come_from_the_spec():
         ("--method tilted:TiltedStep --method_settings tlt=1", "'tlt': did you mean tilt?"),
         ("--method tilted:TiltedStep --method_settings x=1", "no setting 'x': it has tilt"),
         ("--method tilted:TiltedStep --method_settings tilt=-1", "tilt=-1: -1 is not a number"),
-        ("--method tilted:TiltedStep --method_settings tilt", "tilt=: '' is not a number"),
+        ("--method tilted:TiltedStep --method_settings tilt", "tilt has no value: give tilt=VALUE"),
         ("--method tilted:TiltedStep --method_settings '", "cannot be read: No closing quotation"),
         ("--method bad_steps:Switched --method_settings kind=c", "kind=c: choose from a, b"),
         ("--method bad_steps:Switched --method_settings is_soft=1", "give true or false"),

@@ -112,7 +112,7 @@ def test_judged_by_validation_then_confirmed_on_test(calls, capsys):
     assert [line.split("--seed=")[1].split()[0] for line in confirmed] == ["1", "2", "3"]
     assert all(f"--lr={rates[best]} " in line for line in confirmed)
     worst = 100 * (0.5 - rates[best] + 0.02)
-    assert f"test accuracy in percent of trial {best}, 3 of 3 seeds\nworst {worst:.1f} ± 1.0" in out
+    assert f"trial {best}: test accuracy in percent, 3 of 3 seeds\nworst {worst:.1f} ± 1.0" in out
 
 
 def test_finished_trials_of_other_settings_are_refused(calls, capsys):
