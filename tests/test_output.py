@@ -48,6 +48,7 @@ def test_run_goes_on_without_a_terminal(run, tmp_path, redirection, note):
     assert text.count("the run goes on without it") == bool(note) and note in text
 
 
+@pytest.mark.slow
 def test_output_that_is_the_result_is_not_lost_silently(run):
     finished = run(*ERM)
     report = ["scripts/report.py", finished.parent, "-o", finished.parent.parent / "report"]

@@ -53,6 +53,7 @@ def test_normalisation_is_that_of_the_images():
     np.testing.assert_allclose(images.std((0, 1, 2)), SYNTHETIC.std, atol=0.001)
 
 
+@pytest.mark.slow
 def test_linear_classifier_stays_weak():
     """Ridge regression on pixels, above chance and far from solving it."""
     splits = read_clean(SYNTHETIC, None)

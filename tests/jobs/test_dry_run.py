@@ -198,6 +198,7 @@ def test_images_of_a_resumed_run_are_compared(look, run, tmp_path, stopwatch):
     assert len(problems) == 1 and f"the test images of {images} differ" in problems[0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model(look, run, tmp_path, stopwatch):
     folder = tmp_path / "logs" / NAME.format(method="erm")
     flags = killed_after_first_epoch(run, folder)

@@ -167,6 +167,7 @@ def test_flags_reach_the_optimizer(run, tmp_path, asked_steps):
     np.testing.assert_allclose(weight.asnumpy(), before * (7 / 8 - 11 / 64), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_flags_of_looking_and_keeping(run, monkeypatch):
     """Flags that leave the weights alone, each with what it does change."""
     shapes = []

@@ -113,6 +113,7 @@ def assert_slope_of_tilted_risk(p, gradients, images, labels, tilt):
     assert slope == pytest.approx((gradients["weight"] * direction).sum(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_run_records_and_resumes(folder, tmp_path, capsys):
     assert main.main([*FLAGS, *TILTED, "--save_step", "1"]) == 0
     (finished,) = (folder / "logs").iterdir()
