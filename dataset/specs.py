@@ -95,6 +95,13 @@ SYNTHETIC = DatasetSpec(
     labels_tell_order=True,
 )
 
+
+def _zenodo(record: int, file_name: str, md5: str, num_bytes: int) -> Archive:
+    """A file of a record; MD5 is what Zenodo gives."""
+    url = f"https://zenodo.org/records/{record}/files/{file_name}?download=1"
+    return Archive(url, file_name, md5, num_bytes, algorithm="md5")
+
+
 CIFAR10 = DatasetSpec(
     name="cifar10",
     reader="cifar",
@@ -119,13 +126,7 @@ CIFAR10 = DatasetSpec(
     num_train=50_000,
     num_test=10_000,
     labels_tell_order=True,
-    published=Archive(
-        url="https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1",
-        file_name="CIFAR-10-C.tar",
-        digest="56bf5dcef84df0e2308c6dcbcbbd8499",
-        num_bytes=2_918_471_680,
-        algorithm="md5",  # what Zenodo gives
-    ),
+    published=_zenodo(2535967, "CIFAR-10-C.tar", "56bf5dcef84df0e2308c6dcbcbbd8499", 2_918_471_680),
 )
 
 CIFAR100 = DatasetSpec(
@@ -152,12 +153,8 @@ CIFAR100 = DatasetSpec(
     num_train=50_000,
     num_test=10_000,
     labels_tell_order=True,
-    published=Archive(
-        url="https://zenodo.org/records/3555552/files/CIFAR-100-C.tar?download=1",
-        file_name="CIFAR-100-C.tar",
-        digest="11f0ed0f1191edbf9fa23466ae6021d3",
-        num_bytes=2_918_473_216,
-        algorithm="md5",  # what Zenodo gives
+    published=_zenodo(
+        3555552, "CIFAR-100-C.tar", "11f0ed0f1191edbf9fa23466ae6021d3", 2_918_473_216
     ),
 )
 
