@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job on the drawn dataset, without a download: train with SharpDRO, then show test
-# accuracy per severity: a minute or two on two cores once the packages are there. Further flags of
-# main.py can follow.
+# accuracy per severity: two or three minutes on two cores once the packages are there. Further flags
+# of main.py can follow.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" requirements.txt
 
