@@ -11,6 +11,9 @@ DEVICE_TARGETS = ("auto", "CPU", "GPU", "Ascend")
 AVX512_KERNELS = "onednn_avx512"
 CPU_KERNELS = ("stock", "onednn", AVX512_KERNELS)
 MODES = ("graph", "pynative")
+# By which oneDNN is told the highest instruction set; the second is its older name.
+ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+INSTALL_PAGE = "https://www.mindspore.cn/install"
 
 
 def prepare_kernels(cpu_kernels: str = "stock") -> None:
@@ -29,9 +32,9 @@ def prepare_kernels(cpu_kernels: str = "stock") -> None:
     """
     os.environ["MS_COMPILER_CACHE_ENABLE"] = "0"
     if cpu_kernels == AVX512_KERNELS:
-        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
-    if not {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & os.environ.keys() and _has_slow_onednn():
-        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+        os.environ[ISA_VARIABLES[0]] = "AVX512_CORE"
+    if not {*ISA_VARIABLES} & os.environ.keys() and _has_slow_onednn():
+        os.environ[ISA_VARIABLES[0]] = "AVX2"
 
 
 def _has_slow_onednn() -> bool:
@@ -154,7 +157,6 @@ def find_device(target: str) -> str:
         raise RunError(
             f"--device_target {target}: MindSpore finds no {target} with its libraries here, "
             f"only {', '.join(available)}: choose one of these, or install what "
-            f"https://www.mindspore.cn/install names for {target} (python -m sharpdro.doctor says "
-            f"what is missing)"
+            f"{INSTALL_PAGE} names for {target} (python -m sharpdro.doctor says what is missing)"
         )
     return target

@@ -9,21 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sharpdro import __version__, startup
-from sharpdro.device import DEVICE_TARGETS, prepare_kernels
+from sharpdro.device import DEVICE_TARGETS, INSTALL_PAGE, ISA_VARIABLES, prepare_kernels
 from sharpdro.doctor import plugins, probe
 from sharpdro.doctor.findings import Findings
 from sharpdro.errors import RunError
 from sharpdro.machine import cpu_features, cpu_model, device_files, git_commit, package_version
 
 TESTED_MINDSPORE = "2.10.0"
-INSTALL = "https://www.mindspore.cn/install"
 # Optional packages, the file that names each, and what it is for.
 OPTIONAL = {
     "matplotlib": ("requirements-plots.txt", "pictures"),
     "tensorboardX": ("requirements-tensorboard.txt", "--tensorboard"),
     "onnxruntime": ("requirements-export.txt", "checking an exported ONNX file"),
 }
-_ISA = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 # CIFAR-10 with its archive and one corruption at five severities, with some room.
 _DATA_BYTES = 1.5e9
 # What a convolution of `probe` takes at most on one slow core that does not compute it by the
@@ -51,7 +49,7 @@ def examine(target: str, data_dir: Path) -> Findings:
     look_at_disks(findings, {"current folder": Path(), "--data_dir": data_dir})
     look_at_kernels(findings)
     if package_version("mindspore"):
-        own_isa = {name: os.environ[name] for name in _ISA if name in os.environ}
+        own_isa = {name: os.environ[name] for name in ISA_VARIABLES if name in os.environ}
         prepare_kernels()
         answer = probe.ask(target)
         look_at_devices(findings, answer, target)
@@ -166,7 +164,7 @@ def look_at_devices(findings: Findings, answer: probe.Answer, target: str) -> No
         there = f"this machine has one ({' '.join(files)})" if files else "nor is there one in /dev"
         problem = (
             f"MindSpore finds no {device}; {there}: install {plugins.PLUGINS[device][1]}, see "
-            f"{INSTALL}"
+            f"{INSTALL_PAGE}"
         )
         (findings.hindrances if target == device else findings.advice).append(problem)
         said = dict.fromkeys(_PREFIX.sub("", line).strip() for line in answer.log)
@@ -186,15 +184,16 @@ def _absence(device: str, is_wanted: bool) -> str:
 def look_at_computing(findings: Findings, answer: probe.Answer, own_isa: Mapping[str, str]) -> None:
     """Whether MindSpore can be imported and computes, and how fast."""
     isa = [f"{name}={value}, your own" for name, value in own_isa.items()]
-    ours = os.environ.get(_ISA[0])
+    ours = os.environ.get(ISA_VARIABLES[0])
     if not isa and ours:
-        isa = [f"{_ISA[0]}={ours}, set by this program: with AVX-512 MindSpore is 90 times slower"]
+        why = "with AVX-512 MindSpore is 90 times slower"
+        isa = [f"{ISA_VARIABLES[0]}={ours}, set by this program: {why}"]
     findings.add("instruction set", "; ".join(isa) or "as oneDNN chooses")
     if answer.failure:
         what = "be imported" if "version" not in answer.known else "compute"
         findings.hindrances.append(
             f"MindSpore cannot {what} ({answer.failure}): pip install --force-reinstall "
-            f"mindspore=={TESTED_MINDSPORE} 'numpy<2' in a new environment, or see {INSTALL}"
+            f"mindspore=={TESTED_MINDSPORE} 'numpy<2' in a new environment, or see {INSTALL_PAGE}"
         )
     if "seconds" not in answer.known:
         return
@@ -206,5 +205,5 @@ def look_at_computing(findings: Findings, answer: probe.Answer, own_isa: Mapping
         f"{probe.IMAGES} images of {probe.SIDE}×{probe.SIDE}",
     )
     if device == "CPU" and seconds > _SLOW_SECONDS:
-        remedy = f"unset {' '.join(own_isa)}" if own_isa else f"try {_ISA[0]}=AVX2"
+        remedy = f"unset {' '.join(own_isa)}" if own_isa else f"try {ISA_VARIABLES[0]}=AVX2"
         findings.advice.append(f"convolutions are slow here, 20 ms is usual on two cores: {remedy}")

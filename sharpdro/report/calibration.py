@@ -1,13 +1,14 @@
 """The second table of a report: likelihood, calibration and the worst-off class."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from sharpdro.evaluation.scores import NUM_BINS
 from sharpdro.report.experiments import Experiment
 from sharpdro.report.runs import Run
-from sharpdro.report.tables import Row, Table
+from sharpdro.report.tables import Row, Table, mark_best
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def make_calibration_tables(tables: list[Table], epoch: str) -> list[Calibration
     for table in tables:
         rows = [row for row in (_make_row(row, epoch) for row in table.rows) if row is not None]
         if rows:
-            _mark_best([r for r in rows if not (r.state or r.experiment.is_reference)])
+            for column, (measure, _) in _COLUMNS.items():
+                best = min if measure.is_lower_better else max
+                mark_best(rows, column, partial(_shown, measure=measure), best)
             made.append(CalibrationTable(table.key, [*_COLUMNS], rows, table.shared))
     return made
 
@@ -137,15 +140,3 @@ def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
 
 def _shown(value: float, measure: Measure) -> str:
     return f"{value:.{measure.decimals}f}"
-
-
-def _mark_best(rows: list[CalibrationRow]) -> None:
-    """Of several rows; by what is shown, so that numbers that look alike are marked alike."""
-    if len(rows) < 2:
-        return
-    for column, (measure, _) in _COLUMNS.items():
-        numbers = [float(_shown(row.means[column], measure)) for row in rows]
-        best = min(numbers) if measure.is_lower_better else max(numbers)
-        for row, number in zip(rows, numbers):
-            if number == best:
-                row.best.add(column)

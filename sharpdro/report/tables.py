@@ -1,5 +1,6 @@
 """The paper's table: methods by severities, mean ± standard deviation over seeds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -119,7 +120,8 @@ def _make_table(key, experiments, epoch) -> Table:
     rows = [_make_row(experiment, label, epoch) for experiment, label in zip(experiments, labels)]
     rows.sort(key=_order)
     columns = list(rows[0].means)
-    _mark_best([row for row in rows if not (row.state or row.experiment.is_reference)], columns)
+    for column in columns:
+        mark_best(rows, column, shown)
     return Table(key, columns, rows, shared_line(experiments))
 
 
@@ -129,14 +131,25 @@ def _order(row: Row) -> tuple:
     return experiment.is_reference, method_order(experiment.method), *row.first_cells
 
 
-def _mark_best(rows, columns) -> None:
-    """Of several rows; by what is shown, so that numbers that look alike are marked alike."""
+def mark_best(
+    rows: list[Row], column: str, as_shown: Callable[[float], str], best: Callable = max
+) -> None:
+    """Mark the best of several finished rows that compare, by what is shown.
+
+    So numbers that look alike are marked alike.
+
+    Args:
+        rows: of a table.
+        column: which.
+        as_shown: a number as the table shows it.
+        best: max or min.
+    """
+    rows = [row for row in rows if not (row.state or row.experiment.is_reference)]
     if len(rows) > 1:
-        for column in columns:
-            numbers = [float(shown(row.means[column])) for row in rows]
-            for row, number in zip(rows, numbers):
-                if number == max(numbers):
-                    row.best.add(column)
+        numbers = [float(as_shown(row.means[column])) for row in rows]
+        for row, number in zip(rows, numbers):
+            if number == best(numbers):
+                row.best.add(column)
 
 
 def _make_row(experiment, label, epoch) -> Row:
