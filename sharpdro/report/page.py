@@ -67,15 +67,15 @@ def make_page(
         further: tables that belong to those of the same key.
     """
     parts = [f"<h1>{_(title)}</h1>", _list(notes)]
-    for overview in overviews:
-        parts += [f"<h2>{_(overview.title)}</h2>", _shared(overview.shared)]
-        parts += [_overview_table(overview.heads, overview.lines), _shared(overview.remark)]
     for table, drawn in zip(tables, pictures):
         parts += [f"<h2>{_(table.title)}</h2>", _shared(table.shared)]
         parts += [_result_table(table), _list(table.remarks)]
         for other in (other for other in further if other.key == table.key):
             parts += [f"<h3>{_(other.title)}</h3>", _result_table(other), _list(other.remarks)]
         parts += [_figure(f"{table.title}: {CAPTIONS[n]}", svg) for n, svg in drawn.items()]
+    for overview in overviews:
+        parts += [f"<h2>{_(overview.title)}</h2>", _shared(overview.shared)]
+        parts += [_overview_table(overview.heads, overview.lines), _shared(overview.remark)]
     parts += ["<h2>Runs</h2>", _run_table(runs)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

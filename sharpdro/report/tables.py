@@ -136,7 +136,7 @@ def mark_best(
 ) -> None:
     """Mark the best of several finished rows that compare, by what is shown.
 
-    So numbers that look alike are marked alike.
+    So numbers that look alike are marked alike, and none where all do.
 
     Args:
         rows: of a table.
@@ -145,8 +145,8 @@ def mark_best(
         best: max or min.
     """
     rows = [row for row in rows if not (row.state or row.experiment.is_reference)]
-    if len(rows) > 1:
-        numbers = [float(as_shown(row.means[column])) for row in rows]
+    numbers = [float(as_shown(row.means[column])) for row in rows]
+    if len(set(numbers)) > 1:
         for row, number in zip(rows, numbers):
             if number == best(numbers):
                 row.best.add(column)

@@ -278,6 +278,13 @@ def test_numbers_that_look_alike_are_marked_alike(capsys, tmp_path):
     assert best == ["1", "1", "0"]
 
 
+def test_none_is_best_where_all_are_alike(capsys, tmp_path):
+    for method in ("erm", "sam"):
+        write_run(tmp_path, 0.5, method=method)
+    rows = rows_of(run_report(capsys, tmp_path)[0])
+    assert rows["erm"] == rows["sam"] == ["0", "50.0", "25.0", "37.5", "25.0"]
+
+
 def test_unfinished_runs_stand_alone(capsys, tmp_path):
     write_run(tmp_path, 0.5)
     write_run(tmp_path, 0.9, seed=1, finished=False)
@@ -702,7 +709,7 @@ def test_page_has_what_matters_where_a_narrow_screen_shows_it(capsys, tmp_path):
     run_report(capsys, tmp_path, "--compare_to", "erm")
     text = (tmp_path / "report" / "report.html").read_text()
     tables = re.findall(r"<table>(.*?)</table>(?:</div><ol.*?>(.*?)</ol>)?", text, re.DOTALL)
-    (differences, _), (results, settings), _ = tables
+    (results, settings), (differences, _), _ = tables
     cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in results.split("</tr>")[:4]]
     assert cells == [
         ["method", "mean", "worst", "0", "1", "seeds"],
