@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Copy what is worth publishing of finished runs: some kB each.
 
-For each finished run of LOG_DIR: settings.json without the paths of the machine, summary.json,
-val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.py makes its tables
-and pictures from the copies as it does from the runs.
+For each finished run of LOG_DIR: settings.json with absolute paths cut to their last parts,
+summary.json, val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.py
+makes its tables and pictures from the copies as it does from the runs.
 """
 
 import sys
@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import json
 import re
+import shlex
 import shutil
 
 from corruptions.command_line import Parser
@@ -41,12 +42,20 @@ def create_parser():
     return parser
 
 
+def _last_part(word):
+    """Of an absolute path, which says more about the machine than about the run."""
+    return re.sub(r"^(--\w+=)?/.*/", r"\1", word)
+
+
 def published_settings(content):
-    """settings.json without where the program and its interpreter lie."""
-    environments = [content["environment"], *content.get("resumed", [])]
-    for environment in environments:
+    """settings.json without where the program, its interpreter and its files lie."""
+    for name, value in content["settings"].items():
+        if isinstance(value, str):
+            content["settings"][name] = _last_part(value)
+    for environment in (content["environment"], *content.get("resumed", [])):
         environment.pop("directory", None)
-        environment["command"] = re.sub(r"^\S*/(python\S*)", r"\1", environment.get("command", ""))
+        words = shlex.split(environment.get("command", ""))
+        environment["command"] = shlex.join(map(_last_part, words))
     return content
 
 

@@ -19,7 +19,9 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
             "epoch,step,weight_0,weight_1\n1,100,.5,.5\n1,150,.6,.4\n2,100,.7,.3\n2,150,.8,.2\n"
         )
         content = json.loads((folder / "settings.json").read_text())
-        content["environment"]["command"] = "/home/me/bin/python3.11 main.py --desc /x/python"
+        words = "/home/me/bin/python3.11 main.py --desc a/b --data_dir '/home/my files/x'"
+        content["environment"]["command"] = f"{words} --log_dir=/home/me/logs"
+        content["settings"] |= {"data_dir": "/home/my files/x", "log_dir": "/home/me/logs"}
         content["environment"]["directory"] = "/home/me"
         (folder / "settings.json").write_text(json.dumps(content))
         (folder / "last.ckpt").write_text("large")
@@ -32,9 +34,11 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
         "epoch,step,weight_0,weight_1\n1,150,.6,.4\n2,150,.8,.2\n"
     )
     assert not (copy / "last.ckpt").exists() and not (output / unfinished.name).exists()
-    environment = json.loads((copy / "settings.json").read_text())["environment"]
-    assert environment["command"] == "python3.11 main.py --desc /x/python"
-    assert "directory" not in environment
+    text = (copy / "settings.json").read_text()
+    content = json.loads(text)
+    assert "/home" not in text and content["settings"]["data_dir"] == "x"
+    command = "python3.11 main.py --desc a/b --data_dir x --log_dir=logs"
+    assert content["environment"]["command"] == command
     (unfinished / "settings.json").unlink()
     before, _ = run_report(capsys, tmp_path / "logs")
     after, errors = run_report(capsys, output)
