@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-
-import numpy as np
+from itertools import chain
 
 from sharpdro.evaluation.scores import NUM_BINS
 from sharpdro.report.experiments import Experiment
 from sharpdro.report.runs import Run
-from sharpdro.report.tables import Row, Table, mark_best
+from sharpdro.report.tables import Row, Table, mark_best, over_runs
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,9 @@ def csv_cells(experiment: Experiment, severity: str, epoch: str) -> list:
     runs = _measured(experiment, epoch)
     if not runs:
         return [None] * len(CSV_COLUMNS)
-    cells = [" ".join(str(run.seed) for run in runs)]
-    for measure in MEASURES:
-        values = _values(runs, measure, severity, epoch)
-        cells += [float(np.mean(values)), _deviation(values)]
-    return cells
+    means, stds = over_runs({m.name: _values(runs, m, severity, epoch) for m in MEASURES})
+    cells = [(means[m.name], stds and stds[m.name]) for m in MEASURES]
+    return [" ".join(str(run.seed) for run in runs), *chain.from_iterable(cells)]
 
 
 def _measured(experiment: Experiment, epoch: str) -> list[Run]:
@@ -116,11 +113,6 @@ def _values(runs: list[Run], measure: Measure, severity: str, epoch: str) -> lis
     return [measure.factor * run.numbers(epoch, measure.name)[severity] for run in runs]
 
 
-def _deviation(values: list[float]) -> float | None:
-    """Standard deviation (n − 1 in the denominator); None for a single value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
 def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
     runs = _measured(row.experiment, epoch)
     if not runs:
@@ -129,13 +121,8 @@ def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
         column: _values(runs, measure, severity, epoch)
         for column, (measure, severity) in _COLUMNS.items()
     }
-    changed = {
-        "experiment": replace(row.experiment, runs=runs),
-        "means": {column: float(np.mean(v)) for column, v in values.items()},
-        "stds": {column: _deviation(v) for column, v in values.items()} if runs[1:] else None,
-        "best": set(),
-    }
-    return CalibrationRow(**{**vars(row), **changed})
+    experiment = replace(row.experiment, runs=runs)
+    return CalibrationRow(experiment, row.label, row.state, *over_runs(values))
 
 
 def _shown(value: float, measure: Measure) -> str:

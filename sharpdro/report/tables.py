@@ -159,6 +159,18 @@ def _make_row(experiment, label, epoch) -> Row:
         state = f"unfinished, {run.epoch}/{run.summary['total_epoch']}"
     numbers = [run.accuracies(epoch) for run in experiment.runs]
     values = {column: [100 * n[column] for n in numbers] for column in numbers[0]}
+    return Row(experiment, label, state, *over_runs(values))
+
+
+def over_runs(values: dict[str, list[float]]) -> tuple[dict, dict | None]:
+    """Means and standard deviations (n − 1 in the denominator) over runs.
+
+    Args:
+        values: of each column, one a run, at least one.
+
+    Returns:
+        By column, both; for a single run None instead of deviations.
+    """
     means = {column: float(np.mean(v)) for column, v in values.items()}
     stds = {column: float(np.std(v, ddof=1)) for column, v in values.items() if len(v) > 1}
-    return Row(experiment, label, state, means, stds or None)
+    return means, stds or None
