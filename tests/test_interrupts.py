@@ -7,6 +7,7 @@ it imports `signal`, there is nobody yet to answer. `wait_until_held` waits for 
 import ast
 import itertools
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,7 @@ def test_signals_every_50_ms_of_the_start(tmp_path, data_dir, number_of_program)
     numbers, tried = itertools.cycle(STOPS), 0
     for delay in range(0, 1000 * SECONDS, 50):
         number = next(numbers)
+        shutil.rmtree(tmp_path / "logs", ignore_errors=True)  # a run that had begun
         code, error = stop(command, number, delay / 1000)
         if (code, error) == (0, "") and name == "report.py":
             assert (tmp_path / "report" / "report.html").exists()  # it was through
