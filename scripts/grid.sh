@@ -2,8 +2,8 @@
 # DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other, or JOBS=K at a time,
 # each on its share of the cores. Runs that are finished are skipped, those that were cut off go on:
 # stop it and start it again as you like. A run that fails does not stop the others; failed ones are
-# named at the end. Relative paths in FLAGS are meant from the project's folder. PRINT=1 prints the
-# commands instead, one a line, for Slurm's arrays or GNU parallel.
+# named at the end, and `train_grid` returns 1. Relative paths in FLAGS are meant from the project's
+# folder. PRINT=1 prints the commands instead, one a line, for Slurm's arrays or GNU parallel.
 : "${JOBS:=1}" "${PRINT:=0}"
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt >&2
 
@@ -185,5 +185,5 @@ train_grid() {
     for slot in "${!pids[@]}"; do wait_for_run "$slot"; done
     end_if_stopped
     name_failed
-    if [ ${#failed[@]} -gt 0 ]; then exit 1; fi
+    [ ${#failed[@]} -eq 0 ]
 }

@@ -2,8 +2,9 @@
 """Copy what is worth publishing of finished runs: some kB each.
 
 For each finished run of LOG_DIR: settings.json with absolute paths cut to their last parts,
-summary.json, val.csv, test.csv, and of train.csv the last line of each epoch. scripts/report.py
-makes its tables and pictures from the copies as it does from the runs.
+summary.json, val.csv, test.csv, of train.csv the last line of each epoch, and stage1/alignment.csv
+where there is one. scripts/report.py makes its tables and pictures from the copies as it does from
+the runs.
 """
 
 import sys
@@ -24,12 +25,14 @@ from corruptions.command_line import Parser
 from corruptions.interrupts import interruptible
 from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
+from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.program import run_program
 from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
 
 _COPIED = (SUMMARY, "val.csv", "test.csv")
+_COPIED_IF_THERE = f"{FIRST_STAGE_FOLDER}/alignment.csv"
 _REMEDY = "restore it, or move the run away"
 
 
@@ -67,6 +70,8 @@ def last_of_epochs(rows):
 
 def publish(log_dir, output):
     """Copy all finished runs."""
+    if output.resolve() == log_dir.resolve():
+        raise RunError(f"-o {output} holds the runs themselves: name another folder")
     finished = [
         path.parent
         for path in sorted(log_dir.glob(f"*/{SUMMARY}"))
@@ -75,15 +80,21 @@ def publish(log_dir, output):
     if not finished:
         raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
     for run in finished:
-        copy = output / run.name
-        settings = read_json(run / "settings.json", published_settings, _REMEDY)
-        training = last_of_epochs(read_rows(run / "train.csv", dict))
-        copy.mkdir(parents=True, exist_ok=True)
-        write_atomically(copy / "settings.json", json.dumps(settings, indent=2) + "\n")
-        write_atomically(copy / "train.csv", training)
-        for name in _COPIED:
-            shutil.copyfile(run / name, copy / name)
+        _copy(run, output / run.name)
     print(f"{len(finished)} finished runs copied to {output}")
+
+
+def _copy(run, copy):
+    settings = read_json(run / "settings.json", published_settings, _REMEDY)
+    training = last_of_epochs(read_rows(run / "train.csv", dict))
+    copy.mkdir(parents=True, exist_ok=True)
+    write_atomically(copy / "settings.json", json.dumps(settings, indent=2) + "\n")
+    write_atomically(copy / "train.csv", training)
+    for name in _COPIED:
+        shutil.copyfile(run / name, copy / name)
+    if (run / _COPIED_IF_THERE).exists():
+        (copy / FIRST_STAGE_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(run / _COPIED_IF_THERE, copy / _COPIED_IF_THERE)
 
 
 def main(argv=None):

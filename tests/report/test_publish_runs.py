@@ -14,7 +14,7 @@ SPEC.loader.exec_module(publish)
 def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     for seed, accuracy in ((0, 0.5), (1, 0.7)):
         folder = write_run(tmp_path / "logs", accuracy, method="sharpdro", seed=seed)
-        (folder / "test.csv").write_text("epoch,severity,loss,accuracy,count\n")
+        (folder / "test.csv").write_text(f"epoch,severity,loss,accuracy,count\n{seed},0,,,\n")
         (folder / "train.csv").write_text(
             "epoch,step,weight_0,weight_1\n1,100,.5,.5\n1,150,.6,.4\n2,100,.7,.3\n2,150,.8,.2\n"
         )
@@ -25,6 +25,8 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
         content["environment"]["directory"] = "/home/me"
         (folder / "settings.json").write_text(json.dumps(content))
         (folder / "last.ckpt").write_text("large")
+    (folder / "stage1").mkdir()
+    (folder / "stage1" / "alignment.csv").write_text("severity,count\n")
     unfinished = write_run(tmp_path / "logs", 0.1, finished=False)
     output = tmp_path / "results"
     assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
@@ -33,7 +35,12 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     assert (copy / "train.csv").read_text() == (
         "epoch,step,weight_0,weight_1\n1,150,.6,.4\n2,150,.8,.2\n"
     )
-    assert not (copy / "last.ckpt").exists() and not (output / unfinished.name).exists()
+    assert not (output / unfinished.name).exists()
+    names = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    tables = {"train.csv", "val.csv", "test.csv", "stage1/alignment.csv"}
+    assert names == {"settings.json", "summary.json", *tables}
+    for name in names - {"settings.json", "train.csv"}:
+        assert (copy / name).read_text() == (folder / name).read_text()
     text = (copy / "settings.json").read_text()
     content = json.loads(text)
     assert "/home" not in text and content["settings"]["data_dir"] == "x"
@@ -51,3 +58,11 @@ def test_without_finished_runs(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "no finished run lies there" in error and error.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_runs_are_not_overwritten_by_their_copies(tmp_path, capsys):
+    folder = write_run(tmp_path, 0.5)
+    before = (folder / "settings.json").read_text()
+    assert publish.main([str(tmp_path), "-o", f"{tmp_path}/x/.."]) == 2
+    assert "name another folder" in capsys.readouterr().err
+    assert (folder / "settings.json").read_text() == before

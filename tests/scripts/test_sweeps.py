@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def sweep(tmp_path, name, *flags, **variables):
-    """Exit code, calls of main.py, stderr."""
+    """Exit code, calls of main.py, stderr, of a sweep or a table of results."""
+    script = f"results/{name}.sh" if name.startswith("table") else f"sweep_{name}.sh"
     stub = tmp_path / "python"
     stub.write_text(
         f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
@@ -26,7 +27,7 @@ def sweep(tmp_path, name, *flags, **variables):
     )
     stub.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
-    command = ["bash", str(ROOT / "scripts" / f"sweep_{name}.sh"), *flags]
+    command = ["bash", str(ROOT / "scripts" / script), *flags]
     done = subprocess.run(command, env=environment | variables, capture_output=True, text=True)
     calls = tmp_path / "calls"
     return done.returncode, calls.read_text().splitlines() if calls.exists() else [], done.stderr
@@ -105,6 +106,29 @@ def test_variants(tmp_path):
         call("sam --severity_law uniform", severity=4, desc="run-severity4-uniform"),
         call("jtt --sampler balanced", severity=4, desc="run-severity4-balanced"),
     ]
+
+
+def test_tables_of_results(tmp_path):
+    """A failed run stops nothing; what makes a table is not taken from outside."""
+    outside = {"SEEDS": "0 1", "DATASETS": "cifar100", "SEVERITIES": "3", "METHODS": "x"}
+    found = {}
+    for name in ("table1", "table2", "table3"):
+        (tmp_path / name).mkdir()
+        code, calls, _ = sweep(tmp_path / name, name, "--lr", "1", **outside, CORRUPTIONS="fog")
+        found[name] = calls
+        assert code == (130 if name == "table1" else 1)  # the stub stops at irm
+        assert all("-d cifar10 " in c and "--num_severity 5 " in c for c in calls)
+        assert len(set(calls)) == len(calls) and all("--lr 1" in c for c in calls)
+    assert all("-c gaussian_noise" in c for name in ("table1", "table3") for c in found[name])
+    assert all("-c fog" in c for c in found["table2"])
+    counts = [len(found[name]) for name in ("table1", "table2", "table3")]
+    assert counts == [20, 18, 6]
+    two_passes = {"sam", "sharpdro"}
+    for call_of_main in found["table2"] + found["table3"]:
+        words = call_of_main.split()
+        passes = 1 + (words[words.index("--method") + 1] in two_passes)
+        full = 80 if "table2" in words[1] else 20
+        assert int(words[words.index("--total_epoch") + 1]) == full // passes
 
 
 @pytest.mark.parametrize(
