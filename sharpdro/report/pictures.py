@@ -112,9 +112,12 @@ def _panels(rows: list[tuple[Row, dict]], ylabel: str, legend_title: str):
     panels[0].xaxis.get_major_locator().set_params(integer=True)
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")
-    lines, labels = max((p.get_legend_handles_labels() for p in panels), key=lambda x: len(x[1]))
+    lines = {}
+    for panel in panels:
+        for line, label in zip(*panel.get_legend_handles_labels()):
+            lines.setdefault(label, line)
     look = {"title": legend_title, "loc": "outside right center", "fontsize": "small"}
-    add_legend(figure, lines, labels, **look)
+    add_legend(figure, [*lines.values()], [*lines], **look)
     return figure
 
 

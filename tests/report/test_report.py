@@ -376,6 +376,20 @@ def test_long_labels_leave_room_for_the_picture(pictures, tmp_path):
             assert legend.get_window_extent().height < figure.bbox.height
 
 
+def test_legend_names_the_curves_of_all_panels(pictures, tmp_path):
+    write_run(tmp_path, 0.5, method="groupdro")
+    training = write_run(tmp_path, 0.5, method="eiil") / "train.csv"
+    training.write_text(training.read_text().replace("weight_", "inferred_weight_"))
+    (table,) = tables_of(tmp_path)
+    (legend,) = report.pictures.pictures_of(table, "best")["weights"]().legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "0",
+        "1",
+        "inferred 0",
+        "inferred 1",
+    ]
+
+
 def test_overview_joins_by_settings_not_by_labels(capsys, tmp_path):
     """Each of the two rhos is the only one in its table, and so is each learning rate."""
     for corruption, rho, lr in (("fog", 0.05, 0.1), ("snow", 0.5, 0.2)):
