@@ -30,9 +30,10 @@ from sharpdro.program import run_program
 from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
+from sharpdro.training.first_stage import ALIGNMENT
 
 _COPIED = (SUMMARY, "val.csv", "test.csv")
-_COPIED_IF_THERE = f"{FIRST_STAGE_FOLDER}/alignment.csv"
+_COPIED_IF_THERE = f"{FIRST_STAGE_FOLDER}/{ALIGNMENT}"
 _REMEDY = "restore it, or move the run away"
 
 

@@ -31,9 +31,8 @@ def _step_rows(options: Options, how: str) -> Iterator[Check]:
         name = f"times: a step of {method}{how}"
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # the groups' sizes, which take no time, are missing
+                # The groups' sizes are missing, which take no time.
+                warnings.simplefilter("ignore")
                 run = step_timer(method, workload, SINGLE_PROCESS)
             times = [run() for _ in range(ROUNDS)]
         except Exception as error:

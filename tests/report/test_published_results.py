@@ -1,12 +1,11 @@
 """The result tables of the documents are those of the published runs, in scripts/results/."""
 
-import csv
 import json
 import re
 
 import pytest
 from made_up_runs import report
-from running import ROOT
+from running import ROOT, rows
 
 RESULTS = ROOT / "scripts" / "results"
 TABLES = sorted({path.parents[1].name for path in RESULTS.glob("*/*/summary.json")})
@@ -40,8 +39,8 @@ def test_tables_are_those_of_published_runs(name, rebuilt):
     assert tables
     published = [table for text in rebuilt.values() for table in result_tables(text)]
     for table in tables:
-        rows = set(table)
-        assert any([row for row in other if row in rows] == table for other in published), (
+        lines = set(table)
+        assert any([line for line in other if line in lines] == table for other in published), (
             f"{name}: python scripts/report.py says otherwise than {table}"
         )
 
@@ -62,8 +61,7 @@ def test_published_files_are_small_and_agree():
         assert re.fullmatch("[0-9a-f]{40}", settings["environment"]["git_commit"])
         words = [*settings["settings"].values(), *settings["environment"]["command"].split()]
         assert not [w for w in words if isinstance(w, str) and re.match(r"(--\w+=)?/", w)]
-        with open(run / "test.csv", newline="") as file:
-            table = {(int(row["epoch"]), row["severity"]): row for row in csv.DictReader(file)}
+        table = {(int(row["epoch"]), row["severity"]): row for row in rows(run / "test.csv")}
         for which in ("best", "last"):
             for severity, scores in summary[which]["test"].items():
                 row = table[summary[which]["epoch"], severity]
@@ -85,8 +83,8 @@ def test_group_weights_in_the_methods_document_are_those_of_published_runs():
     for is_loss, epoch, cells in lines:
         expected = []
         for folder in runs:
-            with open(RESULTS / "table1" / folder / "train.csv", newline="") as file:
-                (row,) = (row for row in csv.DictReader(file) if row["epoch"] == epoch)
+            of_run = rows(RESULTS / "table1" / folder / "train.csv")
+            (row,) = (row for row in of_run if row["epoch"] == epoch)
             name = "loss" if is_loss else "weight"
             expected += [float(row[f"{name}_{severity}"]) for severity in range(6)]
         shown = [cell.strip() for cell in cells.split("|") if cell.strip()]
