@@ -1,6 +1,5 @@
 """scripts/report.py on directories made by hand."""
 
-import csv
 import html
 import html.parser
 import json
@@ -14,6 +13,7 @@ import warnings
 import pytest
 from made_up_runs import report, run_report, write_run
 from running import ROOT
+from running import rows as csv_rows
 
 from sharpdro.command_line.settings import parse, recorded
 from sharpdro.drawing import severity_colours
@@ -40,9 +40,8 @@ def tables_of(log_dir):
     return report.make_tables(experiments, "best")
 
 
-def read_csv(log_dir):
-    with open(log_dir / "report" / "tables.csv", newline="") as file:
-        return list(csv.DictReader(file))
+def table_rows(log_dir):
+    return csv_rows(log_dir / "report" / "tables.csv")
 
 
 def test_mean_and_deviation_over_seeds(capsys, tmp_path):
@@ -53,7 +52,7 @@ def test_mean_and_deviation_over_seeds(capsys, tmp_path):
     assert rows_of(lines)["erm"] == [
         *("2 3 10", "58.0 ± 7.2", "29.0 ± 3.6", "43.5 ± 5.4", "29.0 ± 3.6")
     ]
-    first = read_csv(tmp_path)[0]
+    first = table_rows(tmp_path)[0]
     assert (first["severity"], first["mean"], first["num_seeds"]) == ("0", "58", "3")
     assert float(first["std"]) == pytest.approx(52**0.5, abs=1e-4) and first["is_best"] == "0"
     assert rows_of(run_report(capsys, tmp_path, "--epoch", "last")[0])["erm"][1] == "1.0 ± 0.0"
@@ -239,7 +238,7 @@ def test_many_seeds_are_counted(capsys, tmp_path):
     for seed in range(6):
         write_run(tmp_path, 0.5, seed=seed)
     assert rows_of(run_report(capsys, tmp_path)[0])["erm"][0] == "6 seeds"
-    assert read_csv(tmp_path)[0]["seeds"] == "0 1 2 3 4 5"
+    assert table_rows(tmp_path)[0]["seeds"] == "0 1 2 3 4 5"
 
 
 def test_several_log_directories(capsys, tmp_path):
@@ -263,7 +262,7 @@ def test_best_in_bold_in_every_format(capsys, tmp_path):
     assert "| sam model=a_b | 0 | **60.0** |" in markdown and "| erm | 0 | 50.0 |" in markdown
     latex = (tmp_path / "report" / "tables.tex").read_text()
     assert r"sam model=a\_b & 0 & \textbf{60.0} &" in latex and r"erm & 0 & 50.0 &" in latex
-    best = {(r["label"], r["is_best"]) for r in read_csv(tmp_path) if r["severity"] == "0"}
+    best = {(r["label"], r["is_best"]) for r in table_rows(tmp_path) if r["severity"] == "0"}
     assert best == {("erm", "0"), ("sam model=a_b", "1"), ("groupdro", "1"), ("irm", "0")}
     page = (tmp_path / "report" / "report.html").read_text()
     assert page.count("<b>60.0</b>") == 2 and "<b>90.0</b>" not in page
@@ -274,7 +273,7 @@ def test_numbers_that_look_alike_are_marked_alike(capsys, tmp_path):
         write_run(tmp_path, accuracy, method=method)
     rows = rows_of(run_report(capsys, tmp_path)[0])
     assert [rows[method][1] for method in ("erm", "sam", "irm")] == ["66.6*", "66.6*", "66.5"]
-    best = [row["is_best"] for row in read_csv(tmp_path) if row["severity"] == "0"]
+    best = [row["is_best"] for row in table_rows(tmp_path) if row["severity"] == "0"]
     assert best == ["1", "1", "0"]
 
 
@@ -293,7 +292,7 @@ def test_unfinished_runs_stand_alone(capsys, tmp_path):
     assert [line.split("  ")[0] for line in lines if line.startswith("erm")] == [
         *("erm", "erm (unfinished, 2/200)", "erm (unfinished, 2/200)")
     ]
-    states = {(row["seeds"], row["state"]) for row in read_csv(tmp_path)}
+    states = {(row["seeds"], row["state"]) for row in table_rows(tmp_path)}
     assert states == {("0", "finished"), ("1", "unfinished, 2/200"), ("2", "unfinished, 2/200")}
 
 
@@ -846,7 +845,7 @@ def test_calibration_in_every_format(capsys, tmp_path):
     page = (folder / "report.html").read_text()
     assert f"<h3>{CALIBRATION}</h3>" in page and "<td><b>1.10 ± 0.14</b></td>" in page
     assert not Page(page).open
-    (line,) = (r for r in read_csv(tmp_path) if r["label"] == "erm" and r["severity"] == "1")
+    (line,) = (r for r in table_rows(tmp_path) if r["label"] == "erm" and r["severity"] == "1")
     assert line["calibration_seeds"] == "0 1" and line["nll_mean"] == "2.2"
     assert float(line["nll_std"]) == pytest.approx(0.4 / 2**0.5, rel=1e-5)
     assert (line["ece_mean"], line["worst_class_mean"]) == ("22", "30")
@@ -864,7 +863,7 @@ def test_runs_that_lack_calibration_are_not_in_its_table(capsys, tmp_path):
     start = lines.index(CALIBRATION)
     assert re.split(r"  +", lines[start + 2])[:3] == ["erm", "1", "1.20"]
     assert lines[start + 3].startswith("NLL: ")
-    found = {(r["label"], r["corruption"]): r["calibration_seeds"] for r in read_csv(tmp_path)}
+    found = {(r["label"], r["corruption"]): r["calibration_seeds"] for r in table_rows(tmp_path)}
     assert set(found.items()) == {
         *((("erm", "gaussian_noise"), "1"), (("sam", "gaussian_noise"), "")),
         (("erm", "snow"), ""),
