@@ -19,6 +19,6 @@ DESC=table1 METHODS="sharpdro erm erm_worst sam groupdro groupdro_balanced jtt e
 train_grid "$@" || code=1
 DESC=kurtosis METHODS=sharpdro_agnostic
 train_grid "$@" --ood_score kurtosis || code=1
-DESC=table1 METHODS="sharpdro_agnostic irm vrex erm_uniform erm_clean"
+DESC=table1 METHODS="sharpdro_agnostic irm_balanced vrex_balanced irm vrex erm_uniform erm_clean"
 train_grid "$@" || code=1
 exit $code

@@ -70,12 +70,12 @@ _GROUP_WEIGHTS = (STEP_SIZE, ABSENT, GROUP_ADJUSTMENT)
 _STAGE_EPOCHS = "epochs of the first stage, which come on top of --total_epoch"
 
 
-def _penalty_settings(weight: str, default: float, warmup: str) -> tuple[Setting, Setting]:
+def _penalty_settings(weight: str, warmup: str) -> tuple[Setting, Setting]:
     text = "weight of the penalty after the warm-up"
     about_warmup = "steps in which the penalty has weight 1; momentum starts anew after them"
     return (
-        Setting(weight, default, text, number(float, 0, 1e30), "WEIGHT"),
-        Setting(warmup, 500, about_warmup, COUNT, "N"),
+        Setting(weight, 0.1, text, number(float, 0, 1e30), "WEIGHT"),
+        Setting(warmup, 0, about_warmup, COUNT, "N"),
     )
 
 
@@ -196,7 +196,7 @@ METHODS = {
         "loss by the scale of the logits",
         "Arjovsky et al., 2019",
         "sharpdro.methods.irm_vrex:IRMStep",
-        _penalty_settings("irm_lambda", 1.0, "irm_warmup"),
+        _penalty_settings("irm_lambda", "irm_warmup"),
         warmup="irm_warmup",
         reads_groups=True,
     ),
@@ -204,7 +204,7 @@ METHODS = {
         "risk extrapolation (V-REx): penalise the variance of the severities' losses",
         "Krueger et al., ICML 2021",
         "sharpdro.methods.irm_vrex:VRExStep",
-        _penalty_settings("vrex_beta", 1.0, "vrex_warmup"),
+        _penalty_settings("vrex_beta", "vrex_warmup"),
         warmup="vrex_warmup",
         reads_groups=True,
     ),

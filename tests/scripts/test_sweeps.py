@@ -94,7 +94,9 @@ def test_defaults(tmp_path):
     assert calls == [call("sharpdro", corruption=name) for name in STANDARD]
     text = (ROOT / "scripts" / "sweep_methods.sh").read_text()
     (line,) = (line for line in text.splitlines() if line.startswith(': "${METHODS:='))
-    assert set(line.split(":=")[1].split("}")[0].split()) == {*METHODS, "groupdro_balanced"}
+    plain = METHODS.keys() - {"irm", "vrex"}
+    balanced = {"groupdro_balanced", "irm_balanced", "vrex_balanced"}
+    assert set(line.split(":=")[1].split("}")[0].split()) == plain | balanced
 
 
 def test_variants(tmp_path):
@@ -122,7 +124,7 @@ def test_tables_of_results(tmp_path):
     assert all("-c gaussian_noise" in c for name in ("table1", "table3") for c in found[name])
     assert all("-c fog" in c for c in found["table2"])
     counts = [len(found[name]) for name in ("table1", "table2", "table3")]
-    assert counts == [20, 18, 6]
+    assert counts == [22, 18, 6]
     two_passes = {"sam", "sharpdro"}
     for call_of_main in found["table2"] + found["table3"]:
         words = call_of_main.split()
