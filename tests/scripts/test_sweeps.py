@@ -17,17 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def sweep(tmp_path, name, *flags, **variables):
     """Exit code, calls of main.py, stderr, of a sweep or a table of results."""
-    script = f"results/{name}.sh" if name.startswith("table") else f"sweep_{name}.sh"
+    script = ROOT / "scripts" / "results" / f"{name}.sh"
+    if not script.exists():
+        script = ROOT / "scripts" / f"sweep_{name}.sh"
     stub = tmp_path / "python"
     stub.write_text(
         f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
         '[ "$1" = main.py ] || exit 0\n'
         f'echo "${{@:2}}" >> "{tmp_path}/calls"\n'
-        'case "$*" in *sam*) exit 2;; *groupdro*) exit 137;; *irm*) exit 130;; esac\n'
+        'case "$*" in *"d sam "*) exit 2 ;; *"d groupdro "*) exit 137 ;; '
+        '*"d irm "*) exit 130 ;; esac\n'
     )
     stub.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
-    command = ["bash", str(ROOT / "scripts" / script), *flags]
+    command = ["bash", str(script), *flags]
     done = subprocess.run(command, env=environment | variables, capture_output=True, text=True)
     calls = tmp_path / "calls"
     return done.returncode, calls.read_text().splitlines() if calls.exists() else [], done.stderr
@@ -114,7 +117,8 @@ def test_tables_of_results(tmp_path):
     """A failed run stops nothing; what makes a table is not taken from outside."""
     outside = {"SEEDS": "0 1", "DATASETS": "cifar100", "SEVERITIES": "3", "METHODS": "x"}
     found = {}
-    for name in ("table1", "table2", "table3"):
+    names = "table1", "table2", "table3", "confirmation"
+    for name in names:
         (tmp_path / name).mkdir()
         code, calls, _ = sweep(tmp_path / name, name, "--lr", "1", **outside, CORRUPTIONS="fog")
         found[name] = calls
@@ -122,14 +126,13 @@ def test_tables_of_results(tmp_path):
         assert all("-d cifar10 " in c and "--num_severity 5 " in c for c in calls)
         assert len(set(calls)) == len(calls) and all("--lr 1" in c for c in calls)
     assert all("-c gaussian_noise" in c for name in ("table1", "table3") for c in found[name])
-    assert all("-c fog" in c for c in found["table2"])
-    counts = [len(found[name]) for name in ("table1", "table2", "table3")]
-    assert counts == [22, 20, 6]
+    assert all("-c fog" in c for c in found["table2"] + found["confirmation"])
+    assert [len(found[name]) for name in names] == [20, 20, 6, 6]
     two_passes = {"sam", "sharpdro"}
-    for call_of_main in found["table2"] + found["table3"]:
+    for call_of_main in found["table2"] + found["table3"] + found["confirmation"]:
         words = call_of_main.split()
         is_short = words[words.index("--method") + 1] in two_passes or words[1] == "table2-half"
-        full = 80 if "table2" in words[1] else 20
+        full = 20 if "table3" in words[1] else 80
         assert int(words[words.index("--total_epoch") + 1]) == full // (1 + is_short)
 
 
