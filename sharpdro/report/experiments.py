@@ -56,7 +56,11 @@ def compared(run: Run, all_names: set[str]) -> dict:
     is_own = run.method not in METHODS
     method_settings = {OWN_SETTINGS} if is_own else METHODS[run.method].flag_names
     names = (all_names - _NOT_COMPARED - METHOD_SETTINGS) | method_settings
-    return {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
+    settings = {name: run.settings.get(name, default_of(name)) for name in sorted(names)}
+    every, total = (run.settings.get(n, default_of(n)) for n in ("eval_every", "total_epoch"))
+    if "eval_every" in names and every >= total:
+        settings["eval_every"] = "last"  # once, after the last epoch, whatever the number
+    return settings
 
 
 def experiments_of(runs: list[Run]) -> tuple[list[Experiment], list[str]]:

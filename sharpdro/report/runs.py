@@ -215,6 +215,8 @@ def _check_settings(content: dict) -> None:
         if value not in known or isinstance(value, float):
             raise _unknown(name, value)
     _require(settings, "seed", int)
+    for name in ("eval_every", "total_epoch"):
+        _require_int(name, settings.get(name, default_of(name)))
 
 
 def _unknown(name, value) -> ValueError:

@@ -63,6 +63,13 @@ def test_mean_and_deviation_over_seeds(capsys, tmp_path):
     [
         ({}, {"total_epoch": 3}, ["erm", "erm total_epoch=3"]),
         ({}, {"desc": "other"}, ["erm", "erm desc=other"]),
+        ({}, {"seed": 1, "eval_every": 199}, ["erm", "erm eval_every=199"]),
+        ({}, {"seed": 1, "eval_every": 200}, ["erm", "erm eval_every=last"]),
+        (
+            {"eval_every": 200},
+            {"eval_every": 100, "total_epoch": 100},
+            ["erm", "erm total_epoch=100"],
+        ),
         ({}, {"desc": "other", "sampler": "balanced"}, ["erm", "erm sampler=balanced"]),
         ({"lr": 0.3}, {"lr": 0.2}, ["erm lr=0.2", "erm lr=0.3"]),
         (
@@ -185,6 +192,14 @@ def test_lists_that_were_given_are_compared(capsys, tmp_path):
     assert sorted((cells[0], "lists=" in label) for label, cells in rows.items()) == [
         *(("0 1", True), ("0 1 2", False), ("2", True))
     ]
+
+
+def test_runs_evaluated_once_are_averaged_whatever_the_number(capsys, tmp_path):
+    write_run(tmp_path, 0.5, eval_every=200)
+    write_run(tmp_path, 0.7, eval_every=300, seed=1)
+    lines, _ = run_report(capsys, tmp_path)
+    assert rows_of(lines).keys() == {"erm"} and "eval_every=last" in "".join(lines)
+    assert rows_of(lines)["erm"][0] == "0 1"
 
 
 def test_the_same_run_twice_counts_once(capsys, tmp_path):
@@ -534,6 +549,7 @@ def test_settings_that_are_compared():
         ("summary", lambda c: c.update(finished="no"), "finished is 'no'"),
         ("settings", lambda c: c["settings"].pop("seed"), "'seed' is missing"),
         ("settings", lambda c: c["settings"].update(seed="0"), "seed is '0'"),
+        ("settings", lambda c: c["settings"].update(eval_every="1"), "eval_every is '1'"),
         ("settings", lambda c: c["settings"].update(method="x/y"), "unknown method 'x/y'"),
         (
             "settings",
