@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Confirms what gains most in table 2 with seeds that nothing was chosen on: SAM and SharpDRO, each
-# with the rho that was best there, against ERM with as many passes. Flags go to every run of main.py;
-# set from outside which corruptions and seeds, and how many runs at a time:
+# Confirms what gains most in table 2 with seeds that nothing was chosen on: SAM, and SharpDRO with
+# the rho that was best there, against ERM with as many passes. Flags go to every run of main.py; set
+# from outside which corruptions and seeds, and how many runs at a time:
 #
 #   SEEDS="10 11 12" JOBS=2 bash scripts/results/confirmation.sh --log_dir logs/confirmation
 #
