@@ -2,9 +2,11 @@
 # DATASETS, CORRUPTIONS, SEVERITIES, METHODS and SEEDS, one run after the other, or JOBS=K at a time,
 # each on its share of the cores. Runs that are finished are skipped, those that were cut off go on:
 # stop it and start it again as you like. A run that fails does not stop the others; failed ones are
-# named at the end, and `train_grid` returns 1. Relative paths in FLAGS are meant from the project's
-# folder. PRINT=1 prints the commands instead, one a line, for Slurm's arrays or GNU parallel.
+# named at the end, and `train_grid` returns 1, then and whenever the script calls it again. Relative
+# paths in FLAGS are meant from the project's folder. PRINT=1 prints the commands instead, one a line,
+# for Slurm's arrays or GNU parallel.
 : "${JOBS:=1}" "${PRINT:=0}"
+grid_code=0
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" requirements.txt >&2
 
 refuse() {
@@ -185,5 +187,6 @@ train_grid() {
     for slot in "${!pids[@]}"; do wait_for_run "$slot"; done
     end_if_stopped
     name_failed
-    [ ${#failed[@]} -eq 0 ]
+    if [ ${#failed[@]} -gt 0 ]; then grid_code=1; fi
+    return $grid_code
 }

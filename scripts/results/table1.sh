@@ -14,11 +14,9 @@ DATASETS=cifar10 CORRUPTIONS=gaussian_noise SEVERITIES=5
 . "$(dirname "$0")/../grid.sh"
 set -- -n 1000 --depth 16 --widen_factor 1 --total_epoch 20 --num_val 2000 --eval_every 20 "$@"
 
-code=0
 DESC=table1 METHODS="sharpdro erm erm_worst sam groupdro groupdro_balanced jtt eiil"
-train_grid "$@" || code=1
+train_grid "$@"
 DESC=kurtosis METHODS=sharpdro_agnostic
-train_grid "$@" --ood_score kurtosis || code=1
+train_grid "$@" --ood_score kurtosis
 DESC=table1 METHODS="sharpdro_agnostic irm_balanced vrex_balanced irm vrex erm_uniform erm_clean"
-train_grid "$@" || code=1
-exit $code
+train_grid "$@"

@@ -13,9 +13,7 @@ DATASETS=cifar10 CORRUPTIONS=gaussian_noise SEVERITIES=5 DESC=table3
 . "$(dirname "$0")/../grid.sh"
 set -- -n 4000 --num_val 2000 "$@"
 
-code=0
 METHODS="sharpdro sam"
-train_grid "$@" --total_epoch 10 --eval_every 10 || code=1
+train_grid "$@" --total_epoch 10 --eval_every 10
 METHODS=erm
-train_grid "$@" --total_epoch 20 --eval_every 20 || code=1
-exit $code
+train_grid "$@" --total_epoch 20 --eval_every 20
