@@ -69,8 +69,8 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
     done
     for flag in "$@"; do
         case $flag in
-        -d* | --dataset* | -c* | --corruption* | --num_severity* | --method* | --seed* | --desc* | \
-            --distribution_agnostic | --resume)
+        -d* | --dataset* | -c* | --corruption* | --num_severity* | --method | --method=* | \
+            --seed* | --desc* | --distribution_agnostic | --resume)
             refuse "$flag is given by the sweep: set DATASETS, CORRUPTIONS, SEVERITIES, METHODS, SEEDS, DESC" ;;
         esac
     done

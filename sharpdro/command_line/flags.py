@@ -186,8 +186,8 @@ _RUN_FLAGS = (
     ),
     _flag(
         "--eval_only",
-        "measure --checkpoint on the test set instead of training; data and model settings "
-        "default to those of the run that wrote it",
+        "measure --checkpoint on the test set instead of training; the network is that of its run, "
+        "and so are -d, -c, --num_severity and --num_test unless given",
         SWITCH,
         use=TAKEN,
     ),

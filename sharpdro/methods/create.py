@@ -35,7 +35,8 @@ def create_train_step(
     """The method's training step.
 
     Args:
-        method: key into `specs.METHODS`, or "package.module:Class" of one of your own.
+        method: key into `specs.METHODS`, or "package.module:Class" of one of your own. `jtt` and
+            `eiil` are those of their second stage alone: ERM's, Group DRO's on the given groups.
         network: images float32 (B, 3, H, W) to logits (B, C).
         optimizer: of the network's trainable parameters, as `create_sgd` makes it.
         num_groups: number of groups G; groups are 0 … G−1.

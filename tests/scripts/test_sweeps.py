@@ -280,7 +280,9 @@ def test_jobs_are_a_number(tmp_path, jobs):
     assert (code, calls, error) == (2, [], expected)
 
 
-@pytest.mark.parametrize("flag", ["--seed", "-d", "-cfog", "--desc=x", "--num_severity"])
+@pytest.mark.parametrize(
+    "flag", ["--seed", "-d", "-cfog", "--desc=x", "--num_severity", "--method", "--method=sam"]
+)
 def test_what_the_sweep_gives_is_refused(tmp_path, flag):
     code, calls, error = sweep(tmp_path, "methods", flag, "7")
     assert code == 2 and not calls
@@ -288,6 +290,6 @@ def test_what_the_sweep_gives_is_refused(tmp_path, flag):
 
 
 def test_other_flags_that_begin_alike_are_passed_on(tmp_path):
-    flags = ["--data_dir", "x", "--depth", "10", "--device_target", "CPU"]
+    flags = ["--data_dir", "x", "--depth", "10", "--method_settings", "tilt=2"]
     code, calls, _ = sweep(tmp_path, "methods", *flags, METHODS="erm", SEEDS="0")
     assert code == 0 and calls == [f"{call('erm')} {' '.join(flags)}"]
