@@ -166,6 +166,8 @@ def load(
     _check_choices(name=name, corruption=corruption, severity_law=severity_law)
     numbers = {"num_per_class": num_per_class, "num_severity": num_severity, "seed": seed}
     _check_numbers(**numbers, num_val=num_val, num_test=num_test, num_workers=num_workers)
+    if frost_dir is not None and corruption != "frost":
+        raise ValueError("frost_dir goes with frost alone: leave it out")
     data_dir = Path(data_dir)
     spec, default = _find_dataset(name, data_dir, side, num_per_class)
     lists = _find_lists(spec, filelist_dir, num_per_class, severity_law)

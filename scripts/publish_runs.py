@@ -2,9 +2,10 @@
 """Copy what is worth publishing of finished runs: some kB each.
 
 For each finished run of LOG_DIR: settings.json with absolute paths cut to their last parts,
-summary.json, val.csv, test.csv, of train.csv the last line of each epoch, and stage1/alignment.csv
-where there is one. scripts/report.py makes its tables and pictures from the copies as it does from
-the runs.
+summary.json, val.csv, test.csv, of train.csv the last line of each epoch (its last steps alone, if
+--log_train is shorter than an epoch), and stage1/alignment.csv where there is one.
+scripts/report.py makes its tables from the copies as it does from the runs; so runs that differ in
+nothing but what is cut off are refused.
 """
 
 import sys
@@ -27,6 +28,8 @@ from corruptions.storage.files import write_atomically
 from sharpdro.errors import RunError
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
 from sharpdro.program import run_program
+from sharpdro.report.experiments import compared
+from sharpdro.report.runs import LISTS, LISTS_CHECKSUM, read_runs
 from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
@@ -51,16 +54,36 @@ def _last_part(word):
     return re.sub(r"^(--\w+=)?/.*/", r"\1", word)
 
 
+def _shortened(settings):
+    return {n: _last_part(v) if isinstance(v, str) else v for n, v in settings.items()}
+
+
 def published_settings(content):
     """settings.json without where the program, its interpreter and its files lie."""
-    for name, value in content["settings"].items():
-        if isinstance(value, str):
-            content["settings"][name] = _last_part(value)
+    content["settings"] = _shortened(content["settings"])
     for environment in (content["environment"], *content.get("resumed", [])):
         environment.pop("directory", None)
+        if "changed" in environment:
+            environment["changed"] = _shortened(environment["changed"])
         words = shlex.split(environment.get("command", ""))
         environment["command"] = shlex.join(map(_last_part, words))
     return content
+
+
+def check_still_apart(runs):
+    """Refuse runs whose copies would be averaged, although they are not."""
+    names = set().union(*(run.settings for run in runs))
+    seen = {}
+    for run in runs:
+        settings = compared(run, names)
+        copied = json.dumps([run.method, _shortened(settings)])
+        other, others = seen.setdefault(copied, (run, settings))
+        for name, value in settings.items():
+            if value != others[name]:
+                raise RunError(
+                    f"{other.folder} and {run.folder} differ in --{name}, {others[name]} and "
+                    f"{value}, of which copies keep the last part: move one to another LOG_DIR"
+                )
 
 
 def last_of_epochs(rows):
@@ -80,13 +103,18 @@ def publish(log_dir, output):
     ]
     if not finished:
         raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
-    for run in finished:
-        _copy(run, output / run.name)
+    runs = {run.folder: run for run in read_runs([log_dir])[0]}
+    check_still_apart([runs[path] for path in finished if path in runs])
+    for path in finished:
+        lists = runs[path].settings.get(LISTS) if path in runs else None
+        _copy(path, output / path.name, lists)
     print(f"{len(finished)} finished runs copied to {output}")
 
 
-def _copy(run, copy):
+def _copy(run, copy, lists):
     settings = read_json(run / "settings.json", published_settings, _REMEDY)
+    if lists:
+        settings.setdefault("data", {})[LISTS_CHECKSUM] = lists
     training = last_of_epochs(read_rows(run / "train.csv", dict))
     copy.mkdir(parents=True, exist_ok=True)
     write_atomically(copy / "settings.json", json.dumps(settings, indent=2) + "\n")

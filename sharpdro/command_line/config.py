@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from corruptions.command_line import hint_for
+from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import ARRAYS
 from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
@@ -19,7 +20,8 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     """What a file says, as text of the command line, by the flags' names.
 
     null stands for a flag that is not given. A --method on the command line also replaces the
-    file's --distribution_agnostic and --method_settings, as they are one choice.
+    file's --distribution_agnostic and --method_settings, as they are one choice. A run that went by
+    lists has kept them beside its settings.json, and they are --filelist_dir then.
 
     Args:
         path: a run's settings.json, or a JSON object of flags {name: value}.
@@ -30,6 +32,9 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     """
     remedy = "name a run's settings.json, or a JSON object of flags"
     settings = read_json(path, _settings_of, remedy)
+    kept = path.parent / FILELIST_DIR.name
+    if "num_per_class" in settings and settings["num_per_class"] is None and find_lists(kept):
+        settings |= {"filelist_dir": str(kept)}
     replaced = {"method", "distribution_agnostic", OWN_SETTINGS} if "method" in given else set()
     flags = {}
     for name, value in settings.items():

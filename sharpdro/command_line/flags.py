@@ -251,7 +251,8 @@ _DATA_FLAGS = (
         "--filelist_dir DIR",
         f"for -d imagenet30: folder with lists that say which photograph belongs where, as "
         f"imagenet30_filelist/split_imagenet30.py writes them; without lists the photographs are "
-        f"shared out anew (default: {FILELIST_DIR.name}/ of this program)",
+        f"shared out anew, and a run that is resumed goes by those that it keeps (default: "
+        f"{FILELIST_DIR.name}/ of this program)",
         Path,
         use=START | TAKEN,
     ),

@@ -31,7 +31,7 @@ from sharpdro.training.trainer import RunRecord, Trainer, TrainingInputs
 
 @dataclass(frozen=True)
 class Stage:
-    """A network that is trained from scratch.
+    """A network that is trained from its initial weights.
 
     Args:
         method: as `settings.method_name` gives it.
@@ -231,6 +231,6 @@ def run_first_stage(args, processes, second):
     if args.tensorboard and processes.is_first and (part.path / first_stage.file).exists():
         convert_tables(part.path, part.events)
     train = learn_from_first_stage(first_stage, part.path, train, predict, run.say, processes)
-    run.say(f"stage 2 of 2: {args.total_epoch} epochs from scratch")
+    run.say(f"stage 2 of 2: {args.total_epoch} epochs from the initial weights")
     data = replace(second.data, train=train)
     return replace(second, data=data, num_inferred=first_stage.num_inferred)

@@ -209,7 +209,7 @@ METHODS = {
         reads_groups=True,
     ),
     "jtt": MethodSpec(
-        "just train twice: ERM for a few epochs, then ERM from scratch with the training errors "
+        "just train twice: ERM for a few epochs, then ERM anew with the training errors "
         "of the first stage repeated",
         "Liu et al., ICML 2021",
         "sharpdro.methods.erm:ERMStep",
@@ -228,7 +228,7 @@ METHODS = {
     ),
     "eiil": MethodSpec(
         "environment inference: ERM for a few epochs, then two groups inferred from its logits, "
-        "then group DRO from scratch on those",
+        "then group DRO anew on those",
         "Creager et al., ICML 2021",
         "sharpdro.methods.group_dro:GroupDROStep",
         _GROUP_WEIGHTS,

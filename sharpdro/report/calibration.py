@@ -68,7 +68,7 @@ class CalibrationTable(Table):
 
     @property
     def remarks(self) -> list[str]:
-        return [_ABOUT]
+        return [_ABOUT, *self._marks()]
 
 
 def make_calibration_tables(tables: list[Table], epoch: str) -> list[CalibrationTable]:
@@ -122,7 +122,7 @@ def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
         for column, (measure, severity) in _COLUMNS.items()
     }
     experiment = replace(row.experiment, runs=runs)
-    return CalibrationRow(experiment, row.label, row.state, *over_runs(values))
+    return CalibrationRow(experiment, row.label, row.state, values)
 
 
 def _shown(value: float, measure: Measure) -> str:

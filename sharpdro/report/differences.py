@@ -6,6 +6,7 @@ from scipy import stats
 from corruptions.command_line import invalid_choice
 from sharpdro.errors import RunError
 from sharpdro.report.overviews import Overview
+from sharpdro.report.runs import TEST_IMAGES
 from sharpdro.report.tables import Row, Table
 
 CONFIDENCE = 0.95
@@ -18,8 +19,9 @@ _REMARK = (
 def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overview]:
     """Each finished row minus the one of this label, for the tables that have it.
 
-    A seed is a pair: both runs share split, images and random numbers. Severities are measured on
-    the same networks, so they are averaged within a seed (column `mean`) before the test.
+    A seed is a pair: where nothing differs but the method, both runs share split, images and random
+    numbers. Severities are measured on the same networks, so they are averaged within a seed
+    (column `mean`) before the test. Rows measured on other test images have no difference.
 
     Args:
         tables: of `tables.make_tables`.
@@ -48,6 +50,8 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
 
 def _cells(row: Row, baseline: Row, columns: list[str], epoch: str) -> list[str]:
     """The seeds that both have, then a difference per column."""
+    if len({each.experiment.settings[TEST_IMAGES] for each in (row, baseline)}) > 1:
+        return ["other test images", *("–" for _ in columns)]
     first, second = (
         {run.seed: run.accuracies(epoch) for run in each.experiment.runs}
         for each in (row, baseline)

@@ -61,12 +61,20 @@ class _Column:
 def _join(tables: list[Table]) -> list[_Column]:
     joined = {}
     for table in tables:
-        for row in table.rows:
-            if not row.state:
-                experiment = _without_corruption(row.experiment, table)
-                key = (experiment.method, json.dumps(experiment.settings, sort_keys=True))
-                joined.setdefault(key, _Column(experiment, {})).rows[_name(table)] = row
+        rows = [row for row in table.rows if not row.state]
+        members = [_without_corruption(row.experiment, table) for row in rows]
+        keys = [_key(experiment) for experiment in members]
+        for row, experiment, key in zip(rows, members, keys):
+            if keys.count(key) > 1:  # nothing but their test images tells them apart
+                images = {TEST_IMAGES: row.experiment.settings[TEST_IMAGES]}
+                experiment = replace(experiment, settings={**experiment.settings, **images})
+            column = joined.setdefault(_key(experiment), _Column(experiment, {}))
+            column.rows[_name(table)] = row
     return list(joined.values())
+
+
+def _key(experiment: Experiment) -> tuple:
+    return experiment.method, json.dumps(experiment.settings, sort_keys=True)
 
 
 def _without_corruption(experiment, table) -> Experiment:

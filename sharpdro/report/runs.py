@@ -18,8 +18,10 @@ from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import parse_json
 from sharpdro.run_folder.settings import NotHereError, may_be_registered, not_here, upgraded
 
-# Not a setting, but compared as one: a checksum, None where none was recorded.
-TEST_IMAGES = "test_images"
+# Not settings, but compared as such, checksums: of the test images, None where none was recorded;
+# of the lists that a run went by, which copies of runs have under `data` in settings.json instead.
+TEST_IMAGES, LISTS = "test_images", "lists"
+LISTS_CHECKSUM = "lists_crc32"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Run:
         folder: its directory.
         method: key into `specs.METHODS`.
         settings: as recorded, and what else must be equal, see `_circumstances`.
-        commit: of the program that began it, "" where unknown.
+        commits: of the program that began it, and of those that took it up; "" where unknown.
         summary: content of summary.json; empty before the first evaluation.
         epoch: number of epochs that it got to.
         validation: accuracy in percent over epochs, by severity; empty if that cannot be read.
@@ -41,7 +43,7 @@ class Run:
     folder: Path
     method: str
     settings: dict
-    commit: str
+    commits: list[str]
     summary: dict
     epoch: int
     validation: dict[str, Curve] = field(default_factory=dict)
@@ -116,13 +118,13 @@ def read_run(folder: Path) -> Run | None:
         for path in lists:
             check_file(path)
         content_of_lists = b"".join(path.name.encode() + path.read_bytes() for path in lists)
-        settings = {**settings, "lists": f"{zlib.crc32(content_of_lists):08x}"}
+        settings = {**settings, LISTS: f"{zlib.crc32(content_of_lists):08x}"}
     summary = {}
     if (folder / SUMMARY).exists():
         summary = _read_json(folder / SUMMARY, lambda c: _check_summary(c, num_severity))
-    commit = str((content.get("environment") or {}).get("git_commit") or "")
+    commits = [str(environment.get("git_commit") or "") for environment in _environments(content)]
     curves = _read_curves(folder, method, summary, num_severity)
-    return Run(folder, method, settings, commit, summary, **curves)
+    return Run(folder, method, settings, list(dict.fromkeys(commits)), summary, **curves)
 
 
 def _read_curves(folder, method, summary, num_severity) -> dict:
@@ -174,9 +176,10 @@ def _circumstances(content: dict) -> dict:
     """What runs must have in common besides their settings; None where it is as usual or unknown.
 
     By how many processes a run was begun and taken up, how many arrays of corrupted images were
-    not of this program's making, and one checksum of all its test images.
+    not of this program's making, one checksum of all its test images, and whether steps could be
+    skipped once it had been taken up.
     """
-    environments = [content.get("environment") or {}, *(content.get("resumed") or [])]
+    environments = _environments(content)
     processes = [environment.get("processes", 1) for environment in environments]
     data = content.get("data") or {}
     foreign = data.get("foreign_arrays", 0)
@@ -185,11 +188,19 @@ def _circumstances(content: dict) -> dict:
     _require_int("foreign_arrays", foreign)
     sums = " ".join(map(str, (data.get("images_crc32") or {}).get("test") or ()))
     changes = [n for n, before in zip(processes, [None, *processes]) if n != before]
+    later = [(environment.get("changed") or {}).get("on_nan") for environment in environments]
     return {
+        **({"on_nan": "skip"} if "skip" in later else {}),
+        **({LISTS: str(data[LISTS_CHECKSUM])} if LISTS_CHECKSUM in data else {}),
         "processes": None if changes == [1] else ", ".join(map(str, changes)),
         "foreign_arrays": foreign or None,
         TEST_IMAGES: f"{zlib.crc32(sums.encode()):08x}" if sums else None,
     }
+
+
+def _environments(content: dict) -> list[dict]:
+    """Where the run was begun, and where it was taken up."""
+    return [content.get("environment") or {}, *(content.get("resumed") or [])]
 
 
 def _require_int(name: str, value) -> None:
@@ -199,7 +210,6 @@ def _require_int(name: str, value) -> None:
 
 def _check_settings(content: dict) -> None:
     settings = content["settings"]
-    (content.get("environment") or {}).get("git_commit")
     if settings.get("eval_only"):
         return
     method = _method_of(settings)

@@ -20,17 +20,25 @@ class Row:
         experiment: whose numbers these are.
         label: what is run, see `experiments.labels_of`.
         state: "" once all runs are finished, or else how far it is.
-        means: test accuracy in percent by column, mean over runs.
-        stds: standard deviations (n − 1 in the denominator); None for a single run.
-        best: columns of which it shows the highest mean, of several finished rows that compare.
+        values: test accuracy in percent by column, of each run of the experiment.
+        best: columns in which it is the best, see `mark_best`.
     """
 
     experiment: Experiment
     label: str
     state: str
-    means: dict[str, float]
-    stds: dict[str, float] | None
+    values: dict[str, list[float]]
     best: set[str] = field(default_factory=set)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """By column, over runs."""
+        return over_runs(self.values)[0]
+
+    @property
+    def stds(self) -> dict[str, float] | None:
+        """Standard deviations (n − 1 in the denominator); None for a single run."""
+        return over_runs(self.values)[1]
 
     @property
     def first_cells(self) -> list[str]:
@@ -66,7 +74,8 @@ class Table:
     @property
     def remarks(self) -> list[str]:
         """What a reader of the numbers should know."""
-        return [WORST, *self._references(), *self._commits(), *self._unrecorded()]
+        about = [WORST, *self._references(), *self._commits(), *self._unrecorded()]
+        return [*about, *self._marks()]
 
     def _references(self) -> list[str]:
         labels = [row.label for row in self.rows if row.experiment.is_reference]
@@ -80,8 +89,8 @@ class Table:
     def _commits(self) -> list[str]:
         labels = {}
         for row in self.rows:
-            for run in row.experiment.runs:
-                labels.setdefault(run.commit[:7] or "unknown", {})[row.label] = None
+            for commit in (commit for run in row.experiment.runs for commit in run.commits):
+                labels.setdefault(commit[:7] or "unknown", {})[row.label] = None
         if len(labels) < 2:
             return []
         parts = (f"{commit} ({', '.join(rows)})" for commit, rows in sorted(labels.items()))
@@ -98,6 +107,16 @@ class Table:
             return []
         parts = (f"{n} (seed {' '.join(map(str, s))})" for n, s in lacking.items() if s)
         return [f"test images not recorded, so not compared: {', '.join(parts)}"]
+
+    def _marks(self) -> list[str]:
+        """Among which rows the best are marked, where that does not go without saying."""
+        compared, marked = _that_compare(self.rows), _with_most_seeds(self.rows)
+        if len(marked) == len(compared):
+            return []
+        if len(marked) < 2:
+            return ["no best is marked: rows differ in their seeds or their test images"]
+        seeds = " ".join(map(str, marked[0].experiment.seeds))
+        return [f"best of each column: among the rows with seed{'s' * (' ' in seeds)} {seeds}"]
 
 
 def shown(value: float) -> str:
@@ -134,9 +153,10 @@ def _order(row: Row) -> tuple:
 def mark_best(
     rows: list[Row], column: str, as_shown: Callable[[float], str], best: Callable = max
 ) -> None:
-    """Mark the best of several finished rows that compare, by what is shown.
+    """Mark the best of several finished rows that compare, of those that have the most seeds.
 
-    So numbers that look alike are marked alike, and none where all do.
+    Numbers that look alike are marked alike, and none where all do, or where these rows differ in
+    their seeds or their test images.
 
     Args:
         rows: of a table.
@@ -144,12 +164,25 @@ def mark_best(
         as_shown: a number as the table shows it.
         best: max or min.
     """
-    rows = [row for row in rows if not (row.state or row.experiment.is_reference)]
+    rows = _with_most_seeds(rows)
     numbers = [float(as_shown(row.means[column])) for row in rows]
     if len(set(numbers)) > 1:
         for row, number in zip(rows, numbers):
             if number == best(numbers):
                 row.best.add(column)
+
+
+def _that_compare(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if not (row.state or row.experiment.is_reference)]
+
+
+def _with_most_seeds(rows: list[Row]) -> list[Row]:
+    """Of the rows that compare those with the most seeds; none if seeds or test images differ."""
+    compared = _that_compare(rows)
+    most = max((len(row.experiment.seeds) for row in compared), default=0)
+    rows = [row for row in compared if len(row.experiment.seeds) == most]
+    kinds = {(*row.experiment.seeds, row.experiment.settings[TEST_IMAGES]) for row in rows}
+    return rows if len(kinds) == 1 else []
 
 
 def _make_row(experiment, label, epoch) -> Row:
@@ -159,7 +192,7 @@ def _make_row(experiment, label, epoch) -> Row:
         state = f"unfinished, {run.epoch}/{run.summary['total_epoch']}"
     numbers = [run.accuracies(epoch) for run in experiment.runs]
     values = {column: [100 * n[column] for n in numbers] for column in numbers[0]}
-    return Row(experiment, label, state, *over_runs(values))
+    return Row(experiment, label, state, values)
 
 
 def over_runs(values: dict[str, list[float]]) -> tuple[dict, dict | None]:

@@ -117,7 +117,7 @@ class RunFolder:
         content = {"settings": settings, "environment": environment}
         if self.settings_path.exists():
             content = self._read()
-            content["resumed"].append(environment)
+            content["resumed"].append(environment | _changed(content["settings"], settings))
         if data is not None:
             content.setdefault("data", data)
         write_atomically(self.settings_path, json.dumps(content, indent=2) + "\n")
@@ -257,3 +257,10 @@ class SilentRunFolder(RunFolder):
 
     def note(self, text: str) -> None:
         """Do nothing."""
+
+
+def _changed(recorded: dict, settings: dict) -> dict:
+    """For the record: which settings that may change on --resume have changed."""
+    names = recorded.keys() & settings.keys() - {"resume"}
+    changed = {name: settings[name] for name in sorted(names) if settings[name] != recorded[name]}
+    return {"changed": changed} if changed else {}

@@ -55,6 +55,20 @@ def test_side_that_a_run_on_arrays_found_is_no_flag(write, tmp_path):
     assert args.side == 16 and parse([*write({"settings": recorded(args)})]) == args
 
 
+def test_lists_that_a_run_has_kept_are_its_lists(write, tmp_path):
+    kept = tmp_path / "imagenet30_filelist"
+    by_lists = {"dataset": "imagenet30", "num_per_class": None, "filelist_dir": "moved/since"}
+    write_lists = [kept, tmp_path / "others"]
+    for folder in write_lists:
+        folder.mkdir()
+        (folder / "imagenet30_val.txt").write_text("")
+    file = write({"settings": by_lists})
+    assert parse([*file]).filelist_dir == kept
+    assert parse([*file, "--filelist_dir", str(tmp_path / "others")]).filelist_dir != kept
+    drawn = {"dataset": "imagenet30", "num_per_class": 20}  # anew by -n, as the run has
+    assert parse([*write({"settings": drawn})]).filelist_dir is None
+
+
 @pytest.mark.parametrize(("old", "new"), [(True, "step"), (False, "none")])
 def test_schedules_of_earlier_versions(write, old, new):
     assert parse([*write({"settings": {"scheduler": old}})]).scheduler == new

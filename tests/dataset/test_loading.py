@@ -128,6 +128,7 @@ def test_own_data(tmp_path, capsys):
         ({"num_per_class": 0}, ValueError, "num_per_class is 0: give a whole number, at least 1"),
         ({"seed": 1.5}, ValueError, "seed is 1.5: give a whole number, at least 0"),
         ({"num_test": True}, ValueError, "num_test is True: give a whole number"),
+        ({"frost_dir": "."}, ValueError, "frost_dir goes with frost alone: leave it out"),
         ({"side": 32}, ValueError, "side does not apply to 'cifar10': leave it out"),
         ({"name": "folder", "side": 7}, ValueError, "side is 7: give a whole number, 8 to 1024"),
         ({"filelist_dir": "."}, ValueError, "filelist_dir does not apply to 'cifar10'"),

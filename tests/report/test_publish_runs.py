@@ -52,6 +52,32 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     assert before[:-1] == after[:-1] and not errors  # the last line names the folder
 
 
+def test_runs_that_their_copies_would_not_tell_apart_are_refused(tmp_path, capsys):
+    logs, output = tmp_path / "logs", tmp_path / "results"
+    for seed, name in enumerate("ab"):
+        folder = write_run(logs, 0.5, seed=seed, pretrained=f"/home/{name}/best.ckpt")
+    assert publish.main([str(logs), "-o", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert f"{folder} differ in --pretrained, /home/a/best.ckpt and /home/b/best.ckpt" in error
+    assert error.count("\n") == 1 and not output.exists()
+
+
+def test_copies_of_runs_by_other_lists_are_told_apart(tmp_path, capsys):
+    for seed in (0, 1):
+        folder = write_run(tmp_path / "logs", 0.5, seed=seed, num_per_class=None)
+        (folder / "imagenet30_filelist").mkdir()
+        (folder / "imagenet30_filelist" / "imagenet30_val.txt").write_text(str(seed))
+        for table in ("test.csv", "train.csv"):
+            (folder / table).write_text("epoch\n1\n")
+    output = tmp_path / "results"
+    assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
+    capsys.readouterr()
+    before, _ = run_report(capsys, tmp_path / "logs")
+    after, _ = run_report(capsys, output)
+    assert sum(line.startswith("erm lists=") for line in after) == 2
+    assert before[:-1] == after[:-1]
+
+
 def test_without_finished_runs(tmp_path, capsys):
     write_run(tmp_path / "logs", 0.1, finished=False)
     assert publish.main([str(tmp_path / "logs"), "-o", str(tmp_path / "results")]) == 2

@@ -19,13 +19,17 @@ from sharpdro.command_line.settings import parse, recorded
 from sharpdro.drawing import severity_colours
 from sharpdro.methods.specs import METHOD_SETTINGS, OWN_SETTINGS
 
+ENDS = ("worst: ", "runs of", "test images", "for reference", "best of", "no best")
+
 
 def rows_of(lines):
     """The first table's rows: method, and all that follows."""
     start = next(i for i, line in enumerate(lines) if line.startswith("method"))
     rows = {}
     for line in lines[start + 1 :]:
-        if not line or line.startswith(("worst: ", "runs of", "test images", "for reference")):
+        if not line or line.startswith(
+            ("worst: ", "runs of", "test images", "for reference", "best")
+        ):
             break
         label, *cells = re.split(r"  +", line)
         rows[label] = cells
@@ -142,6 +146,11 @@ def images(first, foreign=0):
             ["erm", "erm processes=1, 2"],
         ),
         ({"data": images("a")}, {"data": images("a", foreign=3)}, ["erm", "erm foreign_arrays=3"]),
+        (
+            {"resumed": [{"changed": {"threads": 1}}]},
+            {"resumed": [{"changed": {"on_nan": "skip"}}, {}]},
+            ["erm", "erm on_nan=skip"],
+        ),
     ],
 )
 def test_runs_of_other_circumstances_are_not_averaged(capsys, tmp_path, first, second, labels):
@@ -292,6 +301,43 @@ def test_numbers_that_look_alike_are_marked_alike(capsys, tmp_path):
     assert best == ["1", "1", "0"]
 
 
+def test_the_best_is_one_of_the_rows_with_the_most_seeds(capsys, tmp_path):
+    """On seed 0 ERM is ahead of IRM, though its mean over two seeds is lower."""
+    for seed, erm, sam in ((0, 0.6, 0.5), (1, 0.5, 0.5)):
+        write_run(tmp_path, erm, seed=seed)
+        write_run(tmp_path, sam, seed=seed, method="sam")
+    write_run(tmp_path, 0.59, method="irm")
+    lines, _ = run_report(capsys, tmp_path)
+    rows = rows_of(lines)
+    assert [rows[m][1] for m in ("erm", "sam", "irm")] == ["55.0 ± 7.1*", "50.0 ± 0.0", "59.0"]
+    assert "best of each column: among the rows with seeds 0 1" in lines
+    write_run(tmp_path, 0.7, method="irm", seed=1)
+    lines, _ = run_report(capsys, tmp_path)
+    assert rows_of(lines)["irm"][1] == "64.5 ± 7.8*" and not any(
+        x.startswith("best") for x in lines
+    )
+    write_run(tmp_path, 0.9, method="sam", seed=2)
+    lines, _ = run_report(capsys, tmp_path)
+    assert "no best is marked: rows differ in their seeds or their test images" in lines
+    assert not any("*" in line for line in lines[1:])
+
+
+def test_rows_on_other_test_images_are_not_compared(capsys, tmp_path):
+    for method, first in (("erm", "a"), ("sam", "a"), ("irm", "c")):
+        accuracy = {"erm": 0.5, "sam": 0.6, "irm": 0.7}[method]
+        change_settings(write_run(tmp_path, accuracy, method=method), data=images(first))
+    erm = next(label for label in rows_of(run_report(capsys, tmp_path)[0]) if "erm" in label)
+    lines, _ = run_report(capsys, tmp_path, "--compare_to", erm)
+    assert "no best is marked: rows differ in their seeds or their test images" in lines
+    assert not any("*" in line for line in lines[1:])
+    start = next(i for i, line in enumerate(lines) if ": difference to erm" in line)
+    differences = [re.split(r"  +", line) for line in lines[start + 2 : start + 4]]
+    assert [cells[1:3] for cells in sorted(differences)] == [
+        ["other test images", "–"],
+        ["0", "+10.0"],
+    ]
+
+
 def test_none_is_best_where_all_are_alike(capsys, tmp_path):
     for method in ("erm", "sam"):
         write_run(tmp_path, 0.5, method=method)
@@ -351,7 +397,7 @@ def test_a_table_for_each_corruption_and_one_over_all(capsys, tmp_path):
     # On snow no run with SAM is finished, so that only ERM has an average.
     assert overview_of(lines, titles[3]) == [
         ["", "erm", "sam"],
-        ["fog", "25.0 ± 0.0", "30.0*"],
+        ["fog", "25.0 ± 0.0", "30.0"],
         ["snow", "40.0", "–"],
         ["average", "32.5", "–"],
         ["seeds", "1–2", "1"],
@@ -413,6 +459,21 @@ def test_overview_joins_by_settings_not_by_labels(capsys, tmp_path):
     cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
     assert cells[0][1:] == ["erm", "erm lr=0.2", "sam", "sam rho=0.5", "vrex vrex_beta=3.0"]
     assert cells[3] == ["average", "–", "–", "–", "–", "25.0"]
+
+
+def test_overview_keeps_rows_apart_that_differ_in_test_images_alone(capsys, tmp_path):
+    for seed, first, accuracy in ((0, "a", 0.5), (1, "c", 0.6)):
+        folder = write_run(tmp_path, accuracy, corruption="fog", seed=seed)
+        change_settings(folder, data=images(first))
+    write_run(tmp_path, 0.7, corruption="snow")
+    cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
+    assert len(cells[0]) == 4 and all(head.startswith("erm") for head in cells[0][1:])
+    assert sorted(cells[1][1:]) == ["25.0", "30.0", "–"] and sorted(cells[2][1:]) == [
+        "35.0",
+        "–",
+        "–",
+    ]
+    assert cells[3] == ["average", "–", "–", "–"]
 
 
 def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
@@ -678,6 +739,10 @@ def test_commits_that_differ_are_told(capsys, tmp_path):
     write_run(tmp_path, 0.6, method="sam", commit="b" * 40)
     lines, _ = run_report(capsys, tmp_path)
     assert "runs of different commits: aaaaaaa (erm), bbbbbbb (sam)" in lines
+    resumed = [{"git_commit": "a" * 40}, {"git_commit": "c" * 40}]
+    change_settings(write_run(tmp_path, 0.5, seed=1), resumed=resumed)
+    lines, _ = run_report(capsys, tmp_path)
+    assert "runs of different commits: aaaaaaa (erm), bbbbbbb (sam), ccccccc (erm)" in lines
 
 
 @pytest.mark.parametrize(
@@ -835,7 +900,8 @@ def test_calibration_in_every_format(capsys, tmp_path):
     """By hand: 1.0 and 1.2 have mean 1.1 and deviation 0.2 / √2; percent for what is a share."""
     add_calibration(write_run(tmp_path, 0.5), 1.0, 0.1, 0.2)
     add_calibration(write_run(tmp_path, 0.6, seed=1), 1.2, 0.12, 0.1)
-    add_calibration(write_run(tmp_path, 0.7, method="sam"), 1.3, 0.05, 0.16)
+    for seed in (0, 1):
+        add_calibration(write_run(tmp_path, 0.7, method="sam", seed=seed), 1.3, 0.05, 0.16)
     add_calibration(write_run(tmp_path, 0.9, method="irm", finished=False), 0.1, 0.01, 0.4)
     lines, _ = run_report(capsys, tmp_path)
     start = lines.index(CALIBRATION)
@@ -847,7 +913,10 @@ def test_calibration_in_every_format(capsys, tmp_path):
         *("erm", "0 1", "1.10 ± 0.14*", "2.20 ± 0.28*", "11.0 ± 1.4", "22.0 ± 2.8"),
         *("15.0 ± 7.1", "30.0 ± 14.1"),
     ]
-    assert rows[2] == [*("sam", "0", "1.30", "2.60", "5.0*", "10.0*", "16.0*", "32.0*")]
+    assert rows[2] == [
+        *("sam", "0 1", "1.30 ± 0.00", "2.60 ± 0.00", "5.0 ± 0.0*", "10.0 ± 0.0*"),
+        *("16.0 ± 0.0*", "32.0 ± 0.0*"),
+    ]
     assert rows[3][0] == "irm (unfinished, 2/200)" and "*" not in "".join(rows[3])
     assert lines[start + 5].startswith("NLL: negative log-likelihood (the loss) in nats; ECE: exp")
     assert rows_of(lines)["erm"][1] == "55.0 ± 7.1"  # the accuracies still come first
@@ -855,7 +924,10 @@ def test_calibration_in_every_format(capsys, tmp_path):
     folder = tmp_path / "report"
     markdown = (folder / "tables.md").read_text()
     assert f"### {CALIBRATION}\n\n| method | seeds | NLL (mean) |" in markdown
-    assert "| erm | 0 1 | **1.10 ± 0.14** |" in markdown and "| **5.0** | **10.0** |" in markdown
+    assert (
+        "| erm | 0 1 | **1.10 ± 0.14** |" in markdown
+        and "| **5.0 ± 0.0** | **10.0 ± 0.0** |" in markdown
+    )
     latex = (folder / "tables.tex").read_text()
     assert r"erm & 0 1 & \textbf{1.10 $\pm$ 0.14} & " in latex and f"% {CALIBRATION}" in latex
     page = (folder / "report.html").read_text()
