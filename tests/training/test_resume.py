@@ -241,7 +241,8 @@ def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls,
     assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
     assert run.code(*own, "--resume") == 0
     log = (folder / "log.txt").read_text()
-    assert f"going on after epoch {epoch} and {step} of the 3 steps of the next" in log
+    where = f"epoch {epoch} and {step} of the 3 steps of the next"
+    assert f"going on after {where if step < 3 else 'the last step of epoch 2'}\n" in log
     check_equal(folder, run(*SAVED))
 
 
