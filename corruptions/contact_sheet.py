@@ -118,7 +118,7 @@ def parse(argv):
 
 def write_sheet(args, names):
     """Read, draw, write."""
-    # Of a dataset, what lies in the arrays of its test set.
+    # Of a dataset, what lies in the arrays of its test set, before the JPEG that some go through.
     place = {"split": "test", "first_index": args.index} if args.dataset else {}
     with interruptible():
         image, variant = read_image(args)

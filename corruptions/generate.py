@@ -196,8 +196,7 @@ def create_recipes(args, sources):
             f"images of {height} × {width} are neither 32 × 32 nor 64 × 64: choose the strengths "
             f"with --variant {' or '.join(VARIANTS)}"
         )
-    published = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
-    quality = spec.jpeg_quality if spec else published
+    quality = PUBLISHED_JPEG_QUALITY if variant == "imagenet64" else None
     return recipes_of(
         expand(args.corruptions),
         sources,

@@ -22,7 +22,11 @@ from corruptions.storage.files import write_atomically
 from dataset.readers.published import DOWNLOAD
 from dataset.specs import DATASETS
 from sharpdro.command_line.flags import FLAGS, FROM_CHECKPOINT, OF_EVALUATION, new_parser
-from sharpdro.command_line.settings import evaluation_settings, run_folder
+from sharpdro.command_line.settings import (
+    check_same_test_list,
+    evaluation_settings,
+    run_folder,
+)
 from sharpdro.errors import RunError
 from sharpdro.evaluation.corruption_table import (
     COLUMNS,
@@ -110,6 +114,9 @@ def check_together(evaluations):
                 f"{other} and {settings.checkpoint} would both be measured in {folder}: give "
                 f"one another file name, by a link (ln -s) for example"
             )
+    if first.filelist_dir is None:
+        paths = [settings.checkpoint for settings in evaluations]
+        check_same_test_list(first.dataset, paths, "name those for all with --filelist_dir")
 
 
 def measure(args):
@@ -121,11 +128,10 @@ def measure(args):
     for path in [*([args.baseline] if args.baseline else []), *args.checkpoints]:
         checkpoints.setdefault(path.parent.resolve() / path.name, path)
     prefix = f"{args.desc}_" if args.desc else ""
-    evaluations = [
-        prepare_evaluation(settings_of(args, path), prefix).args for path in checkpoints.values()
-    ]
+    asked = [settings_of(args, path) for path in checkpoints.values()]
+    evaluations = [prepare_evaluation(settings, prefix).args for settings in asked]
     check_together(evaluations)
-    folders = [evaluate(settings) for settings in evaluations]
+    folders = [evaluate(settings, prefix) for settings in asked]
     return evaluations, [read_measurements(folder / "test.csv") for folder in folders]
 
 

@@ -24,7 +24,7 @@ from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
 from sharpdro.command_line.flags import HelpFormatter
-from sharpdro.command_line.settings import lists_of_checkpoint
+from sharpdro.command_line.settings import check_same_test_list, lists_of_checkpoint
 from sharpdro.device import DEVICE_TARGETS, compute_in_float32, select_device
 from sharpdro.errors import RunError
 from sharpdro.flag_types import COUNT, POSITIVE, number
@@ -157,9 +157,12 @@ def load(path, args):
 
 def load_all(args):
     """All checkpoints, told apart by name."""
-    subjects = {}
+    subjects, of_dataset = {}, {}
     for path in args.checkpoints:
         subject = load(path, args)
+        dataset = subject.trained.spec.name
+        of_dataset.setdefault(dataset, []).append(path)
+        check_same_test_list(dataset, of_dataset[dataset], "measure them apart")
         if subject.name in subjects:
             raise RunError(f"two checkpoints are called {subject.name}: rename a folder or file")
         subjects[subject.name] = subject

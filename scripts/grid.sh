@@ -25,16 +25,21 @@ import sys; print(invalid_choice(sys.argv[1], sys.argv[2:]))' "$value" $3)"
     done
 }
 
-# A method without what is added to its name for a variant of the data.
+# A method without what is added to its name for a variant of the data; the user's own have none.
 strip_variant() {
     local name=$1
-    case $name in *_balanced | *_uniform | *_worst | *_clean) name=${name%_*} ;; esac
+    case $name in
+    *:*) ;;
+    *_balanced | *_uniform | *_worst | *_clean) name=${name%_*} ;;
+    esac
     echo "$name"
 }
 
 # Sets `flags` to those of a method or variant of one.
 set_method_flags() { # name
     local name
+    flags=(--method "$1")
+    if [[ $1 == *:* ]]; then return; fi
     name=$(strip_variant "$1")
     flags=(--method "${name%_agnostic}")
     if [[ $name == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
@@ -73,6 +78,14 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
             --seed* | --desc* | --distribution_agnostic | --resume)
             refuse "$flag is given by the sweep: set DATASETS, CORRUPTIONS, SEVERITIES, METHODS, SEEDS, DESC" ;;
         esac
+        for method in $METHODS; do
+            case $method:$flag in
+            *:*:*) ;; # one of the user's own
+            *_balanced:--sampler | *_balanced:--sampler=* | \
+                *_uniform:--severity_law* | *_worst:--severity_law* | *_clean:--severity_law*)
+                refuse "$flag is given by $method: take one of them out" ;;
+            esac
+        done
     done
 }
 

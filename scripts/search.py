@@ -118,10 +118,14 @@ def make_trials(args, flags) -> list[Trial]:
     if given.get("eval_only") or given.get("dry_run"):
         raise RunError("a search trains: leave out --eval_only and --dry_run")
     settings = parse(flags, NAME)
-    searched = {"lr", "weight_decay", *method_spec(method_name(settings)).flag_names}
+    spec = method_spec(method_name(settings))
+    searched = {"lr", "weight_decay", *spec.flag_names}
     trials = []
     for number in range(args.trials):
         values = draw(args.search_seed, number)
+        if spec.stage_epochs:  # a first stage is the beginning of a run as long as the second
+            longest = min(int(values[spec.stage_epochs]), settings.total_epoch)
+            values[spec.stage_epochs] = str(longest)
         names = [name for name in values if name in searched - given.keys()]
         drawn = tuple(f"--{name}={values[name]}" for name in names)
         run = make_run(flags, f"{settings.desc}-trial{number}", *drawn)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from corruptions import CORRUPTIONS
 from corruptions.command_line import expand
-from dataset.filelists import FILELIST_DIR, find_lists
+from dataset.filelists import FILELIST_DIR, TEST, find_lists
 from dataset.own_data import OwnData, find_own_data
 from dataset.specs import DATASETS, OWN, DatasetSpec, spec_of
 from sharpdro.command_line import checks
@@ -241,6 +241,24 @@ def lists_of_checkpoint(dataset: str, checkpoint: Path) -> Path | None:
     run = checkpoint.resolve().parent
     kept = [folder / FILELIST_DIR.name for folder in (run, run.parent)]
     return next(filter(find_lists, kept), FILELIST_DIR)
+
+
+def check_same_test_list(dataset: str, checkpoints: list[Path], remedy: str) -> None:
+    """Refuse checkpoints whose runs have lists of other test images, and say what helps.
+
+    Raises:
+        RunError: two have.
+    """
+    first = None
+    for checkpoint in checkpoints:
+        folder = lists_of_checkpoint(dataset, checkpoint)
+        path = find_lists(folder).get(TEST) if folder else None
+        listed = frozenset(path.read_text(encoding="utf-8").split()) if path else None
+        first = first or (checkpoint, listed)
+        if listed != first[1]:
+            raise RunError(
+                f"the runs of {first[0]} and {checkpoint} have lists of other test images: {remedy}"
+            )
 
 
 def recorded(settings) -> dict:

@@ -75,6 +75,16 @@ def has_avx512() -> bool:
 
 
 @functools.cache
+def check_support() -> None:
+    """Check that processor and MindSpore are what the kernels were made for, without a compiler.
+
+    Raises:
+        RunError: one is not.
+    """
+    _check_processor()
+    _check_versions()
+
+
 def build_library() -> Path:
     """The compiled kernels, in the user's cache folder.
 

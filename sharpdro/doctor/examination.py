@@ -139,6 +139,11 @@ def look_at_kernels(findings: Findings) -> None:
     """What --cpu_kernels onednn needs."""
     try:
         from sharpdro.cpu_kernels import build
+
+        build.check_support()
+    except RunError as error:
+        findings.add("CPU kernels", str(error))
+        return
     except Exception:  # packages that are missing, or do not fit one another, are named elsewhere
         return
     try:

@@ -95,7 +95,11 @@ class StageLeft:
     epochs: int
     evaluations: int
     evaluation_steps: int
-    checkpoint: Path | None
+    done: Done
+
+    def training_steps(self, steps_per_epoch: int) -> int:
+        """How many, without those that are done of the epoch that was begun."""
+        return self.epochs * steps_per_epoch - self.done.steps
 
 
 def dry_run(args):
@@ -112,11 +116,12 @@ def dry_run(args):
         report.attempt(check)
     device = report.attempt(prepare.check_device, args)
     select_device(device or "auto", args.cpu_kernels, args.mode)
+    warning = report.attempt(prepare.fix_run_threads, args, run, device)
     if args.pretrained and not is_resumed:
         report.attempt(initial_network, args, run.path)
     first_stage = create_first_stage(args, args.show_progress)
     progress = _report_progress(args, report, run, first_stage)
-    report.add("device", device or f"no {args.device_target} here")
+    report.add("device", device or f"no {args.device_target} here", *filter(None, [warning]))
     with interruptible():
         sizes = _report_data(args, report, run)
     steps = sizes and report.attempt(prepare.count_steps, args, sum(sizes.per_severity))
@@ -290,7 +295,7 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
         epochs=len(epochs),
         evaluations=num_evaluations,
         evaluation_steps=num_evaluations * once,
-        checkpoint=last.checkpoint,
+        done=last,
     )
     if first is None:
         return [last_stage]
@@ -303,7 +308,7 @@ def stages_left(args, sizes, first_stage, last, first) -> list[StageLeft]:
         epochs=first_stage.epochs - first.epochs,
         evaluations=int(is_trained),
         evaluation_steps=once * is_trained + num_predicted,
-        checkpoint=first.checkpoint,
+        done=first,
     )
     return [first_left, last_stage]
 
@@ -312,7 +317,7 @@ def _report_steps(args, report, stages, steps_per_epoch):
     """Say how much there is to train and to evaluate."""
     for stage in stages:
         epochs = f"{_count(stage.epochs, 'epoch')} of {_count(steps_per_epoch, 'step')}"
-        training = _count(stage.epochs * steps_per_epoch, "training step")
+        training = _count(stage.training_steps(steps_per_epoch), "training step")
         evaluation = _count(stage.evaluation_steps, "evaluation step")
         evaluations = _count(stage.evaluations, "evaluation")
         report.add("steps", f"{stage.title}{training} in {epochs}, {evaluation} in {evaluations}")
@@ -330,11 +335,13 @@ def _report_time(args, report, stages, steps_per_epoch, eval_batch_size):
         network = ms.amp.auto_mixed_precision(network, args.amp_level)
         groups = np.arange(stage.num_groups)
         step = create_step(args, network, stage.method, groups, stage.num_groups)
-        if stage.checkpoint:
-            report.attempt(lambda s, path: restore(s, load(path), path), step, stage.checkpoint)
-        train = time_training(step, normalize, spec, args.batch_size, args.augment_data)
+        if stage.done.checkpoint:
+            path = stage.done.checkpoint
+            report.attempt(lambda s, path: restore(s, load(path), path), step, path)
+        settings = {"augment_data": args.augment_data, "on_nan": args.on_nan}
+        train = time_training(step, normalize, spec, args.batch_size, **settings)
         evaluate = time_evaluation(network, normalize, spec, eval_batch_size)
-        seconds += train.seconds(stage.epochs * steps_per_epoch)
+        seconds += train.seconds(stage.training_steps(steps_per_epoch))
         seconds += evaluate.seconds(stage.evaluation_steps)
         train_steps, eval_steps = train_steps + train.steps, eval_steps + evaluate.steps
         report.add(

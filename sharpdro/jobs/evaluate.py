@@ -95,9 +95,9 @@ def prepare_evaluation(args, desc_prefix="") -> Evaluation:
     return evaluation
 
 
-def evaluate(args):
+def evaluate(args, desc_prefix=""):
     """Measure one checkpoint on the test set; returns the directory of the tables."""
-    evaluation = prepare_evaluation(args)
+    evaluation = prepare_evaluation(args, desc_prefix)
     args, run, trained = evaluation.args, evaluation.run, evaluation.trained
     is_same = args.dataset == trained.spec.name
     remarks = []

@@ -14,6 +14,7 @@ from dataset.sets import EvaluationSet, TrainingSet
 from dataset.specs import DatasetSpec
 from sharpdro.evaluation.evaluator import Evaluator
 from sharpdro.methods.create import TrainStep
+from sharpdro.training.nan_guard import guarded
 from sharpdro.training.trainer import TrainingGraph
 
 # Steps that are timed: so many, or fewer where these take longer than so many seconds.
@@ -54,6 +55,7 @@ def time_training(
     spec: DatasetSpec,
     batch_size: int,
     augment_data: bool = False,
+    on_nan: str = "stop",
 ) -> Speed:
     """Train for a few steps, on batches that are drawn as in training.
 
@@ -63,11 +65,12 @@ def time_training(
         spec: the dataset, for the images' size and the number of classes.
         batch_size: B.
         augment_data: also crop.
+        on_nan: what becomes of a step that is not finite, see `guarded`.
     """
     images, labels = _random_images(spec, batch_size)
     groups = (np.arange(batch_size) % step.num_groups).astype(np.int32)
     train = TrainingSet(images, labels, groups, np.arange(batch_size))
-    graph = TrainingGraph(normalize, step)
+    graph = TrainingGraph(normalize, guarded(step, on_nan))
 
     def make_step(epoch):
         for batch in training_batches(train, batch_size, 0, epoch, augment_data):  # a single one

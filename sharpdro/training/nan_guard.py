@@ -62,5 +62,10 @@ class NanGuard(StepCell):
         return results + parameters.read((self.loss_scale,), after=adjusted)
 
 
+def guarded(step: TrainStep, on_nan: str) -> TrainStep | NanGuard:
+    """The step, guarded where steps may be skipped: with on_nan "skip", or to find a loss scale."""
+    return NanGuard(step) if on_nan == "skip" or step.loss_scaler is not None else step
+
+
 def _choose(is_finite, new, old):
     return ops.where(is_finite, new, old)

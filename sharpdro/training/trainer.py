@@ -22,7 +22,7 @@ from sharpdro.training.batch_feed import Batches, BatchFeed, FinishedStep
 from sharpdro.training.checkpointing import Checkpointing
 from sharpdro.training.metrics import TrainingMetrics, train_columns, weight_columns
 from sharpdro.training.nan_check import NanCheck
-from sharpdro.training.nan_guard import NanGuard
+from sharpdro.training.nan_guard import NanGuard, guarded
 from sharpdro.training.plan import Plan
 from sharpdro.training.run_tables import SPLITS, OnRows, RunTables
 
@@ -125,8 +125,7 @@ class Trainer:
         self._inputs = inputs
         self._record = record
         self._processes = processes
-        is_guarded = plan.on_nan == "skip" or step.loss_scaler is not None
-        self._cell = NanGuard(step) if is_guarded else step
+        self._cell = guarded(step, plan.on_nan)
         self._feed = BatchFeed(TrainingGraph(inputs.normalize, self._cell), inputs.batches)
         last = record.run.path / LAST_CHECKPOINT if plan.save_last else None
         self._nan_check = NanCheck(plan.on_nan, last)

@@ -17,7 +17,7 @@ from corruptions.frost_photographs import PUBLISHED
 from corruptions.jpeg import jpeg_round_trip
 from corruptions.storage import manifest
 from dataset.prepare_dataset import read_clean
-from dataset.specs import CIFAR10
+from dataset.specs import CIFAR10, DATASETS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,6 +106,20 @@ def test_labels_seed_variant_and_workers(own, tmp_path, monkeypatch):
     assert folder == tmp_path / "out" and num_workers == 7
     assert (recipe.seed, recipe.variant, recipe.jpeg_quality) == (3, "cifar", None)
     assert np.array_equal(sources["test"].labels, np.arange(12) % 3)
+
+
+def test_strengths_for_64_go_with_jpeg_whatever_the_dataset():
+    """And so each dataset has by its strengths what main.py makes for it."""
+    for spec in DATASETS.values():
+        expected = {"cifar": None, "imagenet64": 85}
+        assert spec.jpeg_quality == expected[spec.variant]
+        images = np.zeros((1, spec.side, spec.side, 3), np.uint8)
+        sources = {"test": generate.Source(images, np.zeros(1, int))}
+        for variant, quality in expected.items():
+            flags = ["-d", spec.name, "-c", "fog", "-s", "1", "--variant", variant]
+            args = generate.parse(generate.create_parser(), flags)
+            (recipe,) = generate.create_recipes(args, sources)
+            assert (recipe.variant, recipe.jpeg_quality) == (variant, quality)
 
 
 def test_frost_dir(own, tmp_path):

@@ -42,6 +42,15 @@ def versions(machine, **others):
     machine.setattr(examination, "package_version", lambda name: others.get(name, real(name)))
 
 
+def test_kernels_that_this_machine_cannot_have_need_no_compiler(machine):
+    machine.setattr("platform.machine", lambda: "aarch64")
+    found, hindrances, advice = examine()
+    lines = dict(found.facts)
+    why = "--cpu_kernels onednn needs Linux on x86-64, not Linux on aarch64: leave it out"
+    assert lines["CPU kernels"] == why and "C++ compiler" not in lines
+    assert not hindrances and not advice
+
+
 def test_nothing_to_mend(machine, capsys):
     assert doctor.main([]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -9,14 +9,17 @@ import sys
 import known_network
 import numpy as np
 import pytest
+from fake_folder import write_arrays
 from known_network import NUM_IMAGES, SETTINGS, num_wrong
 from mindspore import Tensor
 from running import ROOT, rows
 
 from corruptions import STANDARD
+from sharpdro.command_line.settings import check_same_test_list, dataset_spec, parse, recorded
+from sharpdro.errors import RunError
 from sharpdro.evaluation import evaluator
 from sharpdro.jobs.evaluate import prepare_evaluation
-from sharpdro.networks.build import load_trained
+from sharpdro.networks.build import create_network, load_trained
 from sharpdro.run_folder import checkpoint
 
 SPEC = importlib.util.spec_from_file_location(
@@ -96,6 +99,32 @@ def test_table_of_known_errors(made, tmp_path, capsys, monkeypatch):
     assert shown.split("error in percent")[1].split("written to")[0].strip() in (
         capsys.readouterr().out
     )
+
+
+def test_network_trained_on_arrays_of_ones_own(tmp_path, capsys):
+    write_arrays(tmp_path / "data")
+    data_dir = ["--data_dir", str(tmp_path / "data")]
+    shape = ["-m", "wideresnet", "--depth", "10", "--widen_factor", "1"]
+    args = parse(["-d", "arrays", *data_dir, *shape])
+    network, _ = create_network("wideresnet", dataset_spec(args), 10, 1)
+    checkpoint.save(tmp_path / "own.ckpt", network, 1, recorded(args))
+    flags = [*data_dir, "--log_dir", tmp_path / "logs", "--num_test", "4"]
+    assert code_of([tmp_path / "own.ckpt", *flags]) == 0
+    found = capsys.readouterr()
+    assert "error in percent on 4 test images of arrays" in found.out and not found.err
+
+
+def test_networks_with_lists_of_other_test_images_are_not_in_one_table(tmp_path):
+    paths = []
+    for name, listed in (("a", "x/1.JPEG 0\ny/2.JPEG 1\n"), ("b", "y/2.JPEG 1\nx/1.JPEG 0\n")):
+        (tmp_path / name / "imagenet30_filelist").mkdir(parents=True)
+        (tmp_path / name / "imagenet30_filelist" / "imagenet30_test.txt").write_text(listed)
+        paths.append(tmp_path / name / "best.ckpt")
+    check_same_test_list("imagenet30", paths, "do this")  # in another order
+    check_same_test_list("cifar10", paths, "do this")
+    (tmp_path / "b" / "imagenet30_filelist" / "imagenet30_test.txt").write_text("x/1.JPEG 0\n")
+    with pytest.raises(RunError, match=f"{paths[0]} and {paths[1]} have lists of .*: do this"):
+        check_same_test_list("imagenet30", paths, "do this")
 
 
 def means_of(table):

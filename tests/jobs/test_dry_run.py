@@ -1,6 +1,7 @@
 """--dry_run: says what a run would do, finds all that is wrong, and leaves no trace."""
 
 import json
+import os
 import re
 import shutil
 from collections import namedtuple
@@ -16,8 +17,10 @@ from dataset.specs import SYNTHETIC
 from dataset.survey import Sizes
 from models import create_model
 from models.layers import Normalize
+from sharpdro.command_line.settings import parse
 from sharpdro.jobs import dry_run, time_estimate
 from sharpdro.jobs.dry_run import Done, stages_left
+from sharpdro.jobs.stages import create_first_stage
 from sharpdro.jobs.time_estimate import Speed, format_seconds, time_evaluation, time_training
 from sharpdro.methods.create import create_train_step
 from sharpdro.run_folder import checkpoint
@@ -32,7 +35,7 @@ def stopwatch(monkeypatch):
     """Steps are not tried out, but taken to last so long; returns how often they were asked for."""
     asked = []
 
-    def training(step, normalize, spec, batch_size, augment_data):
+    def training(step, normalize, spec, batch_size, augment_data, on_nan):
         asked.append((step, batch_size, augment_data))
         return Speed(20.0, 2.0, 7)
 
@@ -137,6 +140,22 @@ def test_places_that_cannot_be_written(look, tmp_path, monkeypatch, stopwatch):
     _, problems = look(*ERM, "--data_dir", str(tmp_path / "data"))
     assert problems == [f"{tmp_path}: no permission to write there: use another folder"]
     assert not stopwatch  # nothing is tried out for a run that could not start
+
+
+def test_more_threads_than_cores(look, stopwatch):
+    cores = len(os.sched_getaffinity(0))
+    _, problems = look(*ERM, "--threads", str(cores + 1))
+    assert len(problems) == 1 and f"--threads {cores + 1}: this machine has" in problems[0]
+
+
+def test_steps_of_the_epoch_that_was_begun_are_done():
+    args = parse(["-d", "synthetic", "--method", "jtt", "--jtt_epochs", "2", "--total_epoch", "5"])
+    sizes, stage = Sizes([100, 20], 10, 10), create_first_stage(args, False)
+    begun = Done(1, None, 30)
+    first, last = stages_left(args, sizes, stage, Done(), begun)
+    assert (first.training_steps(100), last.training_steps(100)) == (70, 500)
+    (only,) = stages_left(args, sizes, stage, begun, None)
+    assert only.training_steps(100) == 370
 
 
 FLAGS = (*ERM, "--save_step", "1", "--eval_every", "1")

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -73,6 +74,15 @@ def test_draws_fill_their_ranges_evenly():
         shares = [math.log(float(v) / space.low) / math.log(space.high / space.low) for v in values]
         assert -1e-3 < min(shares) < 0.05 and 0.95 < max(shares) < 1 + 1e-3, name
         assert np.mean(shares) == pytest.approx(0.5, abs=0.06), name
+
+
+def test_a_first_stage_is_no_longer_than_the_run(calls, capsys):
+    flags = ["--print", "--trials", "8", "-d", "synthetic", "--method", "jtt"]
+    assert search.main([*flags, "--total_epoch", "3"]) == 0
+    drawn_here = re.findall(r"--jtt_epochs=(\d+)", capsys.readouterr().out)
+    expected = [min(3, int(drawn(0, number, "jtt_epochs"))) for number in range(8)]
+    assert max(int(drawn(0, number, "jtt_epochs")) for number in range(8)) > 3
+    assert drawn_here == [str(value) for value in expected]
 
 
 def test_all_methods_take_what_is_drawn(calls):

@@ -65,6 +65,28 @@ def test_passes_on_methods_of_the_users_own_and_files_of_flags(tmp_path):
     assert (code, calls) == (0, [f"{call('my_module:MyStep', 3)} {' '.join(flags)}"])
 
 
+def test_methods_of_the_users_own_have_their_whole_names(tmp_path):
+    methods = "my_module:Tilted_worst my_module:Tilted_agnostic"
+    code, calls, _ = sweep(tmp_path, "methods", METHODS=methods, SEEDS="0")
+    assert (code, calls) == (0, [call(method) for method in methods.split()])
+
+
+@pytest.mark.parametrize(
+    ("flag", "method"),
+    [
+        ("--sampler", "groupdro_balanced"),
+        ("--sampler=shuffle", "groupdro_balanced"),
+        ("--severity_law=clean", "erm_worst"),
+    ],
+)
+def test_what_a_variant_gives_is_refused(tmp_path, flag, method):
+    code, calls, error = sweep(tmp_path, "methods", flag, "x", METHODS=f"erm {method}")
+    assert (code, calls) == (2, [])
+    assert error == f"error: {flag} is given by {method}: take one of them out\n"
+    code, calls, _ = sweep(tmp_path, "methods", flag, METHODS="erm x:My_balanced", SEEDS="0")
+    assert code == 0 and calls == [f"{call('erm')} {flag}", f"{call('x:My_balanced')} {flag}"]
+
+
 def test_tells_at_the_end_what_failed(tmp_path):
     code, calls, errors = sweep(tmp_path, "methods", METHODS="sam groupdro erm", SEEDS="3 4")
     assert code == 1 and len(calls) == 6
