@@ -22,7 +22,7 @@ DESC=table2-half METHODS=erm
 train_grid "$@" "${two_passes[@]}"
 for rho in .1 .05 .2; do
     DESC=table2-rho$rho METHODS=sharpdro
-    if [ $rho = .1 ]; then METHODS="sam sharpdro"; fi
+    if [ $rho != .05 ]; then METHODS="sam sharpdro"; fi
     train_grid "$@" "${two_passes[@]}" --rho $rho
 done
 DESC=table2-kurtosis METHODS=sharpdro_agnostic
