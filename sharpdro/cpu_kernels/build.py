@@ -74,7 +74,6 @@ def has_avx512() -> bool:
     return cpu_features() >= _AVX512
 
 
-@functools.cache
 def check_support() -> None:
     """Check that processor and MindSpore are what the kernels were made for, without a compiler.
 
@@ -85,6 +84,7 @@ def check_support() -> None:
     _check_versions()
 
 
+@functools.cache
 def build_library() -> Path:
     """The compiled kernels, in the user's cache folder.
 
