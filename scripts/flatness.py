@@ -160,12 +160,12 @@ def load_all(args):
     subjects, of_dataset = {}, {}
     for path in args.checkpoints:
         subject = load(path, args)
-        dataset = subject.trained.spec.name
-        of_dataset.setdefault(dataset, []).append(path)
-        check_same_test_list(dataset, of_dataset[dataset], "measure them apart")
+        of_dataset.setdefault(subject.trained.spec.name, []).append(path)
         if subject.name in subjects:
             raise RunError(f"two checkpoints are called {subject.name}: rename a folder or file")
         subjects[subject.name] = subject
+    for dataset, paths in of_dataset.items():
+        check_same_test_list(dataset, paths, "measure them apart")
     return list(subjects.values())
 
 

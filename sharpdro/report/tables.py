@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -30,12 +31,12 @@ class Row:
     values: dict[str, list[float]]
     best: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def means(self) -> dict[str, float]:
         """By column, over runs."""
         return over_runs(self.values)[0]
 
-    @property
+    @cached_property
     def stds(self) -> dict[str, float] | None:
         """Standard deviations (n − 1 in the denominator); None for a single run."""
         return over_runs(self.values)[1]
