@@ -121,7 +121,8 @@ def test_directory_is_locked_while_it_is_open(tmp_path):
     second.open({"lr": 2}, {"device": "GPU"})
     second.close()
     content = json.loads(first.settings_path.read_text())
-    assert content["settings"] == {"lr": 1} and content["resumed"] == [{"device": "GPU"}]
+    assert content["settings"] == {"lr": 1}
+    assert content["resumed"] == [{"device": "GPU", "changed": {"lr": 2}}]
     third = RunFolder(tmp_path / "c")
     for number in (3, 2):
         third.lock()

@@ -194,9 +194,10 @@ def test_a_signal_reaches_the_run(tmp_path, number):
     stub.write_text(
         f'#!/bin/bash\n[[ "$1 $2" == "-c from "* ]] && exec {sys.executable} "$@"\n'
         f'[ "$1" = main.py ] || exit 0\nexec {sys.executable} -c "import signal, sys, time\n'
+        f"log = open('{calls}', 'wb', buffering=0)  # a signal may fall into the first write\n"
         "for n in signal.SIGINT, signal.SIGTERM:\n"
-        "    signal.signal(n, lambda n, _: (print(n, file=log, flush=True), sys.exit(128 + n)))\n"
-        f"log = open('{calls}', 'w'); print('begun', file=log, flush=True); time.sleep(60)\"\n"
+        "    signal.signal(n, lambda n, _: (log.write(b'%d\\\\n' % n), sys.exit(128 + n)))\n"
+        "log.write(b'begun\\\\n'); time.sleep(60)\"\n"
     )
     stub.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "VIRTUAL_ENV": "x"}
