@@ -25,32 +25,20 @@ import sys; print(invalid_choice(sys.argv[1], sys.argv[2:]))' "$value" $3)"
     done
 }
 
-# A method without what is added to its name for a variant of the data; the user's own have none.
-strip_variant() {
-    local name=$1
-    case $name in
-    *:*) ;;
-    *_balanced | *_uniform | *_worst | *_clean) name=${name%_*} ;;
-    esac
-    echo "$name"
-}
-
-# Sets `flags` to those of a method or variant of one.
-set_method_flags() { # name
-    local name
-    flags=(--method "$1")
-    if [[ $1 == *:* ]]; then return; fi
-    name=$(strip_variant "$1")
-    flags=(--method "${name%_agnostic}")
-    if [[ $name == *_agnostic ]]; then flags+=(--distribution_agnostic); fi
+# Splits a name of METHODS into main.py's method and a variant of the data: sets `base`, `suffix` for
+# the runs' names, and `variant`, its flags. The user's own methods have no variants.
+split_name() { # name
+    base=$1 suffix='' variant=()
     case $1 in
-    *_balanced) flags+=(--sampler balanced) ;;
-    *_uniform | *_worst | *_clean) flags+=(--severity_law "${1##*_}") ;;
+    *:*) ;;
+    *_balanced) variant=(--sampler balanced) ;;
+    *_uniform | *_worst | *_clean) variant=(--severity_law "${1##*_}") ;;
     esac
+    if [ ${#variant[@]} -gt 0 ]; then suffix=-${1##*_} base=${1%_*}; fi
 }
 
 check_grid() {
-    local known flag method name
+    local known flag method name base suffix variant
     for name in DATASET CORRUPTION METHOD SEED; do
         if [ -n "${!name:-}" ]; then
             echo "note: $name=${!name} has no effect; did you mean ${name}S?" >&2
@@ -65,7 +53,8 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
     check_names CORRUPTIONS "$CORRUPTIONS" "${known[1]}"
     for method in $METHODS; do
         if [[ $method != *:* ]]; then # main.py looks for the user's own
-            check_names METHODS "$(strip_variant "$method")" "${known[2]}"
+            split_name "$method"
+            check_names METHODS "$base" "${known[2]}"
         fi
     done
     check_names SEVERITIES "$SEVERITIES" "1 2 3 4 5"
@@ -79,12 +68,10 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
             refuse "$flag is given by the sweep: set DATASETS, CORRUPTIONS, SEVERITIES, METHODS, SEEDS, DESC" ;;
         esac
         for method in $METHODS; do
-            case $method:$flag in
-            *:*:*) ;; # one of the user's own
-            *_balanced:--sampler | *_balanced:--sampler=* | \
-                *_uniform:--severity_law* | *_worst:--severity_law* | *_clean:--severity_law*)
-                refuse "$flag is given by $method: take one of them out" ;;
-            esac
+            split_name "$method"
+            if [ -n "$suffix" ] && [[ $flag == "${variant[0]}" || $flag == "${variant[0]}="* ]]; then
+                refuse "$flag is given by $method: take one of them out"
+            fi
         done
     done
 }
@@ -178,21 +165,27 @@ train_grid() {
     case $JOBS in '' | 0* | *[!0-9]*) refuse "JOBS=$JOBS is not a whole number of at least 1" ;; esac
     check_grid "$@"
     local failed=() pids=() runs=() cores stopped='' told='' flags slot
-    local desc dataset corruption severity method seed
+    local desc dataset corruption severity method seed base suffix variant
     share_out_cores
     # SIGTERM to the sweep alone is passed on; Ctrl-C has reached the runs already.
     trap 'stopped=143 told=" ${pids[*]} "; kill -TERM "${pids[@]}" 2>/dev/null' TERM
     trap 'stopped=130 told=" ${pids[*]} "' INT
     for dataset in $DATASETS; do for corruption in $CORRUPTIONS; do for severity in $SEVERITIES; do
         for seed in $SEEDS; do for method in $METHODS; do
+            split_name "$method"
             # The name of a run's directory does not tell how many severities there are, nor what
             # variant it is.
             desc=$DESC
-            if [ "$severity" != 5 ]; then desc=$DESC-severity$severity; fi
-            if [ "$(strip_variant "$method")" != "$method" ]; then desc+=-${method##*_}; fi
-            set_method_flags "$method"
+            if [ "$severity" != 5 ]; then desc+=-severity$severity; fi
+            desc+=$suffix
             flags=(--desc "$desc" -d "$dataset" -c "$corruption" --num_severity "$severity"
-                --seed "$seed" "${flags[@]}")
+                --seed "$seed")
+            if [[ $base == *_agnostic && $base != *:* ]]; then
+                flags+=(--method "${base%_agnostic}" --distribution_agnostic)
+            else
+                flags+=(--method "$base")
+            fi
+            flags+=("${variant[@]}")
             train_one "$@"
             end_if_stopped
         done; done

@@ -14,8 +14,9 @@ from sharpdro.errors import RunError
 
 os.environ.setdefault("GLOG_v", "4")  # as programs have it
 select_device("CPU")
-# Programs that tests start would ignore it if the tests run under nohup.
+# Programs that tests start would ignore them if the tests run under nohup or a script's `&`.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

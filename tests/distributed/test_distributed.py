@@ -106,7 +106,7 @@ def test_stopped_script_leaves_nothing(data_dir, tmp_path, delay):
     _, error = process.communicate(timeout=60)
     # bash itself names a command of its own that the same signal has ended.
     assert (process.returncode, error.removeprefix("Terminated\n")) == (143, STOPPED)
-    assert not list(temporary.iterdir())
+    assert not list(temporary.glob("sharpdro.*"))  # a pip that is ended leaves folders of its own
     with pytest.raises(AssertionError, match="no such process"):
         worker(str(tmp_path / "logs"), 0)
 
