@@ -85,11 +85,7 @@ def report(log_dirs, epoch, output, compare_to=None):
     print("\n\n".join([f"{about}; * marks the best of a column", *texts]))
     write_tables(output, tables, overviews, further, about, epoch)
     notes = [f"{about}; the best of a column is bold.", *remarks]
-    images = [{} for _ in tables]
-    if can_draw():
-        images = [draw(output, table, epoch, notes) for table in tables]
-    else:
-        notes.append(NO_PICTURES)
+    images = draw_all(output, tables, epoch, notes)
     text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs, further)
     write_atomically(output / "report.html", text)
     print(f"\nwritten to {output}" + ("" if can_draw() else f" ({NO_PICTURES})"))
@@ -106,11 +102,32 @@ def write_tables(output, tables, overviews, further, about, epoch):
     write_atomically(output / "tables.tex", "\n".join(latex))
 
 
+def draw_all(output, tables, epoch, notes):
+    """As `draw`, for all tables; says which pictures in the folder are of something else."""
+    images = [{} for _ in tables]
+    if can_draw():
+        images = [draw(output, table, epoch, notes) for table in tables]
+    else:
+        notes.append(NO_PICTURES)
+    pairs = zip(tables, images, strict=True)
+    drawn = {picture_of(output, table, name) for table, made in pairs for name in made}
+    others = sorted(path.name for path in set(output.glob("*.png")) - drawn)
+    if others:
+        line = f"not from this report, although in {output}: {' '.join(others)}"
+        print(one_line(line), file=sys.stderr)
+    return images
+
+
+def picture_of(output, table, name):
+    """Path of a table's picture."""
+    return output / f"{'_'.join(map(str, table.key))}_{name}.png"
+
+
 def draw(output, table, epoch, notes):
     """Write a table's pictures; returns them as SVG, by name. Adds to the notes what failed."""
     images = {}
     for name, make in pictures.pictures_of(table, epoch).items():
-        path = output / f"{'_'.join(map(str, table.key))}_{name}.png"
+        path = picture_of(output, table, name)
         try:
             figure = make()
             save_png(figure, path)

@@ -715,6 +715,18 @@ def test_a_picture_that_fails_costs_nothing_else(pictures, capsys, monkeypatch, 
     ]
 
 
+def test_pictures_of_an_earlier_report_are_told(pictures, capsys, tmp_path):
+    write_run(tmp_path / "logs", 0.5)
+    write_run(tmp_path / "more", 0.5, corruption="fog")
+    write_run(tmp_path / "more", 0.6, corruption="frost")
+    output = tmp_path / "report"
+    assert run_report(capsys, tmp_path / "more", "-o", str(output))[1] == ""
+    _, error = run_report(capsys, tmp_path / "logs", "-o", str(output))
+    names = (f"synthetic_{c}_1_{p}.png" for c in ("fog", "frost") for p in ("accuracy", "curves"))
+    assert error == f"not from this report, although in {output}: {' '.join(names)}\n"
+    assert len(list(output.glob("*.png"))) == 6
+
+
 def texts_of(figure):
     """What is to be read in a figure, and whether it is taken for formulas."""
     from matplotlib.text import Text
