@@ -154,7 +154,7 @@ def test_tables_of_results(tmp_path):
     for call_of_main in found["table2"] + found["table3"] + found["confirmation"]:
         words = call_of_main.split()
         is_short = words[words.index("--method") + 1] in two_passes or words[1] == "table2-half"
-        full = 20 if "table3" in words[1] else 80
+        full = 16 if "table3" in words[1] else 80
         assert int(words[words.index("--total_epoch") + 1]) == full // (1 + is_short)
 
 
