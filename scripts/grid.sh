@@ -15,12 +15,12 @@ refuse() {
 }
 
 # Refuses a value that is none of the known ones, before anything starts.
-check_names() { # variable, its values, known values
+check_names() { # variable, its values, known values, what can be given besides
     local value
     for value in $2; do
         if [[ " $3 " != *" $value "* ]]; then
             refuse "$1: $(python -c 'from corruptions.command_line import invalid_choice
-import sys; print(invalid_choice(sys.argv[1], sys.argv[2:]))' "$value" $3)"
+import sys; print(invalid_choice(sys.argv[1], sys.argv[3:], sys.argv[2]))' "$value" "${4:-}" $3)"
         fi
     done
 }
@@ -54,7 +54,8 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
     for method in $METHODS; do
         if [[ $method != *:* ]]; then # main.py looks for the user's own
             split_name "$method"
-            check_names METHODS "$base" "${known[2]}"
+            check_names METHODS "$base" "${known[2]}" \
+                ", each also with _balanced, _uniform, _worst or _clean at its end"
         fi
     done
     check_names SEVERITIES "$SEVERITIES" "1 2 3 4 5"
@@ -74,6 +75,8 @@ for names in (*DATASETS, *OWN), CORRUPTIONS, METHODS: print(*names)') || exit 2
             fi
         done
     done
+    python -c 'from sharpdro.command_line.flags import FLAGS, create_parser, given_settings
+import sys; given_settings(create_parser("main.py"), FLAGS, sys.argv[1:])' "$@" || exit
 }
 
 # Sets `cores` to the cores of each slot, as taskset takes them; one slot has all without it.

@@ -75,30 +75,32 @@ def report(log_dirs, epoch, output, compare_to=None):
         raise RunError(f"{' '.join(map(str, log_dirs))}: no run that was evaluated lies there")
     tables = make_tables(experiments, epoch)
     overviews = make_overviews(tables)
-    if compare_to is not None:
-        overviews += make_differences(tables, compare_to, epoch)
+    differences = [] if compare_to is None else make_differences(tables, compare_to, epoch)
     further = make_calibration_tables(tables, epoch)
-    texts = [formats.as_text(table) for table in tables]
-    texts += [formats.overview_as_text(overview) for overview in overviews]
+    texts = [formats.as_text(table) for table in [*tables, *overviews]]
+    texts += [formats.differences_as_text(each) for each in differences]
     texts += [formats.as_text(table) for table in further]
     about = ABOUT[epoch]
     print("\n\n".join([f"{about}; * marks the best of a column", *texts]))
-    write_tables(output, tables, overviews, further, about, epoch)
+    write_tables(output, tables, overviews, differences, further, about, epoch)
     notes = [f"{about}; the best of a column is bold.", *remarks]
     images = draw_all(output, tables, epoch, notes)
-    text = page.make_page("SharpDRO runs", notes, tables, images, overviews, runs, further)
+    text = page.make_page(
+        "SharpDRO runs", notes, tables, images, overviews, differences, runs, further
+    )
     write_atomically(output / "report.html", text)
     print(f"\nwritten to {output}" + ("" if can_draw() else f" ({NO_PICTURES})"))
 
 
-def write_tables(output, tables, overviews, further, about, epoch):
+def write_tables(output, tables, overviews, differences, further, about, epoch):
     """Write all but the pictures and the page."""
     output.mkdir(parents=True, exist_ok=True)
-    markdown = [*map(formats.as_markdown, tables), *map(formats.overview_as_markdown, overviews)]
+    markdown = [formats.as_markdown(table) for table in [*tables, *overviews]]
+    markdown += map(formats.differences_as_markdown, differences)
     markdown += map(formats.as_markdown, further)
     write_atomically(output / "tables.md", "\n".join([f"{about}.\n", *markdown]))
     write_atomically(output / "tables.csv", formats.as_csv(tables, epoch))
-    latex = [f"% {about}", *map(formats.as_latex, [*tables, *further])]
+    latex = [f"% {about}", *map(formats.as_latex, [*tables, *overviews, *further])]
     write_atomically(output / "tables.tex", "\n".join(latex))
 
 

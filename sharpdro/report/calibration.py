@@ -55,7 +55,11 @@ class CalibrationRow(Row):
     def cell(self, column: str, plus_minus: str = "±") -> str:
         measure, _ = _COLUMNS[column]
         text = _shown(self.means[column], measure)
-        return f"{text} {plus_minus} {_shown(self.stds[column], measure)}" if self.stds else text
+        return (
+            f"{text} {plus_minus} {_shown(self.stds[column], measure)}"
+            if column in self.stds
+            else text
+        )
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def csv_cells(experiment: Experiment, severity: str, epoch: str) -> list:
     if not runs:
         return [None] * len(CSV_COLUMNS)
     means, stds = over_runs({m.name: _values(runs, m, severity, epoch) for m in MEASURES})
-    cells = [(means[m.name], stds and stds[m.name]) for m in MEASURES]
+    cells = [(means[m.name], stds.get(m.name)) for m in MEASURES]
     return [" ".join(str(run.seed) for run in runs), *chain.from_iterable(cells)]
 
 

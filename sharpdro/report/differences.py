@@ -1,11 +1,12 @@
 """Paired differences to one of a table's rows, over seeds, with their confidence intervals."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import stats
 
 from corruptions.command_line import invalid_choice
 from sharpdro.errors import RunError
-from sharpdro.report.overviews import Overview
 from sharpdro.report.runs import TEST_IMAGES
 from sharpdro.report.tables import Row, Table
 
@@ -16,7 +17,18 @@ _REMARK = (
 )
 
 
-def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overview]:
+@dataclass(frozen=True)
+class Differences:
+    """Those of one table: `lines` of cells under its `heads`."""
+
+    title: str
+    shared: str
+    heads: list[str]
+    lines: list[list[str]]
+    remark: str
+
+
+def make_differences(tables: list[Table], label: str, epoch: str) -> list[Differences]:
     """Each finished row minus the one of this label, for the tables that have it.
 
     A seed is a pair: where nothing differs but the method, both runs share split, images and random
@@ -31,7 +43,7 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
     Raises:
         RunError: no table has a finished row of that label.
     """
-    overviews = []
+    made = []
     for table in tables:
         rows = {row.label: row for row in table.rows if not row.state}
         if label in rows:
@@ -41,11 +53,11 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Overvi
                 if row.label != label
             ]
             title = f"{table.title}: difference to {label}"
-            overviews.append(Overview(title, table.shared, table.heads, lines, _REMARK))
-    if not overviews:
+            made.append(Differences(title, table.shared, table.heads, lines, _REMARK))
+    if not made:
         labels = sorted({row.label for table in tables for row in table.rows if not row.state})
         raise RunError(f"--compare_to: {invalid_choice(label, labels)}")
-    return overviews
+    return made
 
 
 def _cells(row: Row, baseline: Row, columns: list[str], epoch: str) -> list[str]:

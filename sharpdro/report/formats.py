@@ -2,8 +2,8 @@
 
 from corruptions.command_line import one_line
 from sharpdro.report import calibration
+from sharpdro.report.differences import Differences
 from sharpdro.report.experiments import TABLE_SETTINGS
-from sharpdro.report.overviews import Overview
 from sharpdro.report.tables import Table
 from sharpdro.run_folder.csv_table import csv_text
 from sharpdro.text_tables import aligned, markdown_lines, markdown_text
@@ -29,13 +29,10 @@ def as_text(table: Table) -> str:
     return "\n".join(map(one_line, parts))
 
 
-def overview_as_text(overview: Overview) -> str:
+def differences_as_text(differences: Differences) -> str:
     """For a terminal."""
-    lines = [
-        [first, *(cell if cell.endswith("*") else f"{cell} " for cell in cells)]
-        for first, *cells in (overview.heads, *overview.lines)
-    ]
-    parts = [overview.title, overview.shared, *aligned(lines, 1), overview.remark]
+    lines = aligned([differences.heads, *differences.lines], 2)
+    parts = [differences.title, differences.shared, *lines, differences.remark]
     return "\n".join(one_line(part) for part in parts if part)
 
 
@@ -51,10 +48,11 @@ def as_markdown(table: Table) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def overview_as_markdown(overview: Overview) -> str:
-    """For a README; the best numbers have a star."""
-    lines = markdown_lines(overview.heads, overview.lines, 1)
-    title, shared, remark = map(markdown_text, (overview.title, overview.shared, overview.remark))
+def differences_as_markdown(differences: Differences) -> str:
+    """For a README."""
+    lines = markdown_lines(differences.heads, differences.lines, 2)
+    about = differences.title, differences.shared, differences.remark
+    title, shared, remark = map(markdown_text, about)
     parts = [f"### {title}", shared, "\n".join(lines), remark]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -64,7 +62,7 @@ def as_latex(table: Table) -> str:
     about = [line for line in (table.title, table.shared, *table.remarks) if line]
     lines = [f"% {one_line(line)}" for line in about]
     lines += [rf"\begin{{tabular}}{{ll{'r' * len(table.columns)}}}", r"\toprule"]
-    lines += [" & ".join(table.heads) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_escape, table.heads)) + r" \\", r"\midrule"]
     for row in table.rows:
         cells = [_escape(text) for text in row.first_cells]
         for column in table.columns:
@@ -93,8 +91,7 @@ def as_csv(tables: list[Table], epoch: str) -> str:
             seeds = " ".join(map(str, row.experiment.seeds))
             about = [row.experiment.method, row.label, row.state or "finished", seeds]
             for column in table.columns:
-                std = row.stds[column] if row.stds else None
-                numbers = [row.means[column], std, int(column in row.best)]
+                numbers = [row.means[column], row.stds.get(column), int(column in row.best)]
                 count = len(row.experiment.runs)
                 further = calibration.csv_cells(row.experiment, column, epoch)
                 lines.append([*table.key, *about, count, column, *numbers, *further])

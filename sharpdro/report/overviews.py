@@ -1,37 +1,65 @@
 """Means and worst accuracies over the corruptions of a dataset, and their averages."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sharpdro.report.experiments import (
-    TABLE_SETTINGS,
-    Experiment,
-    labels_of,
-    method_order,
-    shared_line,
-)
+from sharpdro.report.experiments import TABLE_SETTINGS, Experiment, labels_of, shared_line
 from sharpdro.report.runs import TEST_IMAGES
-from sharpdro.report.tables import WORST, Row, Table, shown
+from sharpdro.report.tables import WORST, Row, Table, mark_best, row_order, shown
 
-COLUMNS = {"mean": "mean over", "worst": "worst of"}
+AVERAGE = "average"
+# Of a table of accuracies; what an overview of it is called.
+_OVERVIEWS = {"mean": "mean over", "worst": "worst of"}
 # main.py takes it for -c frost alone, where it says what frost is.
 _FROST_DIR = "frost_dir"
 
 
 @dataclass(frozen=True)
-class Overview:
-    """One number per corruption and experiment: `lines` of cells under `heads`."""
+class OverviewRow(Row):
+    """What was run on several corruptions, in all else with the same settings.
 
-    title: str
-    shared: str
-    heads: list[str]
-    lines: list[list[str]]
-    remark: str
+    Args:
+        seeds: as they are shown.
+    """
+
+    seeds: str = ""
+
+    @property
+    def first_cells(self) -> list[str]:
+        return [self.label, self.seeds]
+
+    def cell(self, column: str, plus_minus: str = "±") -> str:
+        return super().cell(column, plus_minus) if column in self.values else "–"
 
 
-def make_overviews(tables: list[Table]) -> list[Overview]:
+@dataclass(frozen=True)
+class OverviewTable(Table):
+    """One number per experiment and corruption, and the average of those on all corruptions.
+
+    Args:
+        of: the column of the corruptions' tables that it shows.
+        frost: which photographs are frost.
+    """
+
+    of: str = ""
+    frost: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        dataset, _, num_severity = self.key
+        return f"{dataset}, {_OVERVIEWS[self.of]} severities 0 to {num_severity}"
+
+    @property
+    def remarks(self) -> list[str]:
+        marks = "best of a corruption: as in its own table"
+        is_marked = any(row.best - {AVERAGE} for row in self.rows)
+        about = [WORST] * (self.of == "worst") + self.frost
+        return [*about, *self._references(), *([marks] if is_marked else [])]
+
+
+def make_overviews(tables: list[Table]) -> list[OverviewTable]:
     """The mean and the worst accuracy, for each dataset and num_severity with several corruptions.
 
     Runs that are not finished are left out.
@@ -39,26 +67,24 @@ def make_overviews(tables: list[Table]) -> list[Overview]:
     groups = {}
     for table in tables:
         dataset, _, num_severity = table.key
-        groups.setdefault((dataset, num_severity), []).append(table)
+        groups.setdefault((dataset, None, num_severity), []).append(table)
     overviews = []
-    for (dataset, num_severity), members in groups.items():
+    for key, members in groups.items():
         joined = _join(members)
         if len(members) > 1 and joined:
-            for column, name in COLUMNS.items():
-                title = f"{dataset}, {name} severities 0 to {num_severity}"
-                overviews.append(_make_overview(title, column, members, joined))
+            overviews += [_make_overview(key, of, members, joined) for of in _OVERVIEWS]
     return overviews
 
 
 @dataclass(frozen=True)
-class _Column:
+class _Joined:
     """The finished rows by corruption in which nothing differs but the corruption."""
 
     experiment: Experiment
     rows: dict[str, Row]
 
 
-def _join(tables: list[Table]) -> list[_Column]:
+def _join(tables: list[Table]) -> list[_Joined]:
     joined = {}
     for table in tables:
         rows = [row for row in table.rows if not row.state]
@@ -68,8 +94,8 @@ def _join(tables: list[Table]) -> list[_Column]:
             if keys.count(key) > 1:  # nothing but their test images tells them apart
                 images = {TEST_IMAGES: row.experiment.settings[TEST_IMAGES]}
                 experiment = replace(experiment, settings={**experiment.settings, **images})
-            column = joined.setdefault(_key(experiment), _Column(experiment, {}))
-            column.rows[_name(table)] = row
+            each = joined.setdefault(_key(experiment), _Joined(experiment, {}))
+            each.rows[_name(table)] = row
     return list(joined.values())
 
 
@@ -91,24 +117,36 @@ def _frost_dir_of(table) -> str | None:
     return folders.pop() if len(folders) == 1 else None
 
 
-def _make_overview(title, column, tables, joined) -> Overview:
+def _make_overview(key, of, tables, joined) -> OverviewTable:
     experiments = [each.experiment for each in joined]
-    labelled = sorted(
-        zip(labels_of(experiments), joined),
-        key=lambda pair: (method_order(pair[1].experiment.method), pair[0]),
-    )
-    rows_of_each = [each.rows for _, each in labelled]  # by corruption
-    lines = [
-        [name, *(_cell(rows.get(name), column) for rows in rows_of_each)]
-        for name in map(_name, tables)
+    rows = [
+        _make_row(each, label, of, len(tables))
+        for each, label in zip(joined, labels_of(experiments))
     ]
-    lines.append(["average", *(_average(rows, column, len(tables)) for rows in rows_of_each)])
-    lines.append(["seeds", *map(_num_seeds, rows_of_each)])
-    frost_dirs = {_name(table): _frost_dir_of(table) for table in tables}
-    frost = [f"{name}: {_FROST_DIR}={folder}" for name, folder in frost_dirs.items() if folder]
-    remark = ", ".join([*([WORST] if column == "worst" else []), *frost])
-    heads = ["", *(label for label, _ in labelled)]
-    return Overview(title, shared_line(experiments), heads, lines, remark)
+    rows.sort(key=row_order)
+    mark_best([row for row in rows if AVERAGE in row.values], AVERAGE, shown)
+    frost = {_name(table): _frost_dir_of(table) for table in tables}
+    frost = [f"{name}: {_FROST_DIR}={folder}" for name, folder in frost.items() if folder]
+    columns = [*map(_name, tables), AVERAGE]
+    return OverviewTable(key, columns, rows, shared_line(experiments), of, frost)
+
+
+def _make_row(joined, label, of, num_tables) -> OverviewRow:
+    """Of one number per run and corruption; its experiment has the runs of the first corruption."""
+    values = {name: row.values[of] for name, row in joined.rows.items()}
+    members = [row.experiment for row in joined.rows.values()]
+    if len(values) == num_tables:
+        has_same_seeds = all(member.seeds == members[0].seeds for member in members)
+        numbers = [np.mean([row.means[of] for row in joined.rows.values()])]
+        if has_same_seeds:  # so that there is an average, and a deviation of them, over seeds
+            numbers = np.mean(list(values.values()), axis=0)
+        values[AVERAGE] = [float(number) for number in numbers]
+    # What the averages of two rows must share to be compared.
+    measured = [(name, e.settings[TEST_IMAGES], e.seeds) for name, e in zip(values, members)]
+    settings = {**joined.experiment.settings, TEST_IMAGES: json.dumps(measured)}
+    experiment = replace(joined.experiment, settings=settings, runs=members[0].runs)
+    best = {name for name, row in joined.rows.items() if of in row.best}
+    return OverviewRow(experiment, label, "", values, best, _seeds(joined.rows))
 
 
 def _name(table: Table) -> str:
@@ -116,18 +154,10 @@ def _name(table: Table) -> str:
     return corruption
 
 
-def _cell(row, column) -> str:
-    return "–" if row is None else row.cell(column) + "*" * (column in row.best)
-
-
-def _average(rows, column, num_tables) -> str:
-    """Of what was run on all corruptions."""
-    if len(rows) < num_tables:
-        return "–"
-    return shown(float(np.mean([row.means[column] for row in rows.values()])))
-
-
-def _num_seeds(rows) -> str:
-    """How many the numbers are means over, the smallest and the largest number."""
-    counts = {len(row.experiment.runs) for row in rows.values()}
-    return "–".join(map(str, sorted({min(counts), max(counts)})))
+def _seeds(rows: dict[str, Row]) -> str:
+    """Which, or how many where they differ between corruptions: the smallest, largest number."""
+    shown_seeds = {row.first_cells[1] for row in rows.values()}
+    if len(shown_seeds) == 1:
+        return shown_seeds.pop()
+    counts = {len(row.experiment.seeds) for row in rows.values()}
+    return f"{'–'.join(map(str, sorted({min(counts), max(counts)})))} seeds"

@@ -3,7 +3,8 @@
 import base64
 import html
 
-from sharpdro.report.overviews import Overview
+from sharpdro.report.differences import Differences
+from sharpdro.report.overviews import AVERAGE, OverviewTable
 from sharpdro.report.runs import Run
 from sharpdro.report.tables import Table
 
@@ -51,7 +52,8 @@ def make_page(
     notes: list[str],
     tables: list[Table],
     pictures: list[dict[str, bytes]],
-    overviews: list[Overview],
+    overviews: list[OverviewTable],
+    differences: list[Differences],
     runs: list[Run],
     further: list[Table],
 ) -> str:
@@ -63,6 +65,7 @@ def make_page(
         tables: of `tables.make_tables`.
         pictures: for each table its pictures as SVG, by name.
         overviews: of `overviews.make_overviews`.
+        differences: of `differences.make_differences`.
         runs: all that were read.
         further: tables that belong to those of the same key.
     """
@@ -73,9 +76,12 @@ def make_page(
         for other in (other for other in further if other.key == table.key):
             parts += [f"<h3>{_(other.title)}</h3>", _result_table(other), _list(other.remarks)]
         parts += [_figure(f"{table.title}: {CAPTIONS[n]}", svg) for n, svg in drawn.items()]
-    for overview in overviews:
-        parts += [f"<h2>{_(overview.title)}</h2>", _shared(overview.shared)]
-        parts += [_overview_table(overview.heads, overview.lines), _shared(overview.remark)]
+    for table in overviews:
+        parts += [f"<h2>{_(table.title)}</h2>", _shared(table.shared)]
+        parts += [_result_table(table), _list(table.remarks)]
+    for each in differences:
+        parts += [f"<h2>{_(each.title)}</h2>", _shared(each.shared)]
+        parts += [_difference_table(each.heads, each.lines), _shared(each.remark)]
     parts += ["<h2>Runs</h2>", _run_table(runs)]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -120,14 +126,12 @@ class _Settings:
         return f'<ol class="settings">{lines}</ol>' if lines else ""
 
 
-def _overview_table(heads: list[str], lines: list[list[str]]) -> str:
-    """A table of texts, of which the heads and the first cells may be labels."""
+def _difference_table(heads: list[str], lines: list[list[str]]) -> str:
+    """A table of texts, of which the first of a line is a label."""
     settings = _Settings()
-    short_heads = [heads[0], *map(settings.short, heads[1:])]
-    short_lines = [
-        ("", [settings.short(first), *(_(cell) for cell in cells)]) for first, *cells in lines
-    ]
-    return _rows(short_heads, short_lines, {0, _column(heads, "seeds")}) + settings.listed()
+    short = [("", [settings.short(first), *(_(cell) for cell in cells)]) for first, *cells in lines]
+    heads = [_(head) for head in heads]
+    return _rows(heads, short, {0, _column(heads, "seeds")}) + settings.listed()
 
 
 def _result_table(table: Table) -> str:
@@ -166,7 +170,7 @@ def _rows(heads: list[str], lines: list[tuple[str, list[str]]], text: set[int]) 
         lines: the class of each row, and its cells as HTML.
         text: the columns that hold text; the others hold numbers.
     """
-    first = [0, *(_column(heads, name) for name in ("mean", "worst") if name in heads)]
+    first = [0, *(_column(heads, name) for name in ("mean", "worst", AVERAGE) if name in heads)]
     last = [_column(heads, "seeds")] if len(first) > 1 and "seeds" in heads else []
     middle = [i for i in range(len(heads)) if i not in {*first, *last}]
     order = [*first, *middle, *last]

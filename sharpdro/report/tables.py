@@ -37,8 +37,8 @@ class Row:
         return over_runs(self.values)[0]
 
     @cached_property
-    def stds(self) -> dict[str, float] | None:
-        """Standard deviations (n − 1 in the denominator); None for a single run."""
+    def stds(self) -> dict[str, float]:
+        """Standard deviations (n − 1 in the denominator); nothing for a single run."""
         return over_runs(self.values)[1]
 
     @property
@@ -51,7 +51,7 @@ class Row:
     def cell(self, column: str, plus_minus: str = "±") -> str:
         """A number as it is printed, with one decimal."""
         text = shown(self.means[column])
-        return f"{text} {plus_minus} {shown(self.stds[column])}" if self.stds else text
+        return f"{text} {plus_minus} {shown(self.stds[column])}" if column in self.stds else text
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,14 @@ def make_tables(experiments: list[Experiment], epoch: str) -> list[Table]:
 def _make_table(key, experiments, epoch) -> Table:
     labels = labels_of(experiments)
     rows = [_make_row(experiment, label, epoch) for experiment, label in zip(experiments, labels)]
-    rows.sort(key=_order)
+    rows.sort(key=row_order)
     columns = list(rows[0].means)
     for column in columns:
         mark_best(rows, column, shown)
     return Table(key, columns, rows, shared_line(experiments))
 
 
-def _order(row: Row) -> tuple:
+def row_order(row: Row) -> tuple:
     """By method, references last."""
     experiment = row.experiment
     return experiment.is_reference, method_order(experiment.method), *row.first_cells
@@ -196,15 +196,15 @@ def _make_row(experiment, label, epoch) -> Row:
     return Row(experiment, label, state, values)
 
 
-def over_runs(values: dict[str, list[float]]) -> tuple[dict, dict | None]:
+def over_runs(values: dict[str, list[float]]) -> tuple[dict[str, float], dict[str, float]]:
     """Means and standard deviations (n − 1 in the denominator) over runs.
 
     Args:
         values: of each column, one a run, at least one.
 
     Returns:
-        By column, both; for a single run None instead of deviations.
+        By column, both; a single run has no deviation.
     """
     means = {column: float(np.mean(v)) for column, v in values.items()}
     stds = {column: float(np.std(v, ddof=1)) for column, v in values.items() if len(v) > 1}
-    return means, stds or None
+    return means, stds

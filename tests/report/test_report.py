@@ -374,10 +374,14 @@ def test_what_cannot_be_read_is_named_and_left_out(capsys, tmp_path):
 
 
 def overview_of(lines, title):
-    """The cells of an overview, line by line."""
-    start = lines.index(title)
-    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("seeds"))
-    return [re.split("  +", line) for line in lines[start + 1 : end + 1]]
+    """The cells of an overview's columns but the seeds, by label; the heads by "method"."""
+    start = next(i for i in range(lines.index(title), len(lines)) if lines[i][:6] == "method")
+    cells = []
+    for line in lines[start:]:
+        cells.append(re.split("  +", line.strip()))
+        if len(cells[-1]) != len(cells[0]):
+            break
+    return {label: numbers for label, _seeds, *numbers in cells[:-1]}
 
 
 def test_a_table_for_each_corruption_and_one_over_all(capsys, tmp_path):
@@ -395,16 +399,49 @@ def test_a_table_for_each_corruption_and_one_over_all(capsys, tmp_path):
         "synthetic, worst of severities 0 to 1",
     ]
     # On snow no run with SAM is finished, so that only ERM has an average.
-    assert overview_of(lines, titles[3]) == [
-        ["", "erm", "sam"],
-        ["fog", "25.0 ± 0.0", "30.0"],
-        ["snow", "40.0", "–"],
-        ["average", "32.5", "–"],
-        ["seeds", "1–2", "1"],
-    ]
+    assert overview_of(lines, titles[3]) == {
+        "method": ["fog", "snow", "average"],
+        "erm": ["25.0 ± 0.0", "40.0", "32.5"],
+        "sam": ["30.0", "–", "–"],
+    }
     markdown = (tmp_path / "report" / "tables.md").read_text()
-    assert f"### {titles[3]}" in markdown and "| snow | 40.0 | – |" in markdown
-    assert "<th>sam</th>" in (tmp_path / "report" / "report.html").read_text()
+    assert f"### {titles[3]}" in markdown
+    assert "| erm | 1–2 seeds | 25.0 ± 0.0 | 40.0 | 32.5 |\n| sam | 0 | 30.0 | – | – |" in markdown
+    latex = (tmp_path / "report" / "tables.tex").read_text()
+    assert r"erm & 1–2 seeds & 25.0 $\pm$ 0.0 & 40.0 & 32.5 \\" in latex
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<h2>synthetic, worst of severities 0 to 1</h2>" in page and "1–2 seeds" in page
+
+
+def test_overview_marks_what_its_tables_mark(capsys, tmp_path):
+    """Oracles come last, and are no best; averages over the same seeds have a deviation."""
+    for corruption, gain in (("gaussian_noise", 0.0), ("snow", 0.2)):
+        for seed, more in ((0, 0.0), (1, 0.1)):
+            accuracies = {"erm": 0.3 + more, "sam": 0.3 + gain + more}
+            for method, accuracy in accuracies.items():
+                how = {"method": method, "corruption": corruption, "seed": seed}
+                write_run(tmp_path, accuracy + (0.2 - gain) * (method == "erm"), **how)
+        write_run(tmp_path, 0.9, corruption=corruption, severity_law="worst")
+    lines, _ = run_report(capsys, tmp_path)
+    title = "synthetic, worst of severities 0 to 1"
+    # Halves of what was given are at the worst severity: 25 and 30, 15 and 20 on the first.
+    assert overview_of(lines, title) == {
+        "method": ["gaussian_noise", "snow", "average"],
+        "erm": ["27.5 ± 3.5*", "17.5 ± 3.5", "22.5 ± 3.5"],
+        "sam": ["17.5 ± 3.5", "27.5 ± 3.5*", "22.5 ± 3.5"],
+        "erm severity_law=worst": ["45.0", "45.0", "45.0"],
+    }
+    remarks = lines[lines.index(title) :]
+    assert "best of a corruption: as in its own table" in remarks
+    assert any(line.startswith("for reference, not for comparison: ") for line in remarks)
+    markdown = (tmp_path / "report" / "tables.md").read_text()
+    assert "| erm | 0 1 | **27.5 ± 3.5** | 17.5 ± 3.5 | 22.5 ± 3.5 |" in markdown
+    latex = (tmp_path / "report" / "tables.tex").read_text()
+    assert r"method & seeds & gaussian\_noise & snow & average \\" in latex
+    assert r"\textbf{27.5 $\pm$ 3.5}" in latex
+    write_run(tmp_path, 0.3, method="sam", corruption="snow", seed=2)
+    cells = overview_of(run_report(capsys, tmp_path)[0], title)
+    assert cells["erm"][2] == "22.5 ± 3.5" and "±" not in cells["sam"][2]
 
 
 def test_settings_of_a_method_are_always_told(capsys, tmp_path):
@@ -457,8 +494,9 @@ def test_overview_joins_by_settings_not_by_labels(capsys, tmp_path):
         write_run(tmp_path, 0.5, corruption=corruption, lr=lr)
         write_run(tmp_path, 0.5, corruption=corruption, method="vrex", vrex_beta=3.0)
     cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
-    assert cells[0][1:] == ["erm", "erm lr=0.2", "sam", "sam rho=0.5", "vrex vrex_beta=3.0"]
-    assert cells[3] == ["average", "–", "–", "–", "–", "25.0"]
+    rows = ["erm", "erm lr=0.2", "sam", "sam rho=0.5", "vrex vrex_beta=3.0"]
+    assert list(cells)[1:] == rows
+    assert [cells[row][2] for row in rows] == ["–", "–", "–", "–", "25.0"]
 
 
 def test_overview_keeps_rows_apart_that_differ_in_test_images_alone(capsys, tmp_path):
@@ -467,13 +505,9 @@ def test_overview_keeps_rows_apart_that_differ_in_test_images_alone(capsys, tmp_
         change_settings(folder, data=images(first))
     write_run(tmp_path, 0.7, corruption="snow")
     cells = overview_of(run_report(capsys, tmp_path)[0], "synthetic, worst of severities 0 to 1")
-    assert len(cells[0]) == 4 and all(head.startswith("erm") for head in cells[0][1:])
-    assert sorted(cells[1][1:]) == ["25.0", "30.0", "–"] and sorted(cells[2][1:]) == [
-        "35.0",
-        "–",
-        "–",
-    ]
-    assert cells[3] == ["average", "–", "–", "–"]
+    heads, *rows = cells.values()
+    assert heads == ["fog", "snow", "average"] and all(x.startswith("erm") for x in [*cells][1:])
+    assert sorted(rows) == [["25.0", "–", "–"], ["30.0", "–", "–"], ["–", "35.0", "–"]]
 
 
 def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
@@ -485,9 +519,8 @@ def test_no_average_over_datasets_or_numbers_of_severities(capsys, tmp_path):
     assert [line for line in lines[1:] if " over severities " in line] == [
         f"{dataset}, mean over severities 0 to 1" for dataset in ("cifar10", "cifar100")
     ]
-    assert [line.split()[1] for line in lines if line.startswith("average")] == [
-        *("37.5", "25.0", "37.5", "25.0")
-    ]
+    overviews = (i for i, line in enumerate(lines) if line.split()[-1:] == ["average"])
+    assert [lines[i + 1].split()[-1] for i in overviews] == ["37.5", "25.0", "37.5", "25.0"]
 
 
 def test_photographs_of_frost_belong_to_the_corruption(capsys, tmp_path):
@@ -496,11 +529,12 @@ def test_photographs_of_frost_belong_to_the_corruption(capsys, tmp_path):
     write_run(tmp_path, 0.7, corruption="frost", frost_dir="photos")
     lines, _ = run_report(capsys, tmp_path)
     title = "synthetic, worst of severities 0 to 1"
-    assert overview_of(lines, title)[3] == ["average", "30.0"]
+    assert overview_of(lines, title)["erm"] == ["25.0", "35.0", "30.0"]
     assert "frost: frost_dir=photos" in lines
     write_run(tmp_path, 0.9, corruption="frost")
     cells = overview_of(run_report(capsys, tmp_path)[0], title)
-    assert cells[0][1:] == ["erm", "erm frost_dir=photos"] and cells[3][1:] == ["35.0", "–"]
+    rows = [("erm", ["25.0", "45.0*", "35.0"]), ("erm frost_dir=photos", ["–", "35.0", "–"])]
+    assert list(cells.items())[1:] == rows
 
 
 # In what runs that are averaged may differ: the seed, where and how they were run. The method and
@@ -566,8 +600,9 @@ def test_nor_are_they_over_corruptions(tmp_path, name):
     write_two(tmp_path, name, corruption="fog")
     mean, worst = report.make_overviews(tables_of(tmp_path))
     for overview in (mean, worst):
-        assert len(set(overview.heads)) == 3 and f" {name}=" in "".join(overview.heads)
-        assert overview.lines[-2] == ["average", "–", "–"]
+        labels = {row.label for row in overview.rows}
+        assert len(labels) == 2 and f" {name}=" in "".join(labels)
+        assert [row.cell("average") for row in overview.rows] == ["–", "–"]
 
 
 def test_words_of_earlier_versions_do_not_part_runs(tmp_path):
@@ -977,7 +1012,7 @@ EVIL = "x\n\\input{/etc/passwd}\r\x1b[2J|<script>alert(1)</script>[a](http://b)`
 
 
 def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
-    """As a label, as what all runs share, as a commit and as an overview's head."""
+    """As a label, as what all runs share, as a commit and in an overview."""
     for corruption in ("fog", "snow"):
         for seed, commit in enumerate(("\n\\end|", "\n<b>`\r|")):
             write_run(tmp_path, 0.5, commit=commit, seed=seed, corruption=corruption, shared=EVIL)
@@ -999,7 +1034,7 @@ def test_texts_of_files_are_no_commands_in_any_output(capsys, tmp_path):
     heads = [line for line in markdown if line.startswith("| method")]
     rows = [line for line in markdown if line.startswith("| erm")]
     cells = {len(re.split(r"(?<!\\)\|", line)) for line in [*heads, *rows]}
-    assert len(heads) == 2 and len(rows) == 4 and len(cells) == 1
+    assert len(heads) == 4 and len(rows) == 8 and len(cells) == 2
     page = (folder / "report.html").read_text()
     assert "<script>" not in page and "&lt;script&gt;" in page
 

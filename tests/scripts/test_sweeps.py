@@ -74,17 +74,32 @@ def test_methods_of_the_users_own_have_their_whole_names(tmp_path):
 @pytest.mark.parametrize(
     ("flag", "method"),
     [
-        ("--sampler", "groupdro_balanced"),
+        ("--sampler shuffle", "groupdro_balanced"),
         ("--sampler=shuffle", "groupdro_balanced"),
         ("--severity_law=clean", "erm_worst"),
     ],
 )
 def test_what_a_variant_gives_is_refused(tmp_path, flag, method):
-    code, calls, error = sweep(tmp_path, "methods", flag, "x", METHODS=f"erm {method}")
+    words = flag.split()
+    code, calls, error = sweep(tmp_path, "methods", *words, METHODS=f"erm {method}")
     assert (code, calls) == (2, [])
-    assert error == f"error: {flag} is given by {method}: take one of them out\n"
-    code, calls, _ = sweep(tmp_path, "methods", flag, METHODS="erm x:My_balanced", SEEDS="0")
+    assert error == f"error: {words[0]} is given by {method}: take one of them out\n"
+    code, calls, _ = sweep(tmp_path, "methods", *words, METHODS="erm x:My_balanced", SEEDS="0")
     assert code == 0 and calls == [f"{call('erm')} {flag}", f"{call('x:My_balanced')} {flag}"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        ("--totl_epoch 3", "unrecognized arguments: --totl_epoch 3: did you mean --total_epoch?"),
+        ("--total_epoch -3", "argument --total_epoch: -3 is not a whole number >= 1"),
+    ],
+)
+def test_wrong_flags_are_refused_once(tmp_path, flags, error):
+    for variables in ({}, {"PRINT": "1"}):
+        code, calls, errors = sweep(tmp_path, "methods", *flags.split(), **variables)
+        assert (code, calls) == (2, []) and errors.count("\n") == 1
+        assert errors.startswith(f"main.py: error: {error}")
 
 
 def test_tells_at_the_end_what_failed(tmp_path):
@@ -163,6 +178,7 @@ def test_tables_of_results(tmp_path):
     [
         ("methods", "METHODS", "erm grupdro", "'grupdro', did you mean groupdro?"),
         ("methods", "METHODS", "erm grupdro_balanced", "'grupdro', did you mean groupdro?"),
+        ("methods", "METHODS", "erm_best", "'erm_best' (choose from sharpdro, sharpdro_agnostic, "),
         ("corruptions", "CORRUPTIONS", "fog Gauss-Noise", "'Gauss-Noise', did you mean gaussian"),
         ("severities", "DATASETS", "mnist", "'mnist' (choose from synthetic, cifar10, "),
         ("severities", "SEVERITIES", "5 6", "'6' (choose from 1, 2, 3, 4, 5)"),
