@@ -123,6 +123,10 @@ def _add_how(add):
 def parse(parser, argv):
     """The arguments, checked."""
     args = parser.parse_args(argv)
+    for name in ("data_dir", "output"):
+        path = getattr(args, name)
+        if path is not None and path.exists() and not path.is_dir():
+            parser.error(f"--{name} {path} is not a folder: name one")
     if args.verify:
         check_verification(parser, args)
         return args

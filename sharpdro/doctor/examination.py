@@ -191,7 +191,7 @@ def look_at_computing(findings: Findings, answer: probe.Answer, own_isa: Mapping
     isa = [f"{name}={value}, your own" for name, value in own_isa.items()]
     ours = os.environ.get(ISA_VARIABLES[0])
     if not isa and ours:
-        why = "with AVX-512 MindSpore is 90 times slower"
+        why = "with AVX-512 MindSpore's own convolutions are 90 times slower"
         isa = [f"{ISA_VARIABLES[0]}={ours}, set by this program: {why}"]
     findings.add("instruction set", "; ".join(isa) or "as oneDNN chooses")
     if answer.failure:

@@ -182,6 +182,8 @@ def assert_refused(capsys, arguments, text):
         ("-d cifar10 -c fog --seed -1", "--seed"),
         ("-d cifar10 -c fog --num_workers x", "--num_workers: 'x' is not a whole number"),
         ("--images x.npy -o y -c fog", "--images x.npy: No such file or directory"),
+        (f"--images x.npy -o {__file__} -c fog", f"--output {__file__} is not a folder: name one"),
+        (f"-d cifar10 -c fog --data_dir {__file__}", f"--data_dir {__file__} is not a folder"),
         ("--verify", "--verify needs either -d DATASET or --output FOLDER"),
         ("--verify -o x -c fog", "--verify looks at the whole folder: leave out --corruptions"),
         ("--verify -o x --seed 3", "--verify looks at the whole folder: leave out --seed"),
