@@ -55,11 +55,9 @@ class CalibrationRow(Row):
     def cell(self, column: str, plus_minus: str = "±") -> str:
         measure, _ = _COLUMNS[column]
         text = _shown(self.means[column], measure)
-        return (
-            f"{text} {plus_minus} {_shown(self.stds[column], measure)}"
-            if column in self.stds
-            else text
-        )
+        if column not in self.stds:
+            return text
+        return f"{text} {plus_minus} {_shown(self.stds[column], measure)}"
 
 
 @dataclass(frozen=True)
