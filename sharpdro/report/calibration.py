@@ -1,7 +1,6 @@
 """The second table of a report: likelihood, calibration and the worst-off class."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 
 from sharpdro.evaluation.scores import NUM_BINS
@@ -52,12 +51,9 @@ _ABOUT = (
 class CalibrationRow(Row):
     """As a row of accuracies, of the runs that have measured all this."""
 
-    def cell(self, column: str, plus_minus: str = "±") -> str:
+    def as_shown(self, column: str, value: float) -> str:
         measure, _ = _COLUMNS[column]
-        text = _shown(self.means[column], measure)
-        if column not in self.stds:
-            return text
-        return f"{text} {plus_minus} {_shown(self.stds[column], measure)}"
+        return f"{value:.{measure.decimals}f}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def make_calibration_tables(tables: list[Table], epoch: str) -> list[Calibration
         if rows:
             for column, (measure, _) in _COLUMNS.items():
                 best = min if measure.is_lower_better else max
-                mark_best(rows, column, partial(_shown, measure=measure), best)
+                mark_best(rows, column, best)
             made.append(CalibrationTable(table.key, [*_COLUMNS], rows, table.shared))
     return made
 
@@ -125,7 +121,3 @@ def _make_row(row: Row, epoch: str) -> CalibrationRow | None:
     }
     experiment = replace(row.experiment, runs=runs)
     return CalibrationRow(experiment, row.label, row.state, values)
-
-
-def _shown(value: float, measure: Measure) -> str:
-    return f"{value:.{measure.decimals}f}"

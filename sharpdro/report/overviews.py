@@ -7,7 +7,7 @@ import numpy as np
 
 from sharpdro.report.experiments import TABLE_SETTINGS, Experiment, labels_of, shared_line
 from sharpdro.report.runs import TEST_IMAGES
-from sharpdro.report.tables import WORST, Row, Table, mark_best, row_order, shown
+from sharpdro.report.tables import WORST, Row, Table, mark_best, row_order
 
 AVERAGE = "average"
 # Of a table of accuracies; what an overview of it is called.
@@ -124,7 +124,7 @@ def _make_overview(key, of, tables, joined) -> OverviewTable:
         for each, label in zip(joined, labels_of(experiments))
     ]
     rows.sort(key=row_order)
-    mark_best([row for row in rows if AVERAGE in row.values], AVERAGE, shown)
+    mark_best([row for row in rows if AVERAGE in row.values], AVERAGE)
     frost = {_name(table): _frost_dir_of(table) for table in tables}
     frost = [f"{name}: {_FROST_DIR}={folder}" for name, folder in frost.items() if folder]
     columns = [*map(_name, tables), AVERAGE]

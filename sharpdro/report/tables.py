@@ -49,9 +49,15 @@ class Row:
         return [label, " ".join(map(str, seeds)) if len(seeds) <= 5 else f"{len(seeds)} seeds"]
 
     def cell(self, column: str, plus_minus: str = "±") -> str:
-        """A number as it is printed, with one decimal."""
-        text = shown(self.means[column])
-        return f"{text} {plus_minus} {shown(self.stds[column])}" if column in self.stds else text
+        """Mean and deviation as they are printed."""
+        text = self.as_shown(column, self.means[column])
+        if column not in self.stds:
+            return text
+        return f"{text} {plus_minus} {self.as_shown(column, self.stds[column])}"
+
+    def as_shown(self, column: str, value: float) -> str:
+        """A number of a column as it is printed, with one decimal."""
+        return shown(value)
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def _make_table(key, experiments, epoch) -> Table:
     rows.sort(key=row_order)
     columns = list(rows[0].means)
     for column in columns:
-        mark_best(rows, column, shown)
+        mark_best(rows, column)
     return Table(key, columns, rows, shared_line(experiments))
 
 
@@ -151,9 +157,7 @@ def row_order(row: Row) -> tuple:
     return experiment.is_reference, method_order(experiment.method), *row.first_cells
 
 
-def mark_best(
-    rows: list[Row], column: str, as_shown: Callable[[float], str], best: Callable = max
-) -> None:
+def mark_best(rows: list[Row], column: str, best: Callable = max) -> None:
     """Mark the best of several finished rows that compare, of those that have the most seeds.
 
     Numbers that look alike are marked alike, and none where all do, or where these rows differ in
@@ -162,11 +166,10 @@ def mark_best(
     Args:
         rows: of a table.
         column: which.
-        as_shown: a number as the table shows it.
         best: max or min.
     """
     rows = _with_most_seeds(rows)
-    numbers = [float(as_shown(row.means[column])) for row in rows]
+    numbers = [float(row.as_shown(column, row.means[column])) for row in rows]
     if len(set(numbers)) > 1:
         for row, number in zip(rows, numbers):
             if number == best(numbers):
