@@ -57,7 +57,7 @@ class Row:
 
     def as_shown(self, column: str, value: float) -> str:
         """A number of a column as it is printed, with one decimal."""
-        return shown(value)
+        return f"{value:.1f}"
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,6 @@ class Table:
             return ["no best is marked: rows differ in their seeds or their test images"]
         seeds = " ".join(map(str, marked[0].experiment.seeds))
         return [f"best of each column: among the rows with seed{'s' * (' ' in seeds)} {seeds}"]
-
-
-def shown(value: float) -> str:
-    """A number as all tables print it."""
-    return f"{value:.1f}"
 
 
 def make_tables(experiments: list[Experiment], epoch: str) -> list[Table]:
