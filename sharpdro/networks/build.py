@@ -78,11 +78,16 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
         cpu_kernels: see `create_network`; those of the run do not matter.
 
     Raises:
-        RunError: the file is missing, damaged, not one of this program's, or holds numbers that
-            no network has, see `check_network`.
+        RunError: the file is missing, damaged, not one of this program's, saved inside an epoch,
+            or holds numbers that no network has, see `check_network`.
     """
     path = Path(path)
     stored = checkpoint.load(path)
+    if stored.unfinished:  # neither that epoch's network nor that of the one before
+        raise RunError(
+            f"checkpoint {path} was saved inside epoch {stored.epoch + 1}, when its run was "
+            f"stopped: finish it with --resume, or name the run's best.ckpt"
+        )
     settings = stored.settings
     try:
         _check_size(settings, stored.parameters)

@@ -26,7 +26,8 @@ from sharpdro.run_folder.settings import upgraded
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
-BEST_CHECKPOINT = "best.ckpt"
+# What the best one is called until the last one says that its epoch is finished.
+BEST_CHECKPOINT, NEXT_BEST_CHECKPOINT = "best.ckpt", ".next_best.ckpt"
 
 
 def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:

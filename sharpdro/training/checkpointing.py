@@ -3,11 +3,13 @@
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
+from corruptions.storage.files import publish
 from sharpdro.evaluation.summary import Evaluations, best_epoch
 from sharpdro.run_folder import checkpoint
 from sharpdro.run_folder.folder import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
+    NEXT_BEST_CHECKPOINT,
     PREVIOUS_CHECKPOINT,
     RunFolder,
 )
@@ -117,7 +119,10 @@ class Checkpointing:
         self._restored = {}
 
     def save_epoch(self, epoch: int, validation: Evaluations) -> None:
-        """Save what is wanted; last.ckpt comes last, as it declares the epoch finished.
+        """Save what is wanted; last.ckpt declares the epoch finished.
+
+        An epoch that a kill takes back may come out otherwise (on GPU and Ascend), so that the best
+        network before it is kept until then.
 
         Args:
             epoch: just finished.
@@ -126,16 +131,53 @@ class Checkpointing:
         Raises:
             OSError: it cannot be written.
         """
-        plan = self._plan
+        plan, folder = self._plan, self._run.path
         names = []
         if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
-            names.append(BEST_CHECKPOINT)
+            names.append(NEXT_BEST_CHECKPOINT)
         if plan.save_step and epoch % plan.save_step == 0:
             names.append(f"epoch_{epoch}.ckpt")
         for name in names:
-            checkpoint.save(self._run.path / name, self._cell, epoch, self._settings)
+            checkpoint.save(folder / name, self._cell, epoch, self._settings)
         if plan.save_last:
             self._save_last(epoch)
+        self.settle_best(epoch)
+
+    def settle_best(self, epoch: int) -> None:
+        """Take over the next best.ckpt if its epoch is finished; delete it otherwise.
+
+        Args:
+            epoch: the last finished one.
+
+        Raises:
+            OSError: it cannot be done.
+        """
+        following = self._run.path / NEXT_BEST_CHECKPOINT
+        if not following.exists():
+            return
+        if checkpoint.load(following).epoch <= epoch:
+            publish(following, self._run.path / BEST_CHECKPOINT)
+        else:
+            following.unlink()
+
+    def check_best(self, best: int) -> None:
+        """Say so if best.ckpt does not hold the best epoch.
+
+        A run that went on from previous.ckpt has trained the last epoch again, perhaps to another
+        result, when best.ckpt held it already.
+
+        Args:
+            best: that epoch.
+        """
+        path = self._run.path / BEST_CHECKPOINT
+        if not self._plan.save_best or not path.exists():
+            return
+        held = checkpoint.load(path).epoch
+        if held != best:
+            self._run.say(
+                f"warning: {path} holds epoch {held} as it was before the run went back to an "
+                f"earlier checkpoint; the best epoch is {best}, whose network is lost"
+            )
 
     def save_unfinished(
         self, epoch: int, step: int, sums: MetricSums, statistics: dict[str, np.ndarray]

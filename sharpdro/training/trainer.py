@@ -146,6 +146,8 @@ class Trainer:
         plan = self._plan
         progress = self._resume()
         tables = self._open_tables(progress)
+        if tables is not None:
+            self._checkpointing.settle_best(progress.epochs)
         if progress.epochs < plan.total_epoch and ms.get_context("mode") == ms.GRAPH_MODE:
             parameters = sum(p.size for p in self._step.parameters)
             self._record.run.say(
@@ -311,6 +313,7 @@ class Trainer:
 
     def _finish(self, tables: RunTables) -> None:
         summary = self._write_summary(tables)
+        self._checkpointing.check_best(summary["best"]["epoch"])
         rows = {
             f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],

@@ -31,6 +31,9 @@ from running import (
     without_speed,
 )
 
+from sharpdro.errors import RunError
+from sharpdro.networks.build import load_trained
+
 SLOW = pytest.mark.slow
 SAVED = (*ERM, "--save_step", "1")  # the run that most tests look at, copy or take up
 
@@ -239,6 +242,9 @@ def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls,
     folder = tmp_path / run(*SAVED).name
     log = (folder / "log.txt").read_text()
     assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
+    inside = rf"last.ckpt was saved inside epoch {epoch + 1}, .* or name the run's best.ckpt"
+    with pytest.raises(RunError, match=inside):
+        load_trained(folder / "last.ckpt")
     assert run.code(*own, "--resume") == 0
     log = (folder / "log.txt").read_text()
     where = f"epoch {epoch} and {step} of the 3 steps of the next"
