@@ -1,8 +1,8 @@
 """Randomness that belongs to one image, however the work is divided.
 
 Everything is made from the raw words of a bit generator, whose stream NumPy guarantees never to
-change; what follows is integer work and table look-ups of our own. So the bytes of a corrupted
-image do not depend on the version of NumPy, nor on the processor.
+change; what follows is integer work and table look-ups of our own. So random numbers
+depend neither on the version of NumPy nor on the processor.
 """
 
 import functools

@@ -123,11 +123,6 @@ class MethodSpec:
         return frozenset({OWN_SETTINGS} if self.is_own else self.settings)
 
     @property
-    def reads_severities(self) -> bool:
-        """Whether it needs the training images' severities."""
-        return self.reads_groups and self.first_stage is None
-
-    @property
     def flags(self) -> tuple[Setting, ...]:
         """All settings."""
         return (*self.step_flags, *self.stage_flags)
