@@ -18,6 +18,9 @@ class PenaltyStep(TrainStep):
         weight: of the penalty after the warm-up.
         warmup: length of the warm-up, in steps.
         shared: see `TrainStep`.
+
+    Raises:
+        ValueError: there is a warm-up, and the optimizer's momentum cannot be started anew.
     """
 
     def __init__(
@@ -35,7 +38,7 @@ class PenaltyStep(TrainStep):
         self.finished_steps = Parameter(
             Tensor(0, ms.int32), name="penalised_steps", requires_grad=False
         )
-        self.momentum_buffers = parameters.momentum_buffers(optimizer)
+        self.momentum_buffers = parameters.momentum_buffers(optimizer) if warmup else ()
         self.differentiate_objective = self.gradients_of(self.objective)
 
     def objective(self, images, labels, groups, weight):

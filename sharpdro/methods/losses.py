@@ -11,7 +11,10 @@ from mindspore import ops
 
 
 def cross_entropy(logits, labels):
-    """Per-sample cross-entropy (B,) of logits (B, C) and labels (B,)."""
+    """Per-sample cross-entropy (B,) of logits (B, C) and labels (B,).
+
+    It is NaN where a label is not one of 0 … C−1: without the division it would be 0, in silence.
+    """
     log_probabilities = ops.log_softmax(logits, 1)
-    is_label = ops.one_hot(labels, logits.shape[1], 1.0, 0.0)
-    return -(log_probabilities * is_label.astype(logits.dtype)).sum(1)
+    is_label = ops.one_hot(labels, logits.shape[1], 1.0, 0.0).astype(logits.dtype)
+    return -(log_probabilities * is_label).sum(1) / is_label.sum(1)

@@ -40,8 +40,18 @@ def scale(tensors, factor):
 
 
 def momentum_buffers(optimizer: nn.Optimizer) -> ParameterTuple:
-    """What the optimizer remembers of earlier gradients, of MindSpore's SGD, Momentum and Adam."""
-    prefixes = ("accum.", "moments.", "moment1.", "moment2.")
+    """What the optimizer remembers of earlier gradients: 0 in a new one.
+
+    Raises:
+        ValueError: it is not MindSpore's SGD or Momentum. (Adam also counts its steps, and reads
+            its count before anything that a graph could make it wait for.)
+    """
+    if not isinstance(optimizer, nn.SGD | nn.Momentum):
+        raise ValueError(
+            f"the momentum of {type(optimizer).__name__} cannot start anew after a warm-up: use "
+            f"SGD or Momentum, or no warm-up"
+        )
+    prefixes = ("accum.", "moments.")
     return ParameterTuple(p for p in optimizer.get_parameters() if p.name.startswith(prefixes))
 
 

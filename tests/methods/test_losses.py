@@ -55,6 +55,14 @@ def test_against_numpy_in_float64(count, classes):
     np.testing.assert_allclose(gradient, (probability - np.eye(classes)[labels]) / count, atol=1e-6)
 
 
+def test_labels_that_are_none_have_no_loss():
+    """NaN, which is noticed; not 0, which lowers every mean and trains nothing."""
+    logits, labels = made_up(6, 10)
+    labels[1:4] = 10, -1, 99
+    losses = Both()(Tensor(logits), Tensor(labels))[0].asnumpy()
+    np.testing.assert_array_equal(np.isnan(losses), [False, True, True, True, False, False])
+
+
 def bits(cell, *inputs):
     """All different results of many calls: MindSpore tries out threads in the first thirty."""
     results = set()

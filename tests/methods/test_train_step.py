@@ -180,6 +180,33 @@ def test_what_a_step_remembers_is_in_its_parameters(method, settings):
         np.testing.assert_array_equal(a.asnumpy(), b.asnumpy(), err_msg=a.name)
 
 
+def test_momentum_starts_anew_after_a_warmup():
+    """The step after it is the first one of a new optimizer."""
+    *before, batch = make_batches(np.random.default_rng(3), 4)
+    networks, steps = [SmallNetwork(), SmallNetwork()], []
+    for network, warmup in zip(networks, (3, 0)):
+        load(network, random_parameters(np.random.default_rng(4)))
+        optimizer = nn.Momentum(network.trainable_params(), 0.01, 0.9)
+        settings = {"irm_lambda": 20.0, "irm_warmup": warmup}
+        steps.append(create_train_step("irm", network, optimizer, NUM_GROUPS, **settings))
+    for earlier in before:
+        run(steps[0], *earlier)
+    for parameter, other in zip(*(network.get_parameters() for network in networks)):
+        other.set_data(Tensor(parameter.asnumpy().copy()))
+    for step in steps:
+        run(step, *batch)
+    found, expected = (network.conv.weight.asnumpy() for network in networks)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_momentum_that_cannot_start_anew_is_refused():
+    network = SmallNetwork()
+    optimizer = nn.Adam(network.trainable_params(), 0.01)
+    with pytest.raises(ValueError, match="momentum of Adam cannot .* use SGD or Momentum, or no"):
+        create_train_step("irm", network, optimizer, NUM_GROUPS, irm_warmup=1)
+    create_train_step("irm", network, optimizer, NUM_GROUPS)  # has no warm-up
+
+
 def _sgd(network, lr):
     return create_sgd(network.trainable_params(), lr, 0.9, 0.0)
 
