@@ -170,7 +170,7 @@ def load(
         raise ValueError("frost_dir goes with frost alone: leave it out")
     data_dir = Path(data_dir)
     spec, default = _find_dataset(name, data_dir, side, num_per_class)
-    lists = _find_lists(spec, filelist_dir, num_per_class, severity_law)
+    lists = _find_lists(spec, filelist_dir, num_per_class, severity_law, report)
     prepared = prepare_dataset(
         spec,
         data_dir,
@@ -240,7 +240,7 @@ def _find_dataset(name, data_dir, side, num_per_class) -> tuple[DatasetSpec, int
     return own.spec, own.default_num_per_class
 
 
-def _find_lists(spec, filelist_dir, num_per_class, severity_law) -> Path | None:
+def _find_lists(spec, filelist_dir, num_per_class, severity_law, report) -> Path | None:
     """The folder of the lists that say which image belongs where; None: there are none."""
     if not spec.has_lists:
         if filelist_dir is not None:
@@ -250,6 +250,7 @@ def _find_lists(spec, filelist_dir, num_per_class, severity_law) -> Path | None:
     if not find_lists(folder):
         if filelist_dir is not None:
             raise DataError(f"filelist_dir {folder} holds no lists: name another")
+        report(f"{folder} holds no lists: the seed decides which image belongs where")
         return None
     if num_per_class is not None or severity_law != "poisson":
         raise ValueError(

@@ -24,7 +24,7 @@ from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
 from sharpdro.command_line.flags import HelpFormatter
-from sharpdro.command_line.settings import check_same_test_list, lists_of_checkpoint
+from sharpdro.command_line.settings import about_frost, check_same_test_list, lists_of_checkpoint
 from sharpdro.device import DEVICE_TARGETS, compute_in_float32, select_device
 from sharpdro.errors import RunError
 from sharpdro.flag_types import COUNT, POSITIVE, number
@@ -172,6 +172,9 @@ def load_all(args):
 def read_images(args, subject):
     """The test images, at every severity."""
     spec = subject.trained.spec
+    warning = about_frost(subject.trained.settings, [subject.corruption], None)
+    if warning is not None:
+        print(warning, flush=True)
     with interruptible():
         return prepare_test_sets(
             spec,

@@ -30,6 +30,20 @@ def test_extras_are_the_requirements_files(project, extra):
     assert listed == requirements(f"requirements-{extra}.txt")
 
 
+def test_files_that_are_no_modules_are_installed_too(project):
+    """All that lies in a package, except its README."""
+    patterns = project["tool"]["setuptools"]["package-data"]
+    listed = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    packages = [path.parent for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests"]
+    found = {path for package in packages for path in package.rglob("*.*") if path.is_file()}
+    assert listed == {p for p in found if p.suffix not in (".py", ".pyc") and p.name != "README.md"}
+
+
 def test_packages_and_version(project):
     patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}

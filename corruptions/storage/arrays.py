@@ -7,6 +7,7 @@ was made, see `corruptions.storage.manifest`.
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,20 @@ def look_up(
     if may_write:
         manifest.note_seen(folder, seen)
     missing = [recipe for recipe in recipes if recipe not in arrays]
+    _refuse_mixed_frost(folder, entries, missing)
     return Stock(arrays, missing, len(arrays) - len(entries))
+
+
+def _refuse_mixed_frost(folder: Path, entries: dict[str, dict], missing: list[Recipe]) -> None:
+    """Refuse frost of several kinds of pictures, of which each severity would be one of its own."""
+    pictures = {json.dumps(entry["frost"]) for entry in entries.values() if "frost" in entry}
+    if any(recipe.name == "frost" and recipe.frost_dir is None for recipe in missing):
+        pictures.add(json.dumps("drawn"))
+    if len(pictures) > 1:
+        raise DataError(
+            f"{folder}: frost would be of different pictures, some photographs, some drawn: name "
+            f"the photographs with --frost_dir, or delete the arrays frost.npy to have all drawn"
+        )
 
 
 def _restore_labels(path: Path, source: Source, may_write: bool) -> Source:

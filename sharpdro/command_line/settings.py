@@ -234,6 +234,23 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
     return folder if find_lists(folder) else None
 
 
+def about_frost(trained: dict, corruptions: list[str], frost_dir: Path | None) -> str | None:
+    """A line on frost that need not be what a network was trained on; None: it is.
+
+    Args:
+        trained: settings of its run.
+        corruptions: that it is measured on.
+        frost_dir: folder with the photographs of frost; None: as it lies there, or drawn.
+    """
+    folder = trained.get("frost_dir")
+    if "frost" not in corruptions or folder is None or frost_dir is not None:
+        return None
+    return (
+        f"warning: trained on the frost of {folder}; without --frost_dir it is measured on the "
+        f"frost that lies here, drawn if there is none"
+    )
+
+
 def lists_of_checkpoint(dataset: str, checkpoint: Path) -> Path | None:
     """Where the list of test images lies: with the checkpoint's run, or in the project's folder."""
     if dataset in OWN or not DATASETS[dataset].has_lists:

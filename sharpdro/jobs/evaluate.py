@@ -9,6 +9,7 @@ from dataset.prepare_dataset import prepare_test_sets
 from dataset.readers.published import DOWNLOAD, fetch_published
 from sharpdro.command_line.settings import (
     EvaluationSettings,
+    about_frost,
     dataset_spec,
     lists_of_checkpoint,
     of_checkpoint,
@@ -139,6 +140,9 @@ def _measure_all(evaluation, sets):
             f"{args.checkpoint} was trained on {trained.spec.name}: measured on {args.dataset} "
             f"with its normalisation, class 0 as class 0 and so on"
         )
+    warning = about_frost(trained.settings, args.corruption, args.frost_dir)
+    if warning is not None and args.published is None:
+        run.say(warning)
     evaluator = Evaluator(trained.network, trained.normalize)
     clean_scores = []  # at severity 0: the same images for all corruptions
 

@@ -168,6 +168,28 @@ def test_frost_of_other_pictures_is_refused_only_if_pictures_are_named(data_dir,
     prepare(data_dir, "frost")
 
 
+def test_photographs_of_frost_and_drawn_frost_are_not_mixed(data_dir, tmp_path):
+    """Neither by drawing what is missing beside photographs, nor where both lie there."""
+    for name in PUBLISHED:
+        Image.new("RGB", (300, 250), (180, 190, 200)).save(tmp_path / name)
+    prepare_test_sets(CIFAR10, data_dir, ["frost"], 1, frost_dir=tmp_path)
+    kept = {path: path.read_bytes() for path in data_dir.rglob("frost.npy")}
+    assert len(kept) == 1
+    for number in (1, 2):  # other splits are missing, then other severities
+        with pytest.raises(DataError, match="of different pictures, .* --frost_dir"):
+            prepare_dataset(CIFAR10, data_dir, "frost", 15, number, 0)
+    assert {path: path.read_bytes() for path in data_dir.rglob("frost.npy")} == kept
+    prepare_test_sets(CIFAR10, data_dir, ["frost"], 1)
+    prepare(data_dir, "frost", frost_dir=tmp_path)
+    prepare(data_dir, "frost")
+    (array_path(data_dir).with_name("frost.npy")).unlink()
+    manifest_path = data_dir / "CIFAR-10-C" / "manifest.json"
+    content = manifest_path.read_text()
+    assert content.count('"frost": {') == 4
+    with pytest.raises(DataError, match="of different pictures"):
+        prepare(data_dir, "frost")
+
+
 def test_seed_changes_the_split_but_never_the_images(data_dir):
     one, other = prepare(data_dir), prepare(data_dir, seed=1)
     assert not np.array_equal(one.validation.indices, other.validation.indices)

@@ -26,6 +26,7 @@ from corruptions.frost_photographs import PUBLISHED
 from dataset.prepare_dataset import prepare_test_sets, read_clean
 from dataset.specs import CIFAR10, SYNTHETIC
 from sharpdro.command_line.flags import create_parser
+from sharpdro.command_line.settings import about_frost
 from sharpdro.errors import RunError
 from sharpdro.evaluation import evaluator
 from sharpdro.methods.specs import METHOD_SETTINGS, METHODS
@@ -253,6 +254,16 @@ def test_frost_dir(run, tmp_path, asked_steps):
     red = np.clip(clean[..., 0] + 0.3 * 200, 0, 255)
     assert np.abs(frosted[..., 0] - red).max() <= 2
     assert np.abs(frosted[..., 2].astype(int) - clean[..., 2]).max() <= 2
+
+
+def test_frost_that_a_network_was_not_trained_on_is_told():
+    photographs = {"frost_dir": "/photographs"}
+    assert "trained on the frost of /photographs" in about_frost(
+        photographs, ["fog", "frost"], None
+    )
+    assert about_frost(photographs, ["fog"], None) is None
+    assert about_frost(photographs, ["frost"], Path("/photographs")) is None
+    assert about_frost({"frost_dir": None}, ["frost"], None) is None
 
 
 def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
