@@ -51,7 +51,7 @@ def create_parser():
 
 def _last_part(word):
     """Of an absolute path, which says more about the machine than about the run."""
-    return re.sub(r"^(--\w+=)?/.*/", r"\1", word)
+    return re.sub(r"^(--\w+=)?/.*?([^/]*)/*$", r"\1\2", word)
 
 
 def _shortened(settings):
@@ -103,12 +103,20 @@ def publish(log_dir, output):
     ]
     if not finished:
         raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
-    runs = {run.folder: run for run in read_runs([log_dir])[0]}
+    found, remarks = read_runs([log_dir])
+    for remark in remarks:
+        print(f"publish_runs.py: {remark}", file=sys.stderr)
+    runs = {run.folder: run for run in found}
     check_still_apart([runs[path] for path in finished if path in runs])
     for path in finished:
         lists = runs[path].settings.get(LISTS) if path in runs else None
         _copy(path, output / path.name, lists)
     print(f"{len(finished)} finished runs copied to {output}")
+    others = {path.parent.name for path in output.glob(f"*/{SUMMARY}")}
+    others -= {path.name for path in finished}
+    if others:
+        names = ", ".join(sorted(others))
+        print(f"{output} also has runs that are not in {log_dir}, which reports count: {names}")
 
 
 def _copy(run, copy, lists):

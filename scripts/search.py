@@ -227,8 +227,12 @@ def report(ranked, count: int) -> None:
     print(printable(f"the best: {command_line(ranked[0][0].run)}"))
 
 
-def confirm(args, flags, best: Trial) -> None:
-    """Run the best settings with seeds that had no part in the choice, and report their test."""
+def confirm(args, flags, best: Trial) -> bool:
+    """Run the best settings with seeds that had no part in the choice, and report their test.
+
+    Returns:
+        Whether all of these runs have finished.
+    """
     settings = parse(flags, NAME)
     desc = f"{settings.desc}-confirm{best.number}"
     seeds = range(settings.seed + 1, settings.seed + 1 + args.confirm)
@@ -242,6 +246,7 @@ def confirm(args, flags, best: Trial) -> None:
         values = [100 * result[name] for result in found]
         spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
         print(f"{name} {np.mean(values):.1f}{spread}")
+    return len(found) == len(runs)
 
 
 def search(args, flags) -> int:
@@ -256,9 +261,10 @@ def search(args, flags) -> int:
     if not ranked:
         raise RunError("no trial has finished: see above")
     report(ranked, len(trials))
+    is_complete = len(ranked) == len(trials)
     if args.confirm:
-        confirm(args, flags, ranked[0][0])
-    return 0 if len(ranked) == len(trials) else 1
+        is_complete &= confirm(args, flags, ranked[0][0])
+    return 0 if is_complete else 1
 
 
 def main(argv=None):

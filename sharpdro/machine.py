@@ -23,7 +23,9 @@ def package_version(package: str) -> str | None:
 
 def git_commit() -> str | None:
     """The project's commit, with "-dirty" where files were changed; None without git."""
+    # Without --exclude a commit after a tag would be called after the tag.
     command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--abbrev=40", "--dirty"]
+    command += ["--exclude", "*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -29,7 +29,7 @@ class Differences:
 
 
 def make_differences(tables: list[Table], label: str, epoch: str) -> list[Differences]:
-    """Each finished row minus the one of this label, for the tables that have it.
+    """Each finished row minus the one of this label; no lines for tables that do not have it.
 
     A seed is a pair: where nothing differs but the method, both runs share split, images and random
     numbers. Severities are measured on the same networks, so they are averaged within a seed
@@ -43,20 +43,17 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Differ
     Raises:
         RunError: no table has a finished row of that label.
     """
+    finished = [{row.label: row for row in table.rows if not row.state} for table in tables]
+    if not any(label in rows for rows in finished):
+        raise RunError(f"--compare_to: {invalid_choice(label, sorted(set().union(*finished)))}")
     made = []
-    for table in tables:
-        rows = {row.label: row for row in table.rows if not row.state}
+    for table, rows in zip(tables, finished):
+        lines, remark = [], f"none: {label} is not one of the finished rows {', '.join(rows)}"
         if label in rows:
-            lines = [
-                [row.label, *_cells(row, rows[label], table.columns, epoch)]
-                for row in rows.values()
-                if row.label != label
-            ]
-            title = f"{table.title}: difference to {label}"
-            made.append(Differences(title, table.shared, table.heads, lines, _REMARK))
-    if not made:
-        labels = sorted({row.label for table in tables for row in table.rows if not row.state})
-        raise RunError(f"--compare_to: {invalid_choice(label, labels)}")
+            others, remark = [row for row in rows.values() if row.label != label], _REMARK
+            lines = [[row.label, *_cells(row, rows[label], table.columns, epoch)] for row in others]
+        title = f"{table.title}: difference to {label}"
+        made.append(Differences(title, table.shared, table.heads, lines, remark))
     return made
 
 

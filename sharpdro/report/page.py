@@ -152,7 +152,7 @@ def _run_table(runs: list[Run]) -> str:
     for run in runs:
         state = "finished" if run.is_finished else f"unfinished, epoch {run.epoch}"
         best = run.summary["best"].get("epoch", "") if run.summary else ""
-        cells = [run.folder, state, best, " ".join(commit[:7] for commit in run.commits)]
+        cells = [run.folder, state, best, " ".join(run.short_commits)]
         lines.append(("" if run.is_finished else "unfinished", [_(cell) for cell in cells]))
     return _rows(heads, lines, {0, 1})
 

@@ -1,5 +1,6 @@
 """Reading run directories."""
 
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable
@@ -22,6 +23,9 @@ from sharpdro.run_folder.settings import NotHereError, may_be_registered, not_he
 # of the lists that a run went by, which copies of runs have under `data` in settings.json instead.
 TEST_IMAGES, LISTS = "test_images", "lists"
 LISTS_CHECKSUM = "lists_crc32"
+
+# A commit, and what stands before it; its first digits are enough.
+_DIGITS = re.compile(r"^(?:.*-g)?([0-9a-f]{7})[0-9a-f]*")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ class Run:
     validation: dict[str, Curve] = field(default_factory=dict)
     weights: dict[str, Curve] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def short_commits(self) -> list[str]:
+        """Seven digits each, and "-dirty" where files of the program were changed.
+
+        Earlier versions have recorded "TAG-N-gCOMMIT" after a tag.
+        """
+        return [_DIGITS.sub(r"\1", commit) or "unknown" for commit in self.commits]
 
     @property
     def is_finished(self) -> bool:

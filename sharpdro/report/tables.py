@@ -96,12 +96,14 @@ class Table:
     def _commits(self) -> list[str]:
         labels = {}
         for row in self.rows:
-            for commit in (commit for run in row.experiment.runs for commit in run.commits):
-                labels.setdefault(commit[:7] or "unknown", {})[row.label] = None
-        if len(labels) < 2:
-            return []
+            for commit in (c for run in row.experiment.runs for c in run.short_commits):
+                labels.setdefault(commit, {})[row.label] = None
         parts = (f"{commit} ({', '.join(rows)})" for commit, rows in sorted(labels.items()))
-        return [f"runs of different commits: {', '.join(parts)}"]
+        if len(labels) > 1:
+            return [f"runs of different commits: {', '.join(parts)}"]
+        if any(commit.endswith("-dirty") for commit in labels):
+            return [f"runs of a program with changes that no commit has: {', '.join(parts)}"]
+        return []
 
     def _unrecorded(self) -> list[str]:
         """Which runs stand beside others that have recorded their test images."""

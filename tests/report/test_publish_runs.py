@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import shutil
 
 from made_up_runs import run_report, write_run
 from running import ROOT
@@ -20,7 +22,7 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
         )
         content = json.loads((folder / "settings.json").read_text())
         words = "/home/me/bin/python3.11 main.py --desc a/b --data_dir '/home/my files/x'"
-        content["environment"]["command"] = f"{words} --log_dir=/home/me/logs"
+        content["environment"]["command"] = f"{words} --log_dir=/home/me/logs/"
         content["settings"] |= {"data_dir": "/home/my files/x", "log_dir": "/home/me/logs"}
         content["environment"]["directory"] = "/home/me"
         (folder / "settings.json").write_text(json.dumps(content))
@@ -31,6 +33,11 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     output = tmp_path / "results"
     assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
     assert "2 finished runs copied" in capsys.readouterr().out
+    (output / "stale").mkdir()
+    (output / "stale" / "summary.json").write_text("{}")
+    assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
+    assert re.search("not in .*logs, which reports count: stale$", capsys.readouterr().out)
+    shutil.rmtree(output / "stale")
     copy = output / folder.name
     assert (copy / "train.csv").read_text() == (
         "epoch,step,weight_0,weight_1\n1,150,.6,.4\n2,150,.8,.2\n"

@@ -793,6 +793,33 @@ def test_commits_that_differ_are_told(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("commits", "remark"),
+    [
+        (
+            ("a" * 40, "a" * 40 + "-dirty"),
+            "runs of different commits: aaaaaaa (erm), aaaaaaa-dirty",
+        ),
+        (
+            [f"v0.1.0-{n}-g{digit * 40}" for n, digit in enumerate("ab")],
+            "runs of different commits: aaaaaaa (erm), bbbbbbb (sam)",
+        ),
+        (["a" * 40, f"v0.1-3-g{'a' * 40}"], None),
+        (
+            ["a" * 40 + "-dirty"] * 2,
+            "runs of a program with changes that no commit has: aaaaaaa-dirty (erm, sam)",
+        ),
+    ],
+    ids=["one changed", "after a tag", "the same", "all changed"],
+)
+def test_changed_programs_and_commits_after_a_tag_are_told_apart(capsys, tmp_path, commits, remark):
+    for method, commit in zip(("erm", "sam"), commits):
+        write_run(tmp_path, 0.5, method=method, commit=commit)
+    lines, _ = run_report(capsys, tmp_path)
+    found = [line for line in lines if line.startswith("runs of ")]
+    assert len(found) == (remark is not None) and all(line.startswith(remark) for line in found)
+
+
+@pytest.mark.parametrize(
     ("make", "text"),
     [
         (lambda folder: None, "is not a folder: name the --log_dir"),
@@ -925,6 +952,16 @@ def test_differences_are_paired_by_seed(capsys, tmp_path):
     error = capsys.readouterr().err
     expected = "invalid choice: 'ern', did you mean erm? (choose from erm, groupdro, irm, sam)"
     assert f"--compare_to: {expected}" in error
+
+
+def test_tables_without_the_row_to_compare_with_say_so(capsys, tmp_path):
+    for corruption, finished in (("fog", True), ("snow", False)):
+        own = {"corruption": corruption}
+        write_run(tmp_path, 0.5, finished=finished, **own)
+        write_run(tmp_path, 0.6, method="sam", **own)
+    lines, _ = run_report(capsys, tmp_path, "--compare_to", "erm")
+    assert "none: erm is not one of the finished rows sam" in lines
+    assert sum(": difference to erm" in line for line in lines) == 2
 
 
 def add_calibration(folder, nll, ece, worst_class):

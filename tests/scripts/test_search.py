@@ -125,6 +125,14 @@ def test_judged_by_validation_then_confirmed_on_test(calls, capsys):
     assert f"trial {best}: test accuracy in percent, 3 of 3 seeds\nworst {worst:.1f} ± 1.0" in out
 
 
+def test_a_confirmation_that_failed_is_in_the_exit_code(calls, capsys):
+    flags = ["--method", "erm", "--lr", "0.1", "--trials", "1"]
+    assert search.main([*flags, "--confirm", "1"]) == 0
+    search.MAIN.write_text(search.MAIN.read_text().replace("args.lr > 0.2", "args.seed > 1"))
+    assert search.main([*flags, "--confirm", "2"]) == 1
+    assert "test accuracy in percent, 1 of 2 seeds" in capsys.readouterr().out
+
+
 def test_finished_trials_of_other_settings_are_refused(calls, capsys):
     flags = ["--method", "erm", "--lr", "0.1", "--trials", "1"]
     assert search.main(flags) == 0
