@@ -164,7 +164,7 @@ def test_tables_of_results(tmp_path):
         assert len(set(calls)) == len(calls) and all("--lr 1" in c for c in calls)
     assert all("-c gaussian_noise" in c for name in ("table1", "table3") for c in found[name])
     assert all("-c fog" in c for c in found["table2"] + found["confirmation"])
-    assert [len(found[name]) for name in names] == [20, 22, 6, 6]
+    assert [len(found[name]) for name in names] == [24, 22, 6, 6]
     two_passes = {"sam", "sharpdro"}
     for call_of_main in found["table2"] + found["table3"] + found["confirmation"]:
         words = call_of_main.split()
