@@ -11,7 +11,7 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
-from corruptions.storage.arrays import array_path, look_up, num_foreign
+from corruptions.storage.arrays import array_path, look_up, num_foreign, refuse_mixed_frost
 from dataset import filelists
 from dataset.own_data import describe_own_data
 from dataset.prepare_dataset import create_recipes, refuse_foreign
@@ -153,16 +153,20 @@ def survey_arrays(
     recipes = create_recipes(spec, SPLITS, [corruption], num_severity, frost_dir)
     missing = [recipe for recipe in recipes if not array_path(folder, recipe).exists()]
     there = [recipe for recipe in recipes if recipe not in missing]
+    problems = {}  # each once
     for recipe in there:
         if recipe.split in clean.splits:
             try:
                 look_up(folder, clean.splits, [recipe], any_seed=True, may_write=False)
             except DataError as error:
-                refuse(str(error))
+                problems[str(error)] = None
     try:
+        refuse_mixed_frost(folder, recipes, missing)
         refuse_foreign(spec, folder, num_foreign(folder, there, may_write=False))
     except DataError as error:
-        refuse(str(error))
+        problems[str(error)] = None
+    for problem in problems:
+        refuse(problem)
     num_images = sum(len(clean.labels[recipe.split]) for recipe in missing)
     return len(there), len(missing), image_bytes(spec, num_images)
 

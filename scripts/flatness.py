@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from corruptions import CORRUPTIONS, MAX_SEVERITY
-from corruptions.command_line import Parser, printable
+from corruptions.command_line import FROST_DIR_HELP, Parser, printable
 from corruptions.interrupts import interruptible
 from dataset.prepare_dataset import prepare_test_sets
 from sharpdro import drawing
@@ -81,6 +81,8 @@ def add_image_flags(add):
     add("--data_dir", type=Path, default=Path("data"), metavar="DIR", help="where datasets lie")
     text = f"one of {', '.join(CORRUPTIONS)} (default: that of the checkpoint's run)"
     add("-c", "--corruption", choices=CORRUPTIONS, metavar="NAME", help=text)
+    text = f"for -c frost: {FROST_DIR_HELP}"
+    add("--frost_dir", type=Path, metavar="DIR", help=text)
     text = "highest severity (default: that of the checkpoint's run)"
     add("--num_severity", type=number(int, 1, MAX_SEVERITY), metavar="S", help=text)
     text = "test images, the same at every severity and for all networks; 0: all"
@@ -164,6 +166,8 @@ def load_all(args):
         if subject.name in subjects:
             raise RunError(f"two checkpoints are called {subject.name}: rename a folder or file")
         subjects[subject.name] = subject
+    if args.frost_dir and "frost" not in {subject.corruption for subject in subjects.values()}:
+        raise RunError("--frost_dir goes with frost alone: leave it out")
     for dataset, paths in of_dataset.items():
         check_same_test_list(dataset, paths, "measure them apart")
     return list(subjects.values())
@@ -172,7 +176,7 @@ def load_all(args):
 def read_images(args, subject):
     """The test images, at every severity."""
     spec = subject.trained.spec
-    warning = about_frost(subject.trained.settings, [subject.corruption], None)
+    warning = about_frost(subject.trained.settings, [subject.corruption], args.frost_dir)
     if warning is not None:
         print(warning, flush=True)
     with interruptible():
@@ -183,6 +187,7 @@ def read_images(args, subject):
             subject.severities[-1],
             num_test=args.num_images,
             filelist_dir=subject.lists,
+            frost_dir=args.frost_dir if subject.corruption == "frost" else None,
             fingerprint=subject.trained.settings.get("fingerprint"),
             num_workers=len(os.sched_getaffinity(0)),
             show_progress=True,

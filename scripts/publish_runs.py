@@ -116,7 +116,7 @@ def publish(log_dir, output):
     others -= {path.name for path in finished}
     if others:
         names = ", ".join(sorted(others))
-        print(f"{output} also has runs that are not in {log_dir}, which reports count: {names}")
+        print(f"{output} also has others, which reports count, too: {names}")
 
 
 def _copy(run, copy, lists):

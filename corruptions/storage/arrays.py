@@ -146,19 +146,31 @@ def look_up(
     if may_write:
         manifest.note_seen(folder, seen)
     missing = [recipe for recipe in recipes if recipe not in arrays]
-    _refuse_mixed_frost(folder, entries, missing)
+    refuse_mixed_frost(folder, recipes, missing)
     return Stock(arrays, missing, len(arrays) - len(entries))
 
 
-def _refuse_mixed_frost(folder: Path, entries: dict[str, dict], missing: list[Recipe]) -> None:
-    """Refuse frost of several kinds of pictures, of which each severity would be one of its own."""
-    pictures = {json.dumps(entry["frost"]) for entry in entries.values() if "frost" in entry}
-    if any(recipe.name == "frost" and recipe.frost_dir is None for recipe in missing):
-        pictures.add(json.dumps("drawn"))
-    if len(pictures) > 1:
+def refuse_mixed_frost(folder: Path, recipes: list[Recipe], missing: list[Recipe]) -> None:
+    """Refuse frost of different pictures: each severity would be a corruption of its own.
+
+    Args:
+        folder: of the arrays.
+        recipes: what is wanted; without frost nothing is looked for.
+        missing: those that would be made.
+
+    Raises:
+        DataError: not all of the frost there is, and would be, of the same pictures.
+    """
+    if not any(recipe.name == "frost" for recipe in recipes):
+        return
+    entries = manifest.read(folder).items()
+    frost_dirs = {recipe.frost_dir for recipe in missing if recipe.name == "frost"}
+    pictures = [manifest.frost_pictures(frost_dir) for frost_dir in frost_dirs]
+    pictures += [e["frost"] for name, e in entries if "frost" in e and (folder / name).exists()]
+    if len(set(map(json.dumps, pictures))) > 1:
         raise DataError(
-            f"{folder}: frost would be of different pictures, some photographs, some drawn: name "
-            f"the photographs with --frost_dir, or delete the arrays frost.npy to have all drawn"
+            f"{folder}: frost would be of different pictures, photographs or drawn: name the "
+            f"photographs with --frost_dir, or delete the arrays frost.npy to have all made anew"
         )
 
 

@@ -98,7 +98,7 @@ def entry(recipe: Recipe, shape: tuple, sums: dict[str, str], state: dict[str, i
         "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
     if recipe.name == "frost":
-        facts["frost"] = _frost(recipe.frost_dir)
+        facts["frost"] = frost_pictures(recipe.frost_dir)
     return facts
 
 
@@ -107,8 +107,8 @@ def _parameters(recipe: Recipe) -> float | list:
     return json.loads(json.dumps(PARAMETERS[recipe.variant][recipe.name][recipe.severity - 1]))
 
 
-def _frost(folder: Path | None) -> str | dict[str, str]:
-    """The pictures: "drawn", or the checksum of each photograph."""
+def frost_pictures(folder: Path | None) -> str | dict[str, str]:
+    """What frost is made of: "drawn", or the checksum of each photograph."""
     if folder is None:
         return "drawn"
     return {name: file_sha256(folder / name) for name in PUBLISHED}
@@ -131,7 +131,7 @@ def differences(
     if not any_seed:
         wanted["seed"] = recipe.seed
     if recipe.name == "frost" and recipe.frost_dir is not None:
-        wanted["frost"] = _frost(recipe.frost_dir)
+        wanted["frost"] = frost_pictures(recipe.frost_dir)
     other = {"clean_sha256": "from other images", "frost": "with other pictures of frost"}
     return [
         other.get(key, f"with {key} {entry.get(key)}, not {value}")

@@ -18,7 +18,7 @@ DESC=table1 METHODS="sharpdro erm erm_worst sam groupdro groupdro_balanced jtt e
 train_grid "$@"
 DESC=kurtosis METHODS=sharpdro_agnostic
 train_grid "$@" --ood_score kurtosis
-DESC=table1-rho METHODS=sam # the --rho that do best in table 2
+DESC=table1-rho METHODS=sam # as in table 2's confirmation
 train_grid "$@" --rho .1
 METHODS=sharpdro
 train_grid "$@" --rho .2

@@ -235,7 +235,7 @@ def find_filelists(settings: TrainingSettings) -> Path | None:
 
 
 def about_frost(trained: dict, corruptions: list[str], frost_dir: Path | None) -> str | None:
-    """A line on frost that need not be what a network was trained on; None: it is.
+    """A line on frost that need not be what a network was trained on; None: nothing says so.
 
     Args:
         trained: settings of its run.

@@ -170,7 +170,9 @@ def train_network(args, processes, stage):
         args, network, stage.method, stage.data.train.groups, num_groups, collectives
     )
 
-    keep = partial(save_logits, stage.run.path, *args.corruption, stage.data.test)
+    def keep(folder, logits):
+        save_logits(folder, *args.corruption, stage.data.test, logits)
+
     with _listeners(args, processes, stage) as on_rows:
         Trainer(
             stage.plan,

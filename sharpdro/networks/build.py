@@ -16,6 +16,7 @@ from sharpdro.finiteness import check_network
 from sharpdro.networks.own import create_own_network
 from sharpdro.own_code import MissingError, is_place
 from sharpdro.run_folder import checkpoint
+from sharpdro.run_folder.folder import BEST_CHECKPOINT
 from sharpdro.run_folder.reading import reason_of
 
 
@@ -84,9 +85,10 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     path = Path(path)
     stored = checkpoint.load(path)
     if stored.unfinished:  # neither that epoch's network nor that of the one before
+        has_best = path.with_name(BEST_CHECKPOINT).exists()
         raise RunError(
             f"checkpoint {path} was saved inside epoch {stored.epoch + 1}, when its run was "
-            f"stopped: finish it with --resume, or name the run's best.ckpt"
+            f"stopped: finish it with --resume" + (f", or name its {BEST_CHECKPOINT}" * has_best)
         )
     settings = stored.settings
     try:

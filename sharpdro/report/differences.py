@@ -48,7 +48,7 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Differ
         raise RunError(f"--compare_to: {invalid_choice(label, sorted(set().union(*finished)))}")
     made = []
     for table, rows in zip(tables, finished):
-        lines, remark = [], f"none: {label} is not one of the finished rows {', '.join(rows)}"
+        lines, remark = [], f"none: of its rows, finished are {', '.join(rows) or 'none'}"
         if label in rows:
             others, remark = [row for row in rows.values() if row.label != label], _REMARK
             lines = [[row.label, *_cells(row, rows[label], table.columns, epoch)] for row in others]

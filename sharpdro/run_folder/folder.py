@@ -26,8 +26,9 @@ from sharpdro.run_folder.settings import upgraded
 
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
-# What the best one is called until the last one says that its epoch is finished.
-BEST_CHECKPOINT, NEXT_BEST_CHECKPOINT = "best.ckpt", ".next_best.ckpt"
+BEST_CHECKPOINT = "best.ckpt"
+# A folder that holds what is to be kept of the best epoch, by its number, until that is finished.
+BEST_OF_EPOCH = ".best_of_epoch_"
 
 
 def run_name(desc: str, dataset: str, corruption: str, method: str, seed: int) -> str:

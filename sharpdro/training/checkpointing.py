@@ -1,15 +1,19 @@
 """What a run saves of its training, and how it is resumed."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from corruptions.storage.files import publish
+from sharpdro.errors import RunError
 from sharpdro.evaluation.summary import Evaluations, best_epoch
 from sharpdro.run_folder import checkpoint
 from sharpdro.run_folder.folder import (
     BEST_CHECKPOINT,
+    BEST_OF_EPOCH,
     LAST_CHECKPOINT,
-    NEXT_BEST_CHECKPOINT,
     PREVIOUS_CHECKPOINT,
     RunFolder,
 )
@@ -121,8 +125,8 @@ class Checkpointing:
     def save_epoch(self, epoch: int, validation: Evaluations) -> None:
         """Save what is wanted; last.ckpt declares the epoch finished.
 
-        An epoch that a kill takes back may come out otherwise (on GPU and Ascend), so that the best
-        network before it is kept until then.
+        An epoch that a kill takes back may come out otherwise (on GPU and Ascend), so that what is
+        kept of the best epoch before it stays until then.
 
         Args:
             epoch: just finished.
@@ -131,20 +135,25 @@ class Checkpointing:
         Raises:
             OSError: it cannot be written.
         """
-        plan, folder = self._plan, self._run.path
-        names = []
+        plan, paths = self._plan, []
         if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
-            names.append(NEXT_BEST_CHECKPOINT)
+            paths.append(self.best_of_epoch(epoch) / BEST_CHECKPOINT)
         if plan.save_step and epoch % plan.save_step == 0:
-            names.append(f"epoch_{epoch}.ckpt")
-        for name in names:
-            checkpoint.save(folder / name, self._cell, epoch, self._settings)
+            paths.append(self._run.path / f"epoch_{epoch}.ckpt")
+        for path in paths:
+            checkpoint.save(path, self._cell, epoch, self._settings)
         if plan.save_last:
             self._save_last(epoch)
         self.settle_best(epoch)
 
+    def best_of_epoch(self, epoch: int) -> Path:
+        """A folder for what is to be kept if this epoch, the best so far, gets finished."""
+        folder = self._run.path / f"{BEST_OF_EPOCH}{epoch}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def settle_best(self, epoch: int) -> None:
-        """Take over the next best.ckpt if its epoch is finished; delete it otherwise.
+        """Take over what is kept of best epochs that are finished; delete that of others.
 
         Args:
             epoch: the last finished one.
@@ -152,13 +161,13 @@ class Checkpointing:
         Raises:
             OSError: it cannot be done.
         """
-        following = self._run.path / NEXT_BEST_CHECKPOINT
-        if not following.exists():
-            return
-        if checkpoint.load(following).epoch <= epoch:
-            publish(following, self._run.path / BEST_CHECKPOINT)
-        else:
-            following.unlink()
+        for folder in self._run.path.glob(f"{BEST_OF_EPOCH}*"):
+            if int(folder.name.removeprefix(BEST_OF_EPOCH)) <= epoch:
+                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                    kept = self._run.path / path.relative_to(folder)
+                    kept.parent.mkdir(exist_ok=True)
+                    publish(path, kept)
+            shutil.rmtree(folder)
 
     def check_best(self, best: int) -> None:
         """Say so if best.ckpt does not hold the best epoch.
@@ -172,7 +181,11 @@ class Checkpointing:
         path = self._run.path / BEST_CHECKPOINT
         if not self._plan.save_best or not path.exists():
             return
-        held = checkpoint.load(path).epoch
+        try:
+            held = checkpoint.load(path).epoch
+        except RunError as error:
+            self._run.say(f"warning: {error}")
+            return
         if held != best:
             self._run.say(
                 f"warning: {path} holds epoch {held} as it was before the run went back to an "

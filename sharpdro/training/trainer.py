@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -79,14 +80,15 @@ class RunRecord:
         run: the run's directory, created.
         settings: of the run, to go into checkpoints.
         on_rows: see `RunTables`.
-        save_logits: called with the logits on the test images, by severity, if the plan wants them.
+        save_logits: called with a folder and with the logits on the test images, by severity, if
+            the plan wants them.
         facts: on the training, to go into summary.json.
     """
 
     run: RunFolder
     settings: dict
     on_rows: OnRows = lambda table, rows: None
-    save_logits: Callable[[list[np.ndarray]], object] = lambda logits: None
+    save_logits: Callable[[Path, list[np.ndarray]], object] = lambda folder, logits: None
     facts: dict = field(default_factory=dict)
 
 
@@ -296,7 +298,7 @@ class Trainer:
         if tables is None:
             return
         if is_kept and best_epoch(tables.evaluations["validation"], plan.best_metric) == epoch:
-            self._record.save_logits(logits)
+            self._record.save_logits(self._checkpointing.best_of_epoch(epoch), logits)
         rows = {
             f"  {split} accuracy, severity": evaluations[epoch]
             for split, evaluations in tables.evaluations.items()
@@ -313,7 +315,6 @@ class Trainer:
 
     def _finish(self, tables: RunTables) -> None:
         summary = self._write_summary(tables)
-        self._checkpointing.check_best(summary["best"]["epoch"])
         rows = {
             f"best epoch ({summary['best']['epoch']})": summary["best"]["test"],
             f"last epoch ({summary['last']['epoch']})": summary["last"]["test"],
@@ -323,3 +324,4 @@ class Trainer:
             f"{_OF_METRIC[self._plan.best_metric]})\n{accuracy_table(rows)}\n"
             f"written to {self._record.run.path}"
         )
+        self._checkpointing.check_best(summary["best"]["epoch"])

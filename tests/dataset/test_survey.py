@@ -8,10 +8,12 @@ import fake_cifar
 import numpy as np
 import pytest
 from fake_imagenet30 import write_imagenet30
+from PIL import Image
 from running import ROOT, tree
 
 from corruptions.errors import DataError
-from dataset.prepare_dataset import prepare_dataset, read_clean
+from corruptions.frost_photographs import PUBLISHED
+from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
 from dataset.readers import download
 from dataset.specs import CIFAR10, CIFAR100, IMAGENET30, SYNTHETIC
 from dataset.survey import Sizes, survey_arrays, survey_clean, survey_split
@@ -25,6 +27,17 @@ def arrays(spec, data_dir, clean, severity=2, corruption="contrast", problems=No
     if problems is not None:
         problems += found
     return result
+
+
+def test_frost_of_different_pictures_is_found(tmp_path):
+    """Photographs there, and the rest to be drawn; told once."""
+    fake_cifar.write_cifar10(tmp_path)
+    for name in PUBLISHED:
+        Image.new("RGB", (300, 250), (180, 190, 200)).save(tmp_path / name)
+    prepare_test_sets(CIFAR10, tmp_path, ["frost"], 2, frost_dir=tmp_path)
+    problems, clean = [], survey_clean(CIFAR10, tmp_path)
+    assert arrays(CIFAR10, tmp_path, clean, corruption="frost", problems=problems)[:2] == (2, 2)
+    assert len(problems) == 1 and "frost would be of different pictures" in problems[0]
 
 
 def split(spec, clean, n, severity=2, lists=None, num_val=0, num_test=0):

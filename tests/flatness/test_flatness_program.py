@@ -205,6 +205,12 @@ def test_another_network_of_the_same_name_is_refused(call, networks, measured, t
     assert "two checkpoints are called run_erm_seed0/best" in error
 
 
+def test_frost_dir_goes_with_frost_alone(call, tmp_path, capsys):
+    assert call(tmp_path / "x", "--frost_dir", "photographs") == 2
+    assert "--frost_dir goes with frost alone: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def test_other_images_are_refused(call, data_dir, measured, tmp_path, capsys):
     shutil.copytree(data_dir, tmp_path / "data")
     before = contents(measured)

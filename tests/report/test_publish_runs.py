@@ -36,7 +36,7 @@ def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     (output / "stale").mkdir()
     (output / "stale" / "summary.json").write_text("{}")
     assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
-    assert re.search("not in .*logs, which reports count: stale$", capsys.readouterr().out)
+    assert re.search("also has others, which reports count, too: stale$", capsys.readouterr().out)
     shutil.rmtree(output / "stale")
     copy = output / folder.name
     assert (copy / "train.csv").read_text() == (

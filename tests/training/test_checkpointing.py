@@ -1,5 +1,6 @@
 """Which network best.ckpt holds, whenever a run is stopped."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -57,7 +58,7 @@ def test_best_network_stays_until_the_next_ones_epoch_is_finished(network, run, 
     resumed.save_epoch(2, {1: BETTER, 2: WORSE})
     assert held(run.path) == 1 and held(run.path, "last.ckpt") == 3
     resumed.check_best(1)
-    assert not run.texts
+    assert not run.texts  # it is the best
     assert {p.name for p in run.path.iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
 
 
@@ -69,8 +70,13 @@ def test_best_network_of_a_finished_epoch_is_not_lost_by_a_kill(network, run, mo
         with pytest.raises(OSError):
             checkpointing.save_epoch(1, {1: WORSE})
     assert not (run.path / "best.ckpt").exists()
-    Checkpointing(PLAN, network, run, {}).settle_best(1)
+    resumed = Checkpointing(PLAN, network, run, {})
+    (resumed.best_of_epoch(1) / "logits").mkdir()
+    (resumed.best_of_epoch(1) / "logits" / "clean.npy").write_text("of epoch 1")
+    resumed.settle_best(1)
     assert held(run.path) == 1
+    assert (run.path / "logits" / "clean.npy").read_text() == "of epoch 1"
+    assert not list(run.path.glob(".*"))
 
 
 def test_best_network_that_was_trained_again_to_another_one_is_told(network, run):
@@ -82,3 +88,6 @@ def test_best_network_that_was_trained_again_to_another_one_is_told(network, run
     assert len(run.texts) == 1
     assert "best.ckpt holds epoch 2 as it was before" in run.texts[0]
     assert "the best epoch is 1, whose network is lost" in run.texts[0]
+    (run.path / "best.ckpt").write_bytes(b"damaged")
+    checkpointing.check_best(1)
+    assert re.search("warning: checkpoint .*best.ckpt is damaged", run.texts[1])

@@ -242,14 +242,29 @@ def test_stopped_run_goes_on_inside_the_epoch(run, tmp_path, monkeypatch, calls,
     folder = tmp_path / run(*SAVED).name
     log = (folder / "log.txt").read_text()
     assert f"stopped in epoch {epoch + 1} after step {step}, which is saved" in log
-    inside = rf"last.ckpt was saved inside epoch {epoch + 1}, .* or name the run's best.ckpt"
+    inside = rf"last.ckpt was saved inside epoch {epoch + 1}, .*: finish it with --resume"
     with pytest.raises(RunError, match=inside):
         load_trained(folder / "last.ckpt")
+    (folder / ".best_of_epoch_2").mkdir()  # as a kill leaves it
     assert run.code(*own, "--resume") == 0
+    assert not list(folder.glob(".best_of_epoch_*"))
     log = (folder / "log.txt").read_text()
     where = f"epoch {epoch} and {step} of the 3 steps of the next"
     assert f"going on after {where if step < 3 else 'the last step of epoch 2'}\n" in log
     check_equal(folder, run(*SAVED))
+
+
+def test_best_checkpoint_of_another_epoch_is_told(run, saved, tmp_path):
+    """Though all else is finished."""
+    folder = tmp_path / saved.name
+    shutil.copytree(saved, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    other = 3 - summary["best"]["epoch"]
+    (folder / "summary.json").unlink()
+    shutil.copy(folder / f"epoch_{other}.ckpt", folder / "best.ckpt")
+    assert run.code(*ERM, "--log_dir", str(tmp_path), "--resume") == 0
+    warning = (folder / "log.txt").read_text().splitlines()[-1]
+    assert f"best.ckpt holds epoch {other} " in warning and f"best epoch is {3 - other}" in warning
 
 
 @SLOW
