@@ -29,6 +29,8 @@ struct Argument {
 int dnnl_engine_create(Handle *, int kind, size_t index);
 int dnnl_threadpool_interop_stream_create(Handle *, Handle engine, void *pool);
 int dnnl_stream_wait(Handle stream);
+int dnnl_threadpool_interop_get_max_concurrency(int *);
+int dnnl_threadpool_interop_set_max_concurrency(int);
 int dnnl_memory_desc_create_with_tag(Handle *, int ndims, const int64_t *dims, int type, int tag);
 size_t dnnl_memory_desc_get_size(Handle);
 int dnnl_memory_desc_equal(Handle, Handle);
@@ -69,11 +71,25 @@ void require(bool is_so, const char *what) {
 
 void check(int status) { require(status == 0, "oneDNN cannot do it"); }
 
-// Shares work out among threads. Who asks is told of kParts threads, however many there are, so
-// that the parts, and with them the order of sums, are the same on every machine.
+// oneDNN is told of so many threads, however many there are, so that the parts that it makes of its
+// work, and with them the order of sums, are the same on every machine.
+constexpr int kParts = 16;
+
+// It asks this, and not the pool, while a primitive is made: by default for the cores of the thread.
+class Concurrency {
+  int before_ = 0;
+
+ public:
+  Concurrency() {
+    check(dnnl_threadpool_interop_get_max_concurrency(&before_));
+    check(dnnl_threadpool_interop_set_max_concurrency(kParts));
+  }
+  ~Concurrency() { dnnl_threadpool_interop_set_max_concurrency(before_); }
+};
+
+// Shares work out among threads.
 // The order of the virtual functions is that of dnnl::threadpool_interop::threadpool_iface.
 class Pool {
-  static constexpr int kParts = 16;
   static thread_local bool is_inside_;
   std::mutex mutex_;
   std::condition_variable begin_, end_;
@@ -255,6 +271,7 @@ int64_t stride_between(const Dims &x, const Dims &y) {
 Convolution create(Pass pass, const Dims &x, const Dims &w, const Dims &y) {
   require(x[0] == y[0] && x[1] == w[1] && y[1] == w[0], "channels, groups or batch");
   require(w[2] == w[3] && w[2] % 2, "a kernel that is not square and odd");
+  Concurrency concurrency;
   int64_t stride = stride_between(x, y), pad = w[2] / 2;
   int64_t strides[] = {stride, stride}, dilates[] = {0, 0}, left[] = {pad, pad}, right[2];
   for (int i : {0, 1}) right[i] = (y[i + 2] - 1) * stride + w[2] - x[i + 2] - pad;
