@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.made_up import write_cifar10
 from benchmarks.measuring import Options, Row, Workload, environment
 from corruptions.command_line import Parser, invalid_choice
+from corruptions.interrupts import hold_interrupts, interruptible
 from corruptions.storage.files import write_atomically
 from dataset.prepare_dataset import prepare_dataset
 from dataset.specs import CIFAR10
@@ -127,45 +128,64 @@ def serve_rows(connection, module, options):
 
 
 def measure_part(name: str, options: Options) -> list[Row]:
-    """The rows of a part; prints each when it is there."""
+    """The rows of a part; prints each when it is there.
+
+    Raises:
+        RunError: it failed, and has said why.
+    """
     module = PARTS[name][0]
     variables = getattr(importlib.import_module(f"benchmarks.{module}"), "ENVIRONMENT", {})
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=serve_rows, args=(theirs, module, options))
-    with environment(**variables):
-        process.start()
+    with environment(**variables), hold_interrupts():
+        process.start()  # lets them in, for good
     theirs.close()
     rows = []
     try:
-        while (row := ours.recv()) is not None:
+        while (row := receive(ours)) is not None:
             rows.append(row)
             print_line(cells(row))
     except EOFError as error:
         raise RunError(f"part {name} failed, see above") from error
+    except BaseException:
+        process.kill()
+        raise
     finally:
         process.join()
     return rows
 
 
-def measure(args, data_dir):
-    """Measure all parts that were asked for."""
+def receive(connection) -> Row | None:
+    """What a part sends next; may be interrupted."""
+    with interruptible():
+        return connection.recv()
+
+
+def measure(args, data_dir) -> int:
+    """Measure all parts that were asked for; returns the exit code."""
     workload = Workload(args.model, args.depth, args.widen_factor, args.batch_size)
     options = Options(workload, args.rounds, data_dir)
-    results = {"environment": describe_environment("CPU"), "parts": {}}
+    results, code = {"environment": describe_environment("CPU"), "parts": {}}, 0
     print_line(HEAD)
     for name in args.parts or PARTS:
         print(f"\n{name}: {PARTS[name][1]}", flush=True)
-        rows = measure_part(name, options)
+        try:
+            rows = measure_part(name, options)
+        except RunError as error:
+            print(f"benchmark.py: {error}", file=sys.stderr)
+            code = 1
+            continue
         results["parts"][name] = [
             {**asdict(row), "judged": row.judged(), "is_met": row.is_met()} for row in rows
         ]
         if args.json:
             write_atomically(args.json, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    return code
 
 
-def benchmark(args):
-    """Measure, on data that are there or are made first."""
+def benchmark(args) -> int:
+    """Measure, on data that are there or are made first; returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         data_dir = args.data_dir or Path(folder)
         if READ_DATA & set(args.parts or PARTS):
@@ -173,7 +193,7 @@ def benchmark(args):
                 write_cifar10(data_dir)
             how = {"num_workers": len(os.sched_getaffinity(0)), "show_progress": True}
             prepare_dataset(CIFAR10, data_dir, "gaussian_noise", 4000, 5, 0, **how)
-        measure(args, data_dir)
+        return measure(args, data_dir)
 
 
 def main(argv=None):

@@ -83,10 +83,12 @@ def run_once(size: int, options: Options) -> dict[str, list[float]]:
     """Times in `size` processes."""
     arguments = json.dumps(asdict(options.workload)), str(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["msrun", f"--worker_num={size}", f"--local_worker_num={size}", "--join=True"]
+        command = [str(Path(sys.executable).with_name("msrun"))]
+        command += [f"--worker_num={size}", f"--local_worker_num={size}", "--join=True"]
         command += [f"--master_port={free_port()}", f"--log_dir={folder}"]
         command += [__file__, *arguments]
         where = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+        where["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(command, cwd=ROOT, env=where, capture_output=True, check=False)
         said = (Path(folder) / "worker_0.log").read_text()
     for line in said.splitlines():

@@ -1,8 +1,9 @@
 """A trained network as one file that other programs run: pixels in, logits out."""
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,9 +112,8 @@ def _write(cell: nn.Cell, images: Tensor, path: Path, file_format: str) -> Path:
     try:
         ms.export(cell, images, file_name=str(path), file_format=file_format.upper())
     except (RuntimeError, ValueError, TypeError) as error:
-        reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
         raise RunError(
-            f"MindSpore cannot export this network as {file_format}: {reason}"
+            f"MindSpore cannot export this network as {file_format}: {first_line(error)}"
         ) from error
     if not path.is_file():  # MindSpore divides what has more than 1 GB
         raise RunError(f"the network is too large for one {file_format} file")
@@ -122,22 +122,41 @@ def _write(cell: nn.Cell, images: Tensor, path: Path, file_format: str) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _refusing(program: str) -> Iterator[None]:
+    """Turn what `program` raises, of whatever kind, into one line."""
+    try:
+        yield
+    except Exception as error:
+        raise RunError(
+            f"{program} cannot run the exported network ({first_line(error)}): nothing was written"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Of what it says; its kind if it says nothing."""
+    return next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+
+
 def _check(written, file_format, batches, expected) -> Check | None:
     if file_format == "onnx":
         try:
             import onnxruntime
         except ImportError:
             return None
+        program = f"onnxruntime {onnxruntime.__version__}"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(
-            str(written), options, providers=["CPUExecutionProvider"]
-        )
-        logits = [session.run(None, {INPUT_NAME: images})[0] for images in batches]
-        program, output = f"onnxruntime {onnxruntime.__version__}", session.get_outputs()[0].name
+        with _refusing(program):
+            session = onnxruntime.InferenceSession(
+                str(written), options, providers=["CPUExecutionProvider"]
+            )
+            logits = [session.run(None, {INPUT_NAME: images})[0] for images in batches]
+            output = session.get_outputs()[0].name
     else:
-        logits = logits_of(nn.GraphCell(ms.load(str(written))), batches)
         program, output = f"MindSpore {ms.__version__}", None
+        with _refusing(program):
+            logits = logits_of(nn.GraphCell(ms.load(str(written))), batches)
     difference = max(float(np.abs(f - e).max()) for f, e in zip(logits, expected))
     largest = max(float(np.abs(e).max()) for e in expected)
     if not difference <= _TOLERANCE * largest:

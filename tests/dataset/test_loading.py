@@ -13,7 +13,8 @@ from running import ERM, NAME, ROOT, script_environment
 
 import dataset
 from corruptions.errors import DataError
-from dataset import load
+from dataset import load, loading
+from dataset.specs import IMAGENET30
 
 
 def python(code, folder):
@@ -173,3 +174,11 @@ def test_the_readme_trains_with_what_it_loads(tmp_path):
     assert done.returncode == 0, done.stderr
     weights = done.stdout.splitlines()[-1].split("[")[-1].rstrip("]").split()
     assert len(weights) == 6 and sum(map(float, weights)) == pytest.approx(1, abs=1e-4)
+
+
+def test_lists_that_are_not_found_are_told(tmp_path, monkeypatch):
+    """As after an installation that leaves them behind."""
+    monkeypatch.setattr(loading, "FILELIST_DIR", tmp_path)
+    texts = []
+    assert loading._find_lists(IMAGENET30, None, None, "poisson", texts.append) is None
+    assert texts == [f"{tmp_path} holds no lists: the seed decides which image belongs where"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from benchmarks.measuring import Options, Peer, Row, Workload, environment, in_t
 from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 from models import create_model
+from sharpdro.errors import RunError
 
 
 def test_turns_go_back_and_forth_and_ratios_pair_them():
@@ -105,6 +107,53 @@ def test_table_and_json(tmp_path, capsys, monkeypatch):
     assert content["environment"]["cores"] and "mindspore" in content["environment"]
     cells = "a batch", "2 ms", "1.5–2.5", "3", "0.750 of a step", "0.625–0.875", "≤ 0.8 met"
     assert tuple(benchmark.cells(row)) == cells
+
+
+def test_a_part_that_fails_does_not_end_the_others(tmp_path, capsys, monkeypatch):
+    row = Row("a batch", "ms", (1.0,))
+
+    def measure_part(name, options):
+        if name == "step":
+            raise RunError("part step failed, see above")
+        return [row]
+
+    monkeypatch.setattr(benchmark, "measure_part", measure_part)
+    assert benchmark.main(["step", "evaluation", "--json", str(tmp_path / "a.json")]) == 1
+    assert capsys.readouterr().err == "benchmark.py: part step failed, see above\n"
+    assert json.loads((tmp_path / "a.json").read_text())["parts"].keys() == {"evaluation"}
+
+
+STOPPED = """
+import sys, time
+sys.path[:0] = {paths!r}
+from sharpdro.startup import start_program
+if __name__ == "__main__":
+    start_program()
+import benchmark
+def sleep(connection, module, options):
+    print("begun", flush=True)
+    time.sleep(100)
+benchmark.serve_rows = sleep
+if __name__ == "__main__":
+    sys.exit(benchmark.main(["step"]))
+"""
+
+
+def test_sigterm_ends_it_in_one_line(tmp_path):
+    """And its part, without what it has written for a while."""
+    program = tmp_path / "stopped.py"
+    program.write_text(STOPPED.format(paths=[str(ROOT), str(ROOT / "scripts")]))
+    (tmp_path / "tmp").mkdir()
+    where = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, str(program)], env=where, **pipes)
+    while "begun" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)  # the part holds stdout open while it lives
+    assert process.returncode == 143
+    assert errors == "benchmark.py: terminated: --json has the finished parts\n"
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_corruptions_on_eight_images(tmp_path, monkeypatch):
