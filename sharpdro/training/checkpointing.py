@@ -162,7 +162,8 @@ class Checkpointing:
             OSError: it cannot be done.
         """
         for folder in self._run.path.glob(f"{BEST_OF_EPOCH}*"):
-            if int(folder.name.removeprefix(BEST_OF_EPOCH)) <= epoch:
+            number = folder.name.removeprefix(BEST_OF_EPOCH)
+            if number.isdecimal() and int(number) <= epoch:
                 for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                     kept = self._run.path / path.relative_to(folder)
                     kept.parent.mkdir(exist_ok=True)
