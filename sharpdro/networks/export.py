@@ -16,6 +16,7 @@ from corruptions.storage.files import complete, exclusive_partial
 from sharpdro.errors import RunError
 from sharpdro.networks.build import Trained
 from sharpdro.networks.onnx_names import name_output
+from sharpdro.run_folder.reading import reason_of
 
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
 # How many images the check takes at least, and how many at a time where the file takes any number.
@@ -113,7 +114,7 @@ def _write(cell: nn.Cell, images: Tensor, path: Path, file_format: str) -> Path:
         ms.export(cell, images, file_name=str(path), file_format=file_format.upper())
     except (RuntimeError, ValueError, TypeError) as error:
         raise RunError(
-            f"MindSpore cannot export this network as {file_format}: {first_line(error)}"
+            f"MindSpore cannot export this network as {file_format}: {reason_of(error)}"
         ) from error
     if not path.is_file():  # MindSpore divides what has more than 1 GB
         raise RunError(f"the network is too large for one {file_format} file")
@@ -129,13 +130,8 @@ def _refusing(program: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise RunError(
-            f"{program} cannot run the exported network ({first_line(error)}): nothing was written"
+            f"{program} cannot run the exported network ({reason_of(error)}): nothing was written"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Of what it says; its kind if it says nothing."""
-    return next(filter(str.strip, str(error).splitlines()), type(error).__name__)
 
 
 def _check(written, file_format, batches, expected) -> Check | None:
