@@ -163,15 +163,30 @@ def refuse_mixed_frost(folder: Path, recipes: list[Recipe], missing: list[Recipe
     """
     if not any(recipe.name == "frost" for recipe in recipes):
         return
-    entries = manifest.read(folder).items()
+    splits = {recipe.split for recipe in recipes}
+    of_frost = (
+        n for n, e in manifest.read(folder).items() if "frost" in e and e.get("split") in splits
+    )
+    entries, _ = manifest.recorded(folder, list(of_frost))
+    there = {}  # by what it was made of
+    for name, entry in entries.items():
+        there.setdefault(json.dumps(entry["frost"]), []).append(folder / name)
     frost_dirs = {recipe.frost_dir for recipe in missing if recipe.name == "frost"}
-    pictures = [manifest.frost_pictures(frost_dir) for frost_dir in frost_dirs]
-    pictures += [e["frost"] for name, e in entries if "frost" in e and (folder / name).exists()]
-    if len(set(map(json.dumps, pictures))) > 1:
-        raise DataError(
-            f"{folder}: frost would be of different pictures, photographs or drawn: name the "
-            f"photographs with --frost_dir, or delete the arrays frost.npy to have all made anew"
-        )
+    made = {json.dumps(manifest.frost_pictures(frost_dir)) for frost_dir in frost_dirs}
+    if len(there.keys() | made) < 2:
+        return
+    pictures = next(pictures for pictures in there if pictures not in made)
+    path, more = there[pictures][0], _and_others(there[pictures])
+    remedy = "delete it to have it made anew"
+    if not made:
+        other = next(paths[0] for kind, paths in there.items() if kind != pictures)
+        raise DataError(f"{path}{more} has frost of other pictures than {other}: {remedy}")
+    is_drawn = json.loads(pictures) == "drawn"
+    use = "leave out --frost_dir" if is_drawn else "name its photographs with --frost_dir"
+    raise DataError(
+        f"{path}{more} has frost of other pictures than what is missing would have: {use}, or "
+        f"{remedy}"
+    )
 
 
 def _restore_labels(path: Path, source: Source, may_write: bool) -> Source:
@@ -187,15 +202,19 @@ def _restore_labels(path: Path, source: Source, may_write: bool) -> Source:
     return source
 
 
+def _and_others(named: list) -> str:
+    """How many there are besides the first, to stand behind its name."""
+    others = len(named) - 1
+    return f" (and {others} other{'s' if others > 1 else ''})" if others else ""
+
+
 def refuse_made_otherwise(made_otherwise: list[tuple[Path, str]]) -> None:
     """Refuse arrays that were made in another way than asked for, told with the first of them."""
     if made_otherwise:
         path, difference = made_otherwise[0]
-        others = len(made_otherwise) - 1
-        more = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
         raise DataError(
-            f"{path}{more} was made {difference}: delete it to have it made anew, or use another "
-            f"folder"
+            f"{path}{_and_others(made_otherwise)} was made {difference}: delete it to have it made "
+            f"anew, or use another folder"
         )
 
 

@@ -176,7 +176,8 @@ def test_photographs_of_frost_and_drawn_frost_are_not_mixed(data_dir, tmp_path):
     kept = {path: path.read_bytes() for path in data_dir.rglob("frost.npy")}
     assert len(kept) == 1
     for number in (1, 2):  # other splits are missing, then other severities
-        with pytest.raises(DataError, match="of different pictures, .* --frost_dir"):
+        text = r"test/1/frost.npy has frost of other pictures than .*: name its photographs"
+        with pytest.raises(DataError, match=text):
             prepare_dataset(CIFAR10, data_dir, "frost", 15, number, 0)
     assert {path: path.read_bytes() for path in data_dir.rglob("frost.npy")} == kept
     prepare_test_sets(CIFAR10, data_dir, ["frost"], 1)
@@ -186,8 +187,24 @@ def test_photographs_of_frost_and_drawn_frost_are_not_mixed(data_dir, tmp_path):
     manifest_path = data_dir / "CIFAR-10-C" / "manifest.json"
     content = manifest_path.read_text()
     assert content.count('"frost": {') == 4
-    with pytest.raises(DataError, match="of different pictures"):
+    text = "name its photographs with --frost_dir, or delete it to have it made anew"
+    with pytest.raises(DataError, match=rf"\(and 2 others\) has frost of other .*: {text}"):
         prepare(data_dir, "frost")
+
+
+def test_frost_that_plays_no_part_may_be_of_other_pictures(data_dir, tmp_path):
+    """That of a split that is not read, and an array that somebody has replaced."""
+    for name in PUBLISHED:
+        Image.new("RGB", (300, 250), (180, 190, 200)).save(tmp_path / name)
+    prepare(data_dir, "frost")
+    for path in data_dir.glob("CIFAR-10-C/test/*/frost.npy"):
+        path.unlink()
+    prepare_test_sets(CIFAR10, data_dir, ["frost"], 1, frost_dir=tmp_path)
+    with pytest.raises(DataError, match=r"has frost of other pictures than \S*frost.npy: delete"):
+        prepare_dataset(CIFAR10, data_dir, "frost", 15, 1, 0)
+    array = data_dir / "CIFAR-10-C" / "test" / "1" / "frost.npy"
+    np.save(array, np.load(array)[::-1])
+    assert prepare_dataset(CIFAR10, data_dir, "frost", 15, 1, 0).num_foreign == 1
 
 
 def test_seed_changes_the_split_but_never_the_images(data_dir):

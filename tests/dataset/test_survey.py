@@ -37,7 +37,7 @@ def test_frost_of_different_pictures_is_found(tmp_path):
     prepare_test_sets(CIFAR10, tmp_path, ["frost"], 2, frost_dir=tmp_path)
     problems, clean = [], survey_clean(CIFAR10, tmp_path)
     assert arrays(CIFAR10, tmp_path, clean, corruption="frost", problems=problems)[:2] == (2, 2)
-    assert len(problems) == 1 and "frost would be of different pictures" in problems[0]
+    assert len(problems) == 1 and "has frost of other pictures than what is missing" in problems[0]
 
 
 def split(spec, clean, n, severity=2, lists=None, num_val=0, num_test=0):
