@@ -17,7 +17,7 @@ from sharpdro.distributed.process_group import checksum
 from sharpdro.errors import RunError
 from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
 from sharpdro.run_folder.environment import describe_environment
-from sharpdro.run_folder.folder import SilentRunFolder
+from sharpdro.run_folder.folder import IMAGES, PRETRAINED, SilentRunFolder
 from sharpdro.run_folder.tensorboard import require_tensorboardx
 from sharpdro.run_folder.tracker import load_function
 
@@ -158,6 +158,22 @@ def _place(args, part, severity):
     return args.data_dir / spec.corrupted_folder / split / str(severity) / f"{corruption}.npy"
 
 
+def check_same_weights(args, run, crc32):
+    """Refuse to go on with a run of other --pretrained weights.
+
+    Args:
+        args: the settings.
+        run: the run's directory.
+        crc32: of their file; None: they are not needed any more.
+    """
+    before = run.read_pretrained()
+    if None not in (before, crc32) and crc32 != before:
+        raise RunError(
+            f"--pretrained {args.pretrained} is no longer the file that {run.path} was started "
+            f"with: restore it, or choose another --desc"
+        )
+
+
 def check_equal(args, processes, checksums):
     """Check that all processes have the same settings and images."""
     if processes.size == 1:
@@ -176,12 +192,13 @@ def _open(args, run, environment, data):
         check_free(args, run)
         if run.exists():
             check_same(run, recorded(args))
-            check_same_images(args, run, data["images_crc32"])
+            check_same_images(args, run, data[IMAGES])
+            check_same_weights(args, run, data.get(PRETRAINED))
         run.open(recorded(args), environment, data)
         when_refused.pop_all()
 
 
-def open_run(args, run, processes, device, data):
+def open_run(args, run, processes, device, data, initial):
     """Open the run's directory; returns what this process writes to."""
     checksums = data.checksums()
     check_equal(args, processes, checksums)
@@ -191,8 +208,10 @@ def open_run(args, run, processes, device, data):
     facts = {
         "training_images": data.train.counts(args.num_severity + 1),
         "foreign_arrays": data.num_foreign,
-        "images_crc32": checksums,
+        IMAGES: checksums,
     }
+    if initial.crc32:
+        facts[PRETRAINED] = initial.crc32
     if remarks := describe_own(args):
         facts["remarks"] = remarks
     processes.run_on_first(partial(_open, args, run, environment, facts))

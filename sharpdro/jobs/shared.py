@@ -1,5 +1,6 @@
 """What the jobs share: the network, how images are made, what is refused."""
 
+import zlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,11 +52,13 @@ class InitialNetwork:
         network: float32 (N, 3, H, W) to logits.
         normalize: uint8 (N, H, W, 3) to what the network takes.
         about: a line for the log about --pretrained weights; None: there are none.
+        crc32: of their file, in hex; None: there are none.
     """
 
     network: nn.Cell
     normalize: nn.Cell
     about: str | None
+    crc32: str | None
 
 
 def initial_network(args, folder):
@@ -65,9 +68,11 @@ def initial_network(args, folder):
         RunError: the --pretrained weights cannot be read or do not fit.
     """
     network, normalize = build_network(args)
-    is_pretrained = args.pretrained and not (folder / LAST_CHECKPOINT).exists()
-    about = load_pretrained(network, args.pretrained) if is_pretrained else None
-    return InitialNetwork(network, normalize, about)
+    if not args.pretrained or (folder / LAST_CHECKPOINT).exists():
+        return InitialNetwork(network, normalize, None, None)
+    about = load_pretrained(network, args.pretrained)
+    crc32 = f"{zlib.crc32(args.pretrained.read_bytes()):08x}"
+    return InitialNetwork(network, normalize, about, crc32)
 
 
 def check_kernels(args, device):

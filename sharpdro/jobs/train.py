@@ -90,7 +90,7 @@ def train(args):
     initial = initial_network(args, run.path)
     data, steps = prepare.prepare_data(args, run, lists)
     args = replace(args, fingerprint=data.fingerprint)
-    run = prepare.open_run(args, run, processes, device, data)
+    run = prepare.open_run(args, run, processes, device, data, initial)
     with contextlib.closing(run), run.noting_errors():
         run.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"

@@ -16,7 +16,7 @@ from sharpdro.finiteness import check_network
 from sharpdro.networks.own import create_own_network
 from sharpdro.own_code import MissingError, is_place
 from sharpdro.run_folder import checkpoint
-from sharpdro.run_folder.folder import BEST_CHECKPOINT
+from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
 from sharpdro.run_folder.reading import reason_of
 
 
@@ -85,10 +85,13 @@ def load_trained(path: Path | str, cpu_kernels: str = "stock") -> Trained:
     path = Path(path)
     stored = checkpoint.load(path)
     if stored.unfinished:  # neither that epoch's network nor that of the one before
-        has_best = path.with_name(BEST_CHECKPOINT).exists()
+        is_last = path.name == LAST_CHECKPOINT
+        kept = [n for n in (BEST_CHECKPOINT, LAST_CHECKPOINT) if path.with_name(n).exists()]
+        advice = ["finish it with --resume"] * is_last
+        advice += [f"name its {name}" for name in kept if name != path.name]
         raise RunError(
             f"checkpoint {path} was saved inside epoch {stored.epoch + 1}, when its run was "
-            f"stopped: finish it with --resume" + (f", or name its {BEST_CHECKPOINT}" * has_best)
+            f"stopped: {', or '.join(advice) or 'name another'}"
         )
     settings = stored.settings
     try:

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 from sharpdro.errors import RunError
 from sharpdro.finiteness import check_network
-from sharpdro.run_folder.checkpoint import read_arrays
+from sharpdro.run_folder.checkpoint import UNFINISHED, read_arrays
 from sharpdro.run_folder.reading import BROKEN, reason_of
 
 # PyTorch's names of what MindSpore calls otherwise; with them our ResNets are torchvision's.
@@ -42,7 +42,7 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
     if not path.is_file():
         raise RunError(f"--pretrained {path} is not a file: name a .ckpt or .safetensors file")
     is_torch = path.suffix == ".safetensors"
-    stored = _read_safetensors(path) if is_torch else _read_checkpoint(path)
+    stored, remark = (_read_safetensors(path), "") if is_torch else _read_checkpoint(path)
     parameters = {
         (_torch_name(p.name) if is_torch else p.name): p for p in network.get_parameters()
     }
@@ -56,7 +56,8 @@ def load_pretrained(network: nn.Cell, path: Path) -> str:
     check_network(f"--pretrained {path}", taken)
     for name, value in taken.items():
         parameters[name].set_data(Tensor(value))
-    text = f"pretrained: {len(taken)} of the network's {len(parameters)} arrays are from {path}"
+    count = f"{len(taken)} of the network's {len(parameters)} arrays"
+    text = f"pretrained: {count} are from {path}{remark}"
     reasons = "; ".join(unfit[name] for name in sorted(head))
     return f"{text}; {classifier} starts anew ({reasons})" if head else text
 
@@ -78,10 +79,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     return {k: v for k, v in stored.items() if not k.endswith(".num_batches_tracked")}
 
 
-def _read_checkpoint(path: Path) -> dict[str, np.ndarray]:
+def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays, and what is to be said of the file."""
     try:
         stored = read_arrays(path)
-        return {k: v.asnumpy() for k, v in stored.items() if hasattr(v, "asnumpy")}
+        remark = ", saved inside an epoch, when its run was stopped" * (UNFINISHED in stored)
+        return {k: v.asnumpy() for k, v in stored.items() if hasattr(v, "asnumpy")}, remark
     except (*BROKEN, RuntimeError) as error:
         raise RunError(
             f"--pretrained {path} is no MindSpore checkpoint, nor named .safetensors "

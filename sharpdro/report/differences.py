@@ -45,6 +45,8 @@ def make_differences(tables: list[Table], label: str, epoch: str) -> list[Differ
     """
     finished = [{row.label: row for row in table.rows if not row.state} for table in tables]
     if not any(label in rows for rows in finished):
+        if not any(finished):
+            raise RunError(f"--compare_to {label}: no run is finished: leave it out")
         raise RunError(f"--compare_to: {invalid_choice(label, sorted(set().union(*finished)))}")
     made = []
     for table, rows in zip(tables, finished):

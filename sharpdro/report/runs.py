@@ -15,7 +15,7 @@ from sharpdro.command_line.flags import default_of
 from sharpdro.methods.specs import METHODS, variant
 from sharpdro.own_code import is_place
 from sharpdro.report.curves import Curve, read_training, read_validation
-from sharpdro.run_folder.folder import SUMMARY
+from sharpdro.run_folder.folder import IMAGES, PRETRAINED, SUMMARY
 from sharpdro.run_folder.reading import parse_json
 from sharpdro.run_folder.settings import NotHereError, may_be_registered, not_here, upgraded
 
@@ -188,8 +188,8 @@ def _circumstances(content: dict) -> dict:
     """What runs must have in common besides their settings; None where it is as usual or unknown.
 
     By how many processes a run was begun and taken up, how many arrays of corrupted images were
-    not of this program's making, one checksum of all its test images, and whether steps could be
-    skipped once it had been taken up.
+    not of this program's making, one checksum of all its test images, that of the weights it was
+    begun with, and whether steps could be skipped once it had been taken up.
     """
     environments = _environments(content)
     processes = [environment.get("processes", 1) for environment in environments]
@@ -198,7 +198,7 @@ def _circumstances(content: dict) -> dict:
     for number in processes:
         _require_int("processes", number)
     _require_int("foreign_arrays", foreign)
-    sums = " ".join(map(str, (data.get("images_crc32") or {}).get("test") or ()))
+    sums = " ".join(map(str, (data.get(IMAGES) or {}).get("test") or ()))
     changes = [n for n, before in zip(processes, [None, *processes]) if n != before]
     later = [(environment.get("changed") or {}).get("on_nan") for environment in environments]
     return {
@@ -206,6 +206,7 @@ def _circumstances(content: dict) -> dict:
         **({LISTS: str(data[LISTS_CHECKSUM])} if LISTS_CHECKSUM in data else {}),
         "processes": None if changes == [1] else ", ".join(map(str, changes)),
         "foreign_arrays": foreign or None,
+        PRETRAINED: str(data[PRETRAINED]) if PRETRAINED in data else None,
         TEST_IMAGES: f"{zlib.crc32(sums.encode()):08x}" if sums else None,
     }
 

@@ -37,7 +37,8 @@ _SIZES = {
     **dict.fromkeys(("Int32", "UInt32", "Float32"), 4),
     **dict.fromkeys(("Int64", "UInt64", "Float64"), 8),
 }
-_EPOCH, _SETTINGS, _UNFINISHED = "finished_epoch", "settings_json", "unfinished_json"
+_EPOCH, _SETTINGS = "finished_epoch", "settings_json"
+UNFINISHED = "unfinished_json"  # is there where a run was stopped inside an epoch
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def save(
     """
     extra = {_EPOCH: epoch, _SETTINGS: json.dumps(settings)}
     if unfinished is not None:
-        extra[_UNFINISHED] = json.dumps(unfinished)
+        extra[UNFINISHED] = json.dumps(unfinished)
     parameters = [{"name": p.name, "data": p} for p in cell.get_parameters()]
     parameters += [{"name": name, "data": Tensor(a)} for name, a in (arrays or {}).items()]
     with naming(path), _partial(path) as partial:
@@ -134,7 +135,7 @@ def load(path: Path) -> Checkpoint:
     try:
         content, crc32 = _read(path)
         epoch, settings = int(content.pop(_EPOCH)), json.loads(str(content.pop(_SETTINGS)))
-        unfinished = json.loads(str(content.pop(_UNFINISHED, "{}")))
+        unfinished = json.loads(str(content.pop(UNFINISHED, "{}")))
         if not isinstance(unfinished, dict):
             raise ValueError("its record of an unfinished epoch is not an object")
         check_settings(settings)

@@ -27,6 +27,8 @@ from sharpdro.run_folder.settings import upgraded
 SUMMARY = "summary.json"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT = "last.ckpt", "previous.ckpt"
 BEST_CHECKPOINT = "best.ckpt"
+# Under "data" in settings.json: checksums of the images, and of the file of --pretrained.
+IMAGES, PRETRAINED = "images_crc32", "pretrained_crc32"
 # A folder that holds what is to be kept of the best epoch, by its number, until that is finished.
 BEST_OF_EPOCH = ".best_of_epoch_"
 
@@ -158,8 +160,18 @@ class RunFolder:
         """
         content = self._read()
         with refusing(self.settings_path, RESTORE):
-            sums = dict(content.get("data", {}).get("images_crc32", {}))
+            sums = dict(content.get("data", {}).get(IMAGES, {}))
             return {name: [str(value) for value in values] for name, values in sums.items()}
+
+    def read_pretrained(self) -> str | None:
+        """The checksum of the file of --pretrained; errors as above.
+
+        None where there was none, or for a run that was begun before it was recorded.
+        """
+        content = self._read()
+        with refusing(self.settings_path, RESTORE):
+            value = content.get("data", {}).get(PRETRAINED)
+            return None if value is None else str(value)
 
     def read_threads(self) -> int:
         """By how many threads of the CPU's kernels the run is computed; errors as above.

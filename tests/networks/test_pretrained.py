@@ -95,6 +95,10 @@ def test_checkpoints_of_runs(tmp_path):
     )
     expected = values(trained)
     assert all(np.array_equal(v, expected[k]) for k, v in values(network).items())
+    checkpoint.save(path, trained, 3, {}, {"step": 1})
+    assert load_pretrained(network, path).endswith(
+        "best.ckpt, saved inside an epoch, when its run was stopped"
+    )
     other = create_model("wideresnet", 4, **WRN)
     assert "classifier starts anew" in load_pretrained(other, path)
     assert np.array_equal(values(other)["stem.weight"], expected["stem.weight"])

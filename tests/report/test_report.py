@@ -145,6 +145,11 @@ def images(first, foreign=0):
             {"environment": {"processes": 1}, "resumed": [{"processes": 1}, {"processes": 2}]},
             ["erm", "erm processes=1, 2"],
         ),
+        (
+            {"data": {"pretrained_crc32": "01234567"}},
+            {"data": {"pretrained_crc32": "89abcdef"}},
+            ["erm pretrained_crc32=01234567", "erm pretrained_crc32=89abcdef"],
+        ),
         ({"data": images("a")}, {"data": images("a", foreign=3)}, ["erm", "erm foreign_arrays=3"]),
         (
             {"resumed": [{"changed": {"threads": 1}}]},
@@ -962,6 +967,12 @@ def test_tables_without_the_row_to_compare_with_say_so(capsys, tmp_path):
     lines, _ = run_report(capsys, tmp_path, "--compare_to", "erm")
     assert "none: of its rows, finished are sam" in lines
     assert sum(": difference to erm" in line for line in lines) == 2
+
+
+def test_there_is_nothing_to_compare_with_before_a_run_is_finished(capsys, tmp_path):
+    write_run(tmp_path, 0.5, finished=False)
+    assert report.main([str(tmp_path), "--compare_to", "erm"]) == 2
+    assert "--compare_to erm: no run is finished: leave it out" in capsys.readouterr().err
 
 
 def add_calibration(folder, nll, ece, worst_class):

@@ -364,6 +364,25 @@ def test_run_is_not_resumed_on_other_images(run, tmp_path_factory, tmp_path, cap
     assert json.loads((folder / "settings.json").read_text())["data"] == recorded
 
 
+def test_run_goes_on_from_the_same_pretrained_weights(run, saved, tmp_path, asked_steps, capsys):
+    """Stopped before the second stage has begun from them."""
+    path = tmp_path / "x.ckpt"
+    shutil.copy(saved / "epoch_1.ckpt", path)
+    jtt = ("--method", "jtt", "--log_dir", str(tmp_path / "logs"), "--pretrained", str(path))
+    assert run.code(*jtt) == 2 and asked_steps.pop()
+    (folder,) = (tmp_path / "logs").iterdir()
+    recorded = json.loads((folder / "settings.json").read_text())["data"]["pretrained_crc32"]
+    assert recorded == f"{zlib.crc32(path.read_bytes()):08x}"
+    assert run.code(*jtt, "--resume") == 2 and asked_steps.pop()
+    shutil.copy(saved / "last.ckpt", path)
+    before = (folder / "settings.json").read_bytes()
+    capsys.readouterr()
+    assert run.code(*jtt, "--resume") == 2 and not asked_steps
+    expected = f"--pretrained {path} is no longer the file that {folder} was started with: restore"
+    assert expected in capsys.readouterr().err
+    assert (folder / "settings.json").read_bytes() == before
+
+
 def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
     run, saved, tmp_path, asked_steps
 ):
