@@ -86,6 +86,21 @@ def check_still_apart(runs):
                 )
 
 
+def check_same_run(folder, copy):
+    """Refuse to replace the copy of another run that has the same name."""
+    if not (copy / "settings.json").exists():
+        return
+    began, before = (
+        read_json(path / "settings.json", lambda c: c["environment"].get("started"), _REMEDY)
+        for path in (folder, copy)
+    )
+    if began != before:
+        raise RunError(
+            f"{copy} is the copy of another run, started {before}, not {began} as {folder}: "
+            f"delete it, or name another -o"
+        )
+
+
 def last_of_epochs(rows):
     """Of the lines of train.csv those that end an epoch, as CSV."""
     by_epoch = {row["epoch"]: row for row in rows}
@@ -96,24 +111,20 @@ def publish(log_dir, output):
     """Copy all finished runs."""
     if output.resolve() == log_dir.resolve():
         raise RunError(f"-o {output} holds the runs themselves: name another folder")
-    finished = [
-        path.parent
-        for path in sorted(log_dir.glob(f"*/{SUMMARY}"))
-        if read_json(path, lambda content: content["finished"], _REMEDY)
-    ]
-    if not finished:
-        raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
     found, remarks = read_runs([log_dir])
     for remark in remarks:
         print(f"publish_runs.py: {remark}", file=sys.stderr)
-    runs = {run.folder: run for run in found}
-    check_still_apart([runs[path] for path in finished if path in runs])
-    for path in finished:
-        lists = runs[path].settings.get(LISTS) if path in runs else None
-        _copy(path, output / path.name, lists)
-    print(f"{len(finished)} finished runs copied to {output}")
+    runs = [run for run in found if run.is_finished]
+    if not runs:
+        raise RunError(f"{log_dir}: no finished run lies there: name the --log_dir of your runs")
+    check_still_apart(runs)
+    for run in runs:
+        check_same_run(run.folder, output / run.folder.name)
+    for run in runs:
+        _copy(run.folder, output / run.folder.name, run.settings.get(LISTS))
+    print(f"{len(runs)} finished runs copied to {output}")
     others = {path.parent.name for path in output.glob(f"*/{SUMMARY}")}
-    others -= {path.name for path in finished}
+    others -= {run.folder.name for run in runs}
     if others:
         names = ", ".join(sorted(others))
         print(f"{output} also has others, which reports count, too: {names}")

@@ -13,6 +13,21 @@ publish = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(publish)
 
 
+def write_finished(log_dir, **settings):
+    """With all tables that are copied."""
+    folder = write_run(log_dir, 0.5, **settings)
+    for table in ("test.csv", "train.csv"):
+        (folder / table).write_text("epoch\n1\n")
+    return folder
+
+
+def record(folder, part, name, value):
+    """In settings.json."""
+    content = json.loads((folder / "settings.json").read_text())
+    content.setdefault(part, {})[name] = value
+    (folder / "settings.json").write_text(json.dumps(content))
+
+
 def test_copies_are_small_and_give_the_same_report(tmp_path, capsys):
     for seed, accuracy in ((0, 0.5), (1, 0.7)):
         folder = write_run(tmp_path / "logs", accuracy, method="sharpdro", seed=seed)
@@ -69,13 +84,48 @@ def test_runs_that_their_copies_would_not_tell_apart_are_refused(tmp_path, capsy
     assert error.count("\n") == 1 and not output.exists()
 
 
+def test_copies_of_runs_from_other_weights_are_told_apart(tmp_path, capsys):
+    """By the checksums of their files, of whose paths the last part is kept; in two calls."""
+    output = tmp_path / "results"
+    for seed, name in enumerate("ab"):
+        logs = tmp_path / name
+        folder = write_finished(logs, seed=seed, pretrained=f"/home/{name}/best.ckpt")
+        record(folder, "data", "pretrained_crc32", f"0000000{name}")
+        folder.rename(folder.with_name(f"run_{seed}"))
+        assert publish.main([str(logs), "-o", str(output)]) == 0
+    capsys.readouterr()
+    rows, _ = run_report(capsys, output)
+    for name in "ab":
+        assert sum(line.startswith(f"erm pretrained_crc32=0000000{name} ") for line in rows) == 1
+
+
+def test_copy_of_another_run_of_the_same_name_is_not_replaced(tmp_path, capsys):
+    output = tmp_path / "results"
+    for day in ("Monday", "Tuesday"):
+        record(write_finished(tmp_path / day), "environment", "started", day)
+    for day, code in (("Monday", 0), ("Tuesday", 2), ("Monday", 0)):
+        assert publish.main([str(tmp_path / day), "-o", str(output)]) == code
+        content = json.loads((output / "run0" / "settings.json").read_text())
+        assert content["environment"]["started"] == "Monday"
+    error = capsys.readouterr().err
+    assert f"{output / 'run0'} is the copy of another run, started Monday, not Tuesday" in error
+
+
+def test_what_reports_leave_out_is_not_copied(tmp_path, capsys):
+    output = tmp_path / "results"
+    for method in ("erm", "unheard_of"):
+        folder = write_finished(tmp_path / "logs", method=method)
+    assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
+    found = capsys.readouterr()
+    assert f"left out: {folder}" in found.err and "1 finished runs copied" in found.out
+    assert [path.name for path in output.iterdir()] == ["run0"]
+
+
 def test_copies_of_runs_by_other_lists_are_told_apart(tmp_path, capsys):
     for seed in (0, 1):
-        folder = write_run(tmp_path / "logs", 0.5, seed=seed, num_per_class=None)
+        folder = write_finished(tmp_path / "logs", seed=seed, num_per_class=None)
         (folder / "imagenet30_filelist").mkdir()
         (folder / "imagenet30_filelist" / "imagenet30_val.txt").write_text(str(seed))
-        for table in ("test.csv", "train.csv"):
-            (folder / table).write_text("epoch\n1\n")
     output = tmp_path / "results"
     assert publish.main([str(tmp_path / "logs"), "-o", str(output)]) == 0
     capsys.readouterr()
