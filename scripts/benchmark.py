@@ -15,10 +15,12 @@ from sharpdro.startup import start_program
 if __name__ == "__main__":
     start_program()
 
+import contextlib
 import importlib
 import json
 import multiprocessing
 import os
+import signal
 import tempfile
 from dataclasses import asdict
 
@@ -122,6 +124,7 @@ def print_line(texts) -> None:
 
 def serve_rows(connection, module, options):
     """Measure one part, in a process of its own, and send its rows."""
+    os.setsid()  # so that what it starts can be ended with it
     for row in importlib.import_module(f"benchmarks.{module}").measure(options):
         connection.send(row)
     connection.send(None)
@@ -149,11 +152,18 @@ def measure_part(name: str, options: Options) -> list[Row]:
     except EOFError as error:
         raise RunError(f"part {name} failed, see above") from error
     except BaseException:
-        process.kill()
+        _kill(process)
         raise
     finally:
         process.join()
     return rows
+
+
+def _kill(process) -> None:
+    """End a part, and what it has started."""
+    with contextlib.suppress(ProcessLookupError):  # it has not got that far
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def receive(connection) -> Row | None:
@@ -186,7 +196,8 @@ def measure(args, data_dir) -> int:
 
 def benchmark(args) -> int:
     """Measure, on data that are there or are made first; returns the exit code."""
-    with tempfile.TemporaryDirectory() as folder:
+    temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with temporary as folder, environment(TMPDIR=folder):  # what a killed part leaves is there
         data_dir = args.data_dir or Path(folder)
         if READ_DATA & set(args.parts or PARTS):
             if not args.data_dir:

@@ -83,8 +83,7 @@ def run_once(size: int, options: Options) -> dict[str, list[float]]:
     """Times in `size` processes."""
     arguments = json.dumps(asdict(options.workload)), str(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        command = [str(Path(sys.executable).with_name("msrun"))]
-        command += [f"--worker_num={size}", f"--local_worker_num={size}", "--join=True"]
+        command = ["msrun", f"--worker_num={size}", f"--local_worker_num={size}", "--join=True"]
         command += [f"--master_port={free_port()}", f"--log_dir={folder}"]
         command += [__file__, *arguments]
         where = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}

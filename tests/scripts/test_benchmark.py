@@ -124,23 +124,24 @@ def test_a_part_that_fails_does_not_end_the_others(tmp_path, capsys, monkeypatch
 
 
 STOPPED = """
-import sys, time
+import subprocess, sys, tempfile, types
 sys.path[:0] = {paths!r}
 from sharpdro.startup import start_program
 if __name__ == "__main__":
     start_program()
 import benchmark
-def sleep(connection, module, options):
-    print("begun", flush=True)
-    time.sleep(100)
-benchmark.serve_rows = sleep
+def measure(options):
+    tempfile.mkdtemp()
+    code = "import time; print('begun', flush=True); time.sleep(100)"
+    subprocess.run([sys.executable, "-c", code])
+sys.modules["benchmarks.steps"] = types.SimpleNamespace(measure=measure)
 if __name__ == "__main__":
     sys.exit(benchmark.main(["step"]))
 """
 
 
 def test_sigterm_ends_it_in_one_line(tmp_path):
-    """And its part, without what it has written for a while."""
+    """And its part, with what that has started, and what both have written for a while."""
     program = tmp_path / "stopped.py"
     program.write_text(STOPPED.format(paths=[str(ROOT), str(ROOT / "scripts")]))
     (tmp_path / "tmp").mkdir()
@@ -150,7 +151,7 @@ def test_sigterm_ends_it_in_one_line(tmp_path):
     while "begun" not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)  # the part holds stdout open while it lives
+    _, errors = process.communicate(timeout=60)  # stdout is open while any of them lives
     assert process.returncode == 143
     assert errors == "benchmark.py: terminated: --json has the finished parts\n"
     assert not list((tmp_path / "tmp").iterdir())
