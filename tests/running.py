@@ -113,6 +113,11 @@ def check_equal(folder, expected):
             assert not (folder / name).exists()
             continue
         assert same_weights(weights(folder, name), weights(expected, name)), name
+    logits, wanted = (
+        {path.name: path.read_bytes() for path in run.glob("logits/*")}
+        for run in (folder, expected)
+    )
+    assert logits == wanted
 
 
 def assert_refused(capsys, arguments, *texts):

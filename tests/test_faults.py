@@ -21,6 +21,7 @@ pytestmark = pytest.mark.faults
 
 KILLS = 20
 LONG = (*TINY, "--step_size", "0.5", "--total_epoch", "50", "--eval_every", "1", "--log_train", "2")
+LONG += ("--save_logits",)
 RUN = NAME.format(method="sharpdro")
 FULL = "No space left on device"
 

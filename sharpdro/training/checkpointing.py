@@ -8,6 +8,7 @@ from mindspore import Parameter, Tensor, nn
 
 from corruptions.storage.files import publish
 from sharpdro.errors import RunError
+from sharpdro.evaluation.logits import FOLDER as LOGITS
 from sharpdro.evaluation.summary import Evaluations, best_epoch
 from sharpdro.run_folder import checkpoint
 from sharpdro.run_folder.folder import (
@@ -137,7 +138,7 @@ class Checkpointing:
         """
         plan, paths = self._plan, []
         if plan.save_best and validation and best_epoch(validation, plan.best_metric) == epoch:
-            paths.append(self.best_of_epoch(epoch) / BEST_CHECKPOINT)
+            paths.append(self.make_best_folder(epoch) / BEST_CHECKPOINT)
         if plan.save_step and epoch % plan.save_step == 0:
             paths.append(self._run.path / f"epoch_{epoch}.ckpt")
         for path in paths:
@@ -146,8 +147,8 @@ class Checkpointing:
             self._save_last(epoch)
         self.settle_best(epoch)
 
-    def best_of_epoch(self, epoch: int) -> Path:
-        """A folder for what is to be kept if this epoch, the best so far, gets finished."""
+    def make_best_folder(self, epoch: int) -> Path:
+        """Make a folder for what is to be kept if this epoch, the best so far, gets finished."""
         folder = self._run.path / f"{BEST_OF_EPOCH}{epoch}"
         folder.mkdir(exist_ok=True)
         return folder
@@ -160,11 +161,15 @@ class Checkpointing:
 
         Raises:
             OSError: it cannot be done.
+            RunError: something else has the name of such a folder.
         """
         for folder in self._run.path.glob(f"{BEST_OF_EPOCH}*"):
+            if not folder.is_dir() or any(path.is_symlink() for path in (folder, folder / LOGITS)):
+                raise RunError(f"{folder} is not what this program leaves there: delete it")
             number = folder.name.removeprefix(BEST_OF_EPOCH)
             if number.isdecimal() and int(number) <= epoch:
-                for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                staged = [*folder.glob(BEST_CHECKPOINT), *folder.glob(f"{LOGITS}/*.npy")]
+                for path in sorted(staged):
                     kept = self._run.path / path.relative_to(folder)
                     kept.parent.mkdir(exist_ok=True)
                     publish(path, kept)
@@ -188,9 +193,12 @@ class Checkpointing:
             self._run.say(f"warning: {error}")
             return
         if held != best:
+            besides = f", as does {LOGITS}/" if (self._run.path / LOGITS).exists() else ""
+            other = self._run.path / f"epoch_{best}.ckpt"
+            where = f"in {other}" if other.exists() else "lost"
             self._run.say(
                 f"warning: {path} holds epoch {held} as it was before the run went back to an "
-                f"earlier checkpoint; the best epoch is {best}, whose network is lost"
+                f"earlier checkpoint{besides}; the best epoch is {best}, whose network is {where}"
             )
 
     def save_unfinished(

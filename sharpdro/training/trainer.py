@@ -298,7 +298,7 @@ class Trainer:
         if tables is None:
             return
         if is_kept and best_epoch(tables.evaluations["validation"], plan.best_metric) == epoch:
-            self._record.save_logits(self._checkpointing.best_of_epoch(epoch), logits)
+            self._record.save_logits(self._checkpointing.make_best_folder(epoch), logits)
         rows = {
             f"  {split} accuracy, severity": evaluations[epoch]
             for split, evaluations in tables.evaluations.items()

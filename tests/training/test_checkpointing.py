@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mindspore import Tensor, nn
 
+from sharpdro.errors import RunError
 from sharpdro.run_folder import checkpoint
 from sharpdro.training.checkpointing import Checkpointing
 
@@ -71,8 +72,8 @@ def test_best_network_of_a_finished_epoch_is_not_lost_by_a_kill(network, run, mo
             checkpointing.save_epoch(1, {1: WORSE})
     assert not (run.path / "best.ckpt").exists()
     resumed = Checkpointing(PLAN, network, run, {})
-    (resumed.best_of_epoch(1) / "logits").mkdir()
-    (resumed.best_of_epoch(1) / "logits" / "clean.npy").write_text("of epoch 1")
+    (resumed.make_best_folder(1) / "logits").mkdir()
+    (resumed.make_best_folder(1) / "logits" / "clean.npy").write_text("of epoch 1")
     resumed.settle_best(1)
     assert held(run.path) == 1
     assert (run.path / "logits" / "clean.npy").read_text() == "of epoch 1"
@@ -87,7 +88,42 @@ def test_best_network_that_was_trained_again_to_another_one_is_told(network, run
     checkpointing.check_best(1)
     assert len(run.texts) == 1
     assert "best.ckpt holds epoch 2 as it was before" in run.texts[0]
-    assert "the best epoch is 1, whose network is lost" in run.texts[0]
+    assert "checkpoint; the best epoch is 1, whose network is lost" in run.texts[0]
+    (run.path / "logits").mkdir()
+    checkpoint.save(run.path / "epoch_1.ckpt", network, 1, {})
+    checkpointing.check_best(1)
+    assert "checkpoint, as does logits/; the best epoch is 1" in run.texts[1]
+    assert run.texts[1].endswith(f"whose network is in {run.path}/epoch_1.ckpt")
     (run.path / "best.ckpt").write_bytes(b"damaged")
     checkpointing.check_best(1)
-    assert re.search("warning: checkpoint .*best.ckpt is damaged", run.texts[1])
+    assert re.search("warning: checkpoint .*best.ckpt is damaged", run.texts[2])
+
+
+def link_folder(folder, other):
+    folder.symlink_to(other)
+
+
+def link_logits(folder, other):
+    folder.mkdir()
+    (folder / "logits").symlink_to(other)
+
+
+def put_file(folder, _):
+    folder.write_text("mine")
+
+
+@pytest.mark.parametrize("put", [link_folder, link_logits, put_file])
+def test_files_from_elsewhere_are_not_taken_over(network, tmp_path, put):
+    theirs, folder = tmp_path / "theirs", tmp_path / "run"
+    theirs.mkdir()
+    folder.mkdir()
+    for name in ("settings.json", "best.ckpt", "clean.npy"):
+        (theirs / name).write_text("theirs")
+    (folder / "settings.json").write_text("of the run")
+    put(folder / ".best_of_epoch_1", theirs)
+    run = SimpleNamespace(path=folder)
+    with pytest.raises(RunError, match=".best_of_epoch_1 is not what this program leaves there"):
+        Checkpointing(PLAN, network, run, {}).settle_best(1)
+    assert len(list(theirs.iterdir())) == 3
+    assert {path.name for path in folder.iterdir()} == {"settings.json", ".best_of_epoch_1"}
+    assert (folder / "settings.json").read_text() == "of the run"
