@@ -7,7 +7,8 @@ from dataset.filelists import FILELIST_DIR, find_lists
 from dataset.specs import ARRAYS
 from sharpdro.command_line.flags import FLAGS, FOUND, Flag, create_parser
 from sharpdro.errors import RunError
-from sharpdro.methods.specs import OWN_SETTINGS
+from sharpdro.methods.own import method_spec
+from sharpdro.methods.specs import METHOD_SETTINGS, OWN_SETTINGS, variant
 from sharpdro.run_folder.reading import read_json
 from sharpdro.run_folder.settings import upgraded
 
@@ -19,9 +20,8 @@ _NO_CHOICE |= {*FOUND, "data_sink"}  # how earlier versions fed batches
 def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     """What a file says, as text of the command line, by the flags' names.
 
-    null stands for a flag that is not given. A --method on the command line also replaces the
-    file's --distribution_agnostic and --method_settings, as they are one choice. A run that went by
-    lists has kept them beside its settings.json, and they are --filelist_dir then.
+    null stands for a flag that is not given. A run that went by lists has kept them beside its
+    settings.json, and they are --filelist_dir then.
 
     Args:
         path: a run's settings.json, or a JSON object of flags {name: value}.
@@ -35,18 +35,37 @@ def config_flags(path: Path, given: dict) -> dict[str, list[str]]:
     kept = path.parent / FILELIST_DIR.name
     if "num_per_class" in settings and settings["num_per_class"] is None and find_lists(kept):
         settings |= {"filelist_dir": str(kept)}
-    replaced = {"method", "distribution_agnostic", OWN_SETTINGS} if "method" in given else set()
     flags = {}
     for name, value in settings.items():
         if name not in FLAGS and name not in _NO_CHOICE:
             hint = hint_for(name, FLAGS, "see --help")
             raise RunError(f"--config {path}: there is no flag {name!r:.80}: {hint}")
-        if value is not None and name not in _NO_CHOICE | replaced:
+        if value is not None and name not in _NO_CHOICE:
             flags[name] = _text(path, FLAGS[name], value)
     parser = create_parser()
     parser.error = _refusing(path)
     parser.parse_args([word for words in flags.values() for word in words])
-    return flags
+    replaced = _replaced(settings, given)
+    return {name: words for name, words in flags.items() if name not in replaced}
+
+
+def _replaced(settings: dict, given: dict) -> set[str]:
+    """What a file says of a method or network when the command line itself chooses that.
+
+    Its --distribution_agnostic and --method_settings are one choice with its --method; settings
+    that the chosen method does not have go, too.
+    """
+    replaced = set()
+    if given.get("model", "wideresnet") != "wideresnet":
+        replaced |= {"depth", "widen_factor"}
+    if not given.keys() & {"method", "distribution_agnostic"}:
+        return replaced
+    if "method" in given:
+        replaced |= {"method", "distribution_agnostic", OWN_SETTINGS}
+    choice = {name: value for name, value in settings.items() if name not in replaced} | given
+    method = choice.get("method", FLAGS["method"].default)
+    is_agnostic = method == "sharpdro" and choice.get("distribution_agnostic", False)
+    return replaced | METHOD_SETTINGS - method_spec(variant(method, is_agnostic)).flag_names
 
 
 def _settings_of(content) -> dict:

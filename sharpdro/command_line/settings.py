@@ -57,8 +57,9 @@ def parse(argv, prog="main.py"):
     try:
         return _settings(completed)
     except RunError as error:
-        if any(re.search(rf"--{name}\b", str(error)) for name in flags.keys() - given.keys()):
-            raise RunError(f"{error} (--config {path} has it)") from error
+        by_file = {name for name, words in flags.items() if words} - given.keys()
+        if any(re.search(rf"--{name}\b", str(error)) for name in by_file):
+            raise RunError(f"{error} (--config {path} has it: use a copy without)") from error
         raise
 
 

@@ -95,6 +95,20 @@ def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
     assert (args.distribution_agnostic, args.lr) == (False, 0.5)
 
 
+def test_another_method_or_network_leaves_behind_what_it_does_not_have(write):
+    file = write({"method": "sharpdro", "rho": 0.5, "step_size": 0.25, "is_adaptive": True})
+    assert parse([*file, "--method", "erm"]).method == "erm"
+    sam, groupdro = (parse([*file, "--method", name]) for name in ("sam", "groupdro"))
+    assert (sam.rho, sam.is_adaptive, groupdro.step_size) == (0.5, True, 0.25)
+    agnostic = parse([*file, "--distribution_agnostic"])
+    assert (agnostic.method, agnostic.rho) == ("sharpdro", 0.5)
+    own = write({"method": "a:B", "method_settings": "scale=2"})
+    assert parse([*own, "--method", "sam"]).method_settings is None
+    network = write({"model": "wideresnet", "depth": 16, "widen_factor": 4})
+    assert parse([*network, "-m", "resnet18"]).depth is None
+    assert parse([*network, "-m", "wideresnet"]).depth == 16
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -114,7 +128,7 @@ def test_method_of_the_command_line_replaces_both_flags_of_the_file(write):
         ({"corruption": []}, "corruption is []: give its value"),
         ({"corruption": ["rain"]}, "argument -c/--corruption: invalid choice: 'rain'"),
         ({"method": "sam", "step_size": 1}, "--step_size does not apply to --method sam"),
-        ({"method": "sam", "step_size": 1}, "config.json has it)"),
+        ({"method": "sam", "step_size": 1}, "config.json has it: use a copy without)"),
         ({"checkpoint": "x.ckpt"}, "--checkpoint needs --eval_only"),
         ({"settings": 3}, "config.json cannot be read (it holds no JSON object of flags)"),
         ([1], "cannot be read"),
@@ -127,10 +141,19 @@ def test_what_is_no_setting_is_refused(write, content, text, capsys):
 
 
 def test_flags_that_do_not_go_with_the_file_are_refused(write, tmp_path, capsys):
-    file = write({"method": "sharpdro", "step_size": 0.5})
-    text = "--step_size does not apply to --method erm: leave it out"
-    assert_refused(capsys, [*file, "--method", "erm"], text, "config.json has it)")
+    file = write({"method": "sharpdro", "model": "resnet18", "eval_only": False})
+    text = "--depth applies to -m wideresnet only, not to -m resnet18: leave it out"
+    assert "has it" not in assert_refused(capsys, [*file, "--depth", "16"], text)
+    by_file = write({"frost_dir": "x", "model": "wideresnet", "depth": 16})
+    text = "--frost_dir goes with frost alone: leave it out"
+    assert_refused(capsys, [*by_file, "-m", "resnet18"], text, "config.json has it: use a copy w")
+    several = [*file, "-c", "fog", "snow"]
+    assert "has it" not in assert_refused(capsys, several, "several go with --eval_only")
+    error = assert_refused(capsys, [*file, "--step_size", "1", "--method", "erm"], "does not apply")
+    assert "has it" not in error
     error = assert_refused(capsys, [*file, "--frost_dir", "x"], "--frost_dir goes with frost alone")
     assert "has it" not in error
+    wrong = [*write({"method": "nosuch"}), "--distribution_agnostic"]
+    assert_refused(capsys, wrong, "config.json: argument --method: invalid choice: 'nosuch'")
     assert_refused(capsys, ["--config", tmp_path / "no.json"], "no.json", "No such file")
     assert_refused(capsys, ["--config", tmp_path], "cannot be read", "it is a folder")
