@@ -13,23 +13,28 @@ from sharpdro.program import run_program
 
 CONTINUE = "run the same command with --resume to continue"
 NOTHING = "a dry run writes nothing"
+LOST = "with --no-save_last nothing is kept to continue from: choose another --desc to start again"
 
 
 def main(argv=None):
     """Run the program; returns its exit code."""
 
+    when_stopped = CONTINUE
+
     def work():
+        nonlocal when_stopped
         args = parse(argv)  # bad usage is answered before the job imports MindSpore
         if args.eval_only:
             from sharpdro.jobs.evaluate import evaluate as job
         elif args.dry_run:
+            when_stopped = NOTHING
             from sharpdro.jobs.dry_run import dry_run as job
         else:
+            when_stopped = CONTINUE if args.save_last else LOST
             from sharpdro.jobs.train import train as job
         job(args)
 
-    words = sys.argv[1:] if argv is None else argv
-    return run_program("main.py", work, NOTHING if "--dry_run" in words else CONTINUE)
+    return run_program("main.py", work, lambda: when_stopped)
 
 
 if __name__ == "__main__":

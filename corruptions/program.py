@@ -18,7 +18,7 @@ _WORDS = {signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 def run_program(
     name: str,
     work: Callable[[], int | None],
-    when_stopped: str,
+    when_stopped: str | Callable[[], str],
     refusals: tuple[type[Exception], ...] = (DataError, OSError),
 ) -> int:
     """Do a program's work, with Ctrl-C, SIGTERM and SIGHUP held back, see `interrupts`.
@@ -26,7 +26,7 @@ def run_program(
     Args:
         name: the program's.
         work: what it does; returns the exit code, or None for 0.
-        when_stopped: what one who stopped it should know.
+        when_stopped: what one who stopped it should know, or returns it.
         refusals: the errors that the user can mend, whose text names the flag or file.
 
     Returns:
@@ -46,13 +46,17 @@ def run_program(
         except refusals as error:
             message, code = f"error: {readable(error)}", 2
         except KeyboardInterrupt:
-            message, code = f"interrupted: {when_stopped}", 130
+            message, code = f"interrupted: {_text(when_stopped)}", 130
         except Terminated as stop:
-            message, code = f"{_WORDS[stop.number]}: {when_stopped}", 128 + stop.number
+            message, code = f"{_WORDS[stop.number]}: {_text(when_stopped)}", 128 + stop.number
         if message is not None:
             print(f"{name}: {message}", file=sys.stderr)
         drop_interrupts()
     return code
+
+
+def _text(text: str | Callable[[], str]) -> str:
+    return text if isinstance(text, str) else text()
 
 
 def _check_output() -> None:

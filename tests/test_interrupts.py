@@ -20,6 +20,7 @@ import pytest
 from made_up_runs import write_run
 from running import ROOT, TINY
 
+import main
 from corruptions.interrupts import (
     SIGNALS,
     Terminated,
@@ -180,3 +181,20 @@ def test_nohup_is_heeded():
         send(signal.SIGHUP)
         check_interrupts()
     assert stopped.value.number == signal.SIGHUP
+
+
+@pytest.mark.parametrize(
+    ("job", "flags", "text"),
+    [
+        ("train.train", [], "run the same command with --resume to continue"),
+        ("train.train", ["--no-save_last"], "with --no-save_last nothing is kept to continue from"),
+        ("dry_run.dry_run", ["--dry_run"], "a dry run writes nothing"),
+    ],
+)
+def test_who_stops_a_run_is_told_how_to_go_on(monkeypatch, tmp_path, capsys, job, flags, text):
+    def stopped(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"sharpdro.jobs.{job}", stopped)
+    assert main.main(["-d", "synthetic", "--log_dir", str(tmp_path), *flags]) == 130
+    assert capsys.readouterr().err.startswith(f"main.py: interrupted: {text}")
