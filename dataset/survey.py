@@ -11,7 +11,13 @@ import numpy as np
 
 from corruptions.errors import DataError
 from corruptions.frost_photographs import read_photographs
-from corruptions.storage.arrays import array_path, look_up, num_foreign, refuse_mixed_frost
+from corruptions.storage.arrays import (
+    array_path,
+    check_labels,
+    look_up,
+    num_foreign,
+    refuse_mixed_frost,
+)
 from dataset import filelists
 from dataset.own_data import describe_own_data
 from dataset.prepare_dataset import create_recipes, refuse_foreign
@@ -139,7 +145,7 @@ def survey_arrays(
 ) -> tuple[int, int, int]:
     """Look for the corrupted arrays, and check those whose clean images are there.
 
-    `refuse` is called with what is wrong with an array that is there.
+    `refuse` is called with what is wrong with what is there.
 
     Returns:
         How many are there, how many would be made, and the bytes of these.
@@ -154,10 +160,13 @@ def survey_arrays(
     missing = [recipe for recipe in recipes if not array_path(folder, recipe).exists()]
     there = [recipe for recipe in recipes if recipe not in missing]
     problems = {}  # each once
-    for recipe in there:
+    for recipe in recipes:
         if recipe.split in clean.splits:
             try:
-                look_up(folder, clean.splits, [recipe], any_seed=True, may_write=False)
+                if recipe in missing:
+                    check_labels(array_path(folder, recipe), clean.splits[recipe.split])
+                else:
+                    look_up(folder, clean.splits, [recipe], any_seed=True, may_write=False)
             except DataError as error:
                 problems[str(error)] = None
     try:

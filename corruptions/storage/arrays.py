@@ -67,23 +67,36 @@ def open_array(folder: Path, recipe: Recipe, source: Source) -> np.ndarray:
     """
     path = array_path(folder, recipe)
     array = open_npy(path)
+    check_labels(path, source)
     if array.dtype != np.uint8 or array.shape != source.images.shape:
         raise DataError(
             f"{path} holds {array.dtype} {array.shape}, expected uint8 {source.images.shape}: "
             f"delete it to have it made anew, or use another folder"
         )
-    if source.labels is not None:
-        _check_labels(labels_path(path), source.labels, path.name)
+    if source.labels is not None and not labels_path(path).exists():
+        raise DataError(
+            f"{labels_path(path)} is missing, so the order of {path.name} cannot be checked: put "
+            f"it there, or delete {path.name} to have both made anew"
+        )
     return array
 
 
-def _check_labels(path: Path, labels: np.ndarray, array_name: str) -> None:
-    if not path.exists():
+def check_labels(array: Path, source: Source) -> None:
+    """Check that the labels beside an array, which need not be there, are those of its images.
+
+    Raises:
+        DataError: they are not.
+    """
+    path, labels = labels_path(array), source.labels
+    if labels is None or not path.exists():
+        return
+    found = open_npy(path)
+    if found.shape != labels.shape:
         raise DataError(
-            f"{path} is missing, so the order of {array_name} cannot be checked: put it "
-            f"there, or delete {array_name} to have both made anew"
+            f"{path} is not of {len(labels)} labels, as there are clean images: delete "
+            f"{path.parents[1]} to have all that is there made anew, or use another folder"
         )
-    if not same_labels(open_npy(path), labels):
+    if not same_labels(found, labels):
         raise DataError(
             f"{path} differs from the labels of the clean images: delete it if it alone is wrong; "
             f"if the arrays beside it are in another order or of another dataset, use another "
@@ -123,8 +136,8 @@ def look_up(
         may_write: restore labels.npy where it got lost, and note in the manifest what was read.
 
     Raises:
-        DataError: an array does not fit the clean images, see `open_array`, or was made by this
-            program in another way.
+        DataError: an array, or the labels beside it, do not fit the clean images, see `open_array`,
+            or it was made by this program in another way.
         OSError: a photograph of frost is missing.
     """
     for frost_dir in {recipe.frost_dir for recipe in recipes} - {None}:
@@ -132,10 +145,11 @@ def look_up(
     entries, seen = manifest.recorded(folder, [recipe.file for recipe in recipes])
     arrays, refused = {}, []
     for recipe in recipes:
-        path = array_path(folder, recipe)
+        path, source = array_path(folder, recipe), sources[recipe.split]
         if not path.exists():
+            check_labels(path, source)
             continue
-        source, entry = sources[recipe.split], entries.get(recipe.file)
+        entry = entries.get(recipe.file)
         differences = entry and manifest.differences(entry, recipe, source.sha256, any_seed)
         if differences:
             refused.append((path, differences[0]))
@@ -197,8 +211,7 @@ def _restore_labels(path: Path, source: Source, may_write: bool) -> Source:
     """
     if not may_write:
         return Source(source.images)
-    if source.labels is not None:
-        write_labels(labels_path(path), source.labels)
+    write_labels(path, source)
     return source
 
 
@@ -229,13 +242,18 @@ def num_foreign(folder: Path, recipes: list[Recipe], may_write: bool = True) -> 
     return len(recipes) - len(entries)
 
 
-def write_labels(path: Path, labels: np.ndarray) -> None:
-    """Write the labels unless they are there; labels that differ are not overwritten."""
-    if not path.exists():
+def write_labels(array: Path, source: Source) -> None:
+    """Write the labels beside an array, if there are any, unless they are there.
+
+    Raises:
+        DataError: they are there, but differ.
+    """
+    path, labels = labels_path(array), source.labels
+    if labels is not None and not path.exists():
         with exclusive_partial(path) as partial:
             if not path.exists():
                 header = {"descr": "<i8", "fortran_order": False, "shape": labels.shape}
                 write_array_header_1_0(partial, header)
                 partial.write(labels.astype("<i8").tobytes())
                 complete(partial, path)
-    _check_labels(path, labels, "the arrays beside it")
+    check_labels(array, source)

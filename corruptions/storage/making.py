@@ -125,8 +125,7 @@ def write_array(
     """
     path = array_path(folder, recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if source.labels is not None:
-        write_labels(labels_path(path), source.labels)
+    write_labels(path, source)
     with exclusive_partial(path) as partial:
         if path.exists():  # since this was planned, another process has made it
             _check_made_alike(folder, recipe, source)

@@ -1,5 +1,7 @@
 """Which arrays are used, which are made, and which are refused."""
 
+import shutil
+
 import fake_cifar
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from corruptions.storage.manifest import Recipe
 from dataset.poisson import severity_counts
 from dataset.prepare_dataset import prepare_dataset, prepare_test_sets, read_clean
 from dataset.specs import CIFAR10
+from dataset.survey import survey_arrays, survey_clean
 
 
 @pytest.fixture
@@ -300,6 +303,30 @@ def test_photographs_that_are_too_small_for_the_images(data_dir, tmp_path):
     with pytest.raises(DataError, match="frost: images of 32 × 32 are larger than the pictures"):
         prepare(data_dir, "frost", frost_dir=tmp_path)
     assert not (data_dir / "CIFAR-10-C").exists()
+
+
+def test_another_number_of_clean_images_is_told_with_one_remedy(data_dir):
+    """Whether the arrays are still there, or were deleted without their labels."""
+    prepare(data_dir)
+    folder = data_dir / "CIFAR-10-C"
+    for split in ("train", "test"):
+        for path in folder.glob(f"{split}/*/*.npy"):
+            np.save(path, np.load(path)[:-1])
+    text = f"labels.npy is not of 200 labels, as there are clean images: delete {folder}/train to"
+    with pytest.raises(DataError, match=text):
+        prepare(data_dir)
+    for path in folder.glob("*/*/gaussian_noise.npy"):
+        path.unlink()
+    with pytest.raises(DataError, match=text):
+        prepare(data_dir)
+    problems = []
+    clean = survey_clean(CIFAR10, data_dir)
+    survey_arrays(CIFAR10, data_dir, clean, "gaussian_noise", 2, None, problems.append)
+    assert len(problems) == 4 and text in problems[0]
+    assert not list(folder.glob("*/*/gaussian_noise.npy"))
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split)
+    prepare(data_dir)
 
 
 def test_labels_of_another_dataset_are_not_overwritten(data_dir):
