@@ -23,7 +23,12 @@ from sharpdro.command_line.settings import dataset_spec, find_filelists, method_
 from sharpdro.device import select_device
 from sharpdro.errors import RunError
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import build_network, check_network, initial_network
+from sharpdro.jobs.shared import (
+    build_network,
+    check_network,
+    describe_limits,
+    initial_network,
+)
 from sharpdro.jobs.stages import create_first_stage, create_step
 from sharpdro.jobs.time_estimate import format_seconds, time_evaluation, time_training
 from sharpdro.methods.own import method_spec
@@ -203,7 +208,7 @@ def _report_data(args, report, run):
     )
     if sizes is None:
         return None
-    _report_sizes(args, report, sizes, unsure)
+    _report_sizes(args, report, sizes, unsure, int(np.bincount(clean.labels["train"]).min()))
     if args.resume and run.exists():
         _compare_images(args, report, run, clean, num_missing)
     return sizes
@@ -236,25 +241,33 @@ def _report_arrays(args, report, clean, arrays):
     return missing
 
 
-def _report_sizes(args, report, sizes, unsure):
+def _report_sizes(args, report, sizes, unsure, smallest_class):
     """Say how many images there would be."""
     counts, total = " ".join(map(str, sizes.per_severity)), sum(sizes.per_severity)
     report.add(
         "training", f"{counts} = {total:,} images at severity 0 … {args.num_severity}{unsure}"
     )
-    empty = [str(severity) for severity, count in enumerate(sizes.per_severity) if not count]
+    empty = [severity for severity, count in enumerate(sizes.per_severity) if not count]
     if empty:
-        is_poisson = args.severity_law == "poisson"
-        advice = f": there are some from -n {_needed(args, empty)} on" if is_poisson else ""
-        report.add("", f"no training images at severity {' '.join(empty)}{advice}")
+        advice, needed = "", _needed(args, empty)
+        if args.severity_law == "poisson" and needed <= smallest_class:
+            advice = f": there are some from -n {needed} on"
+        elif args.severity_law == "poisson" and empty[0] > 1:
+            advice = f": the classes are too small for them; --num_severity {empty[0] - 1} would do"
+        report.add("", f"no training images at severity {' '.join(map(str, empty))}{advice}")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
-    report.add("evaluation", f"{evaluated} at every severity{unsure}")
+    there = {"num_val": sizes.validation, "num_test": sizes.test}
+    report.add(
+        "evaluation",
+        f"{evaluated} at every severity{unsure}",
+        *describe_limits(args, **there),
+    )
 
 
 def _needed(args, empty):
     """The number of training images per class from which on no severity is empty."""
     num_per_class = args.num_per_class or 1
-    while not severity_counts(num_per_class, args.num_severity)[int(empty[-1])]:
+    while not severity_counts(num_per_class, args.num_severity)[empty[-1]]:
         num_per_class += 1
     return num_per_class
 

@@ -23,7 +23,7 @@ from sharpdro.evaluation.logits import save_logits
 from sharpdro.evaluation.measurements import measure_corruptions
 from sharpdro.evaluation.summary import accuracy_table
 from sharpdro.finiteness import check_loss
-from sharpdro.jobs.shared import check_free, check_kernels, check_same, making
+from sharpdro.jobs.shared import check_free, check_kernels, check_same, describe_limits, making
 from sharpdro.networks.build import Trained, load_trained
 from sharpdro.run_folder.environment import describe_environment
 from sharpdro.run_folder.folder import RunFolder
@@ -143,6 +143,8 @@ def _measure_all(evaluation, sets):
     warning = about_frost(trained.settings, args.corruption, args.frost_dir)
     if warning is not None and args.published is None:
         run.say(warning)
+    for line in describe_limits(args, num_test=len(sets[args.corruption[0]].labels)):
+        run.say(line)
     evaluator = Evaluator(trained.network, trained.normalize)
     clean_scores = []  # at severity 0: the same images for all corruptions
 

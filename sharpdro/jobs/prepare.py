@@ -48,7 +48,9 @@ def checks_without_data(args, run):
 
 def _check_resumable(args, run):
     if not args.save_last:
-        raise RunError(f"{run.path} was run with --no-save_last and cannot be resumed")
+        raise RunError(
+            f"{run.path} was run with --no-save_last and cannot be resumed: choose another --desc"
+        )
 
 
 def count_steps(args, num_images):
@@ -114,14 +116,6 @@ def read_data(args, run, lists, may_write=True):
 def describe_own(args):
     """What is to be said of the user's own data; of other datasets nothing."""
     return describe_own_data(dataset_spec(args), args.data_dir)
-
-
-def describe_limits(args, data):
-    """What is to be said where --num_val or --num_test ask for more images than there are."""
-    for flag, chosen in (("num_val", data.validation), ("num_test", data.test)):
-        wanted, there = getattr(args, flag), len(chosen.labels)
-        if wanted > there:
-            yield f"--{flag} {wanted}: there are {there} images, and all are taken"
 
 
 def prepare_data(args, run, lists):

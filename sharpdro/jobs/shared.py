@@ -28,6 +28,19 @@ def making(args):
     }
 
 
+def describe_limits(args, **there):
+    """What is to be said where --num_val or --num_test ask for more images than there are.
+
+    Args:
+        args: the settings.
+        there: the number of images, by the name of the flag.
+    """
+    for flag, number in there.items():
+        wanted = getattr(args, flag)
+        if wanted > number:
+            yield f"--{flag} {wanted}: there are {number:,} images, and all are taken"
+
+
 def build_network(args):
     """The network with seeded initial weights, and the normalisation in front of it."""
     ms.set_seed(args.seed)

@@ -233,6 +233,6 @@ def run_first_stage(args, processes, second):
     if args.tensorboard and processes.is_first and (part.path / first_stage.file).exists():
         convert_tables(part.path, part.events)
     train = learn_from_first_stage(first_stage, part.path, train, predict, run.say, processes)
-    run.say(f"stage 2 of 2: {args.total_epoch} epochs from the initial weights")
+    run.say(f"stage 2 of 2: until epoch {args.total_epoch}, from the initial weights")
     data = replace(second.data, train=train)
     return replace(second, data=data, num_inferred=first_stage.num_inferred)

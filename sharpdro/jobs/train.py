@@ -14,7 +14,7 @@ from sharpdro.distributed.process_group import (
     schedule,
 )
 from sharpdro.jobs import prepare
-from sharpdro.jobs.shared import check_network, initial_network
+from sharpdro.jobs.shared import check_network, describe_limits, initial_network
 from sharpdro.jobs.stages import Stage, make_plan, run_first_stage, train_network
 from sharpdro.methods.own import method_spec
 from sharpdro.methods.specs import FIRST_STAGE_FOLDER
@@ -95,6 +95,7 @@ def train(args):
         run.keep(FILELIST_DIR.name, data.lists)
         about_lists = lists and f"which photograph belongs where is said by the lists in {lists}"
         about_data = [describe_data(run.path, device, data), *prepare.describe_own(args)]
-        about_data += prepare.describe_limits(args, data)
+        measured = {"num_val": len(data.validation.labels), "num_test": len(data.test.labels)}
+        about_data += describe_limits(args, **measured)
         _log_start(args, processes, run, [*about_data, warning, about_lists])
         _train_stages(args, processes, run, data, initial, steps)

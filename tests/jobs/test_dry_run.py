@@ -94,6 +94,18 @@ def test_a_run_that_could_start(look, tmp_path):
     assert re.search(r"in all, an estimate from \d+ steps of training and \d+ of evaluation", said)
 
 
+def test_severities_without_images_and_limits_are_told(look, stopwatch):
+    """Of Poisson's law by hand: 1/(e·3!) of 17 images are 1.04, and there are 20 of each class."""
+    lines, _ = look(*ERM, "--num_severity", "3", "--num_val", "9999", "--num_test", "0")
+    counts, advice = lines["training"]
+    assert counts == "50 50 20 0 = 120 images at severity 0 … 3"
+    assert advice == "no training images at severity 3: there are some from -n 17 on"
+    assert lines["evaluation"][1:] == ["--num_val 9999: there are 80 images, and all are taken"]
+    lines, _ = look(*ERM, "--num_severity", "4")
+    too_small = "the classes are too small for them; --num_severity 2 would do"
+    assert lines["training"][1] == f"no training images at severity 3 4: {too_small}"
+
+
 def test_all_that_is_wrong_is_said_at_once(look, tmp_path, monkeypatch, stopwatch):
     (tmp_path / "logs" / NAME.format(method="erm")).mkdir(parents=True)
     (tmp_path / "logs" / NAME.format(method="erm") / "file").write_text("")

@@ -281,12 +281,15 @@ def test_eval_only_repeats_the_last_evaluation(run, tmp_path, capsys):
     assert "test accuracy in percent per severity" in capsys.readouterr().out
 
     assert main.main([*own, "--num_test", "11", "-c", "jpeg_compression"]) == 0
+    assert "--num_test" not in capsys.readouterr().out
     name = "run_gaussian_noise_sharpdro_last_dsetcifar10_corrjpeg_compression_eval_seed0"
     other = tmp_path / name
     settings = json.loads((other / "settings.json").read_text())["settings"]
     assert settings["num_test"] == 11 and settings["trained_with"]["num_test"] == 5
     assert "lr" not in settings and settings["trained_with"]["lr"] == 0.05
     assert [row["count"] for row in rows(other / "test.csv")] == ["11"] * 3 + ["33", "11"]
+    assert main.main([*own, "--desc", "more", "--num_test", "41"]) == 0
+    assert "--num_test 41: there are 40 images, and all are taken" in capsys.readouterr().out
     assert main.main([*own, "--desc", "all"]) == 2
     assert "exists already: add --resume to continue it, or choose" in capsys.readouterr().err
 
