@@ -33,12 +33,12 @@ def pictures_of(table: Table, epoch: str) -> dict[str, Callable]:
 
 
 def _rows_with_curves(table, curves_of_run) -> list[tuple[Row, dict]]:
-    """Rows that have such curves, and their means over the runs."""
+    """Rows that have such curves, of more than a point, and their means over the runs."""
     pairs = [
         (row, mean_curves([curves_of_run(run) for run in row.experiment.runs]))
         for row in table.rows
     ]
-    return [(row, curves) for row, curves in pairs if curves]
+    return [(r, curves) for r, curves in pairs if any(len(x) > 1 for x, _ in curves.values())]
 
 
 def _wrapped(row: Row) -> str:

@@ -906,6 +906,14 @@ def test_colours_of_severities_can_be_seen_on_white(count):
         assert 1.05 / (luminance + 0.05) >= 3
 
 
+def test_a_single_evaluation_is_no_curve(tmp_path):
+    for seed in (0, 1):
+        table = write_run(tmp_path, 0.5, seed=seed, method="groupdro") / "val.csv"
+        table.write_text("".join(table.read_text().splitlines(True)[:5]))  # of epoch 1
+    (table,) = tables_of(tmp_path)
+    assert list(report.pictures.pictures_of(table, "best")) == ["accuracy", "weights"]
+
+
 def test_curves_are_means_over_seeds(tmp_path):
     from sharpdro.report import curves, runs
 
