@@ -188,7 +188,8 @@ def describe(args, dataset, num_images, baseline, is_lacking):
     if none:
         text += f"; undefined where that makes no error: {', '.join(none)}"
     if flat:
-        text += f"; relative mCE is undefined, for that error is not raised by {', '.join(flat)}"
+        names = ", ".join(flat)
+        text += f"; relative mCE is undefined where that is no larger than on clean images: {names}"
     return text
 
 

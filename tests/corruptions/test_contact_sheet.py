@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from corruptions import CORRUPTIONS, contact_sheet, corrupt
+from corruptions import CORRUPTIONS, EXTRA, contact_sheet, corrupt
 from dataset.prepare_dataset import read_clean
 from dataset.specs import CIFAR10
 
@@ -24,9 +24,9 @@ def test_image_of_a_dataset(tmp_path, capsys):
     output = tmp_path / "sheet.png"
     flags = ["-d", "cifar10", "--data_dir", str(tmp_path), "--index", "7", "-o", str(output)]
     assert contact_sheet.main([*flags, "--seed", "4"]) == 0
-    assert "19 corruptions of cifar strength" in capsys.readouterr().out
+    assert f"{len(CORRUPTIONS)} corruptions of cifar strength" in capsys.readouterr().out
     image = read_clean(CIFAR10, tmp_path)["test"][0][7:8]
-    shown = tiles(output, 19, 32, 4)
+    shown = tiles(output, len(CORRUPTIONS), 32, 4)
     for row, name in enumerate(CORRUPTIONS):
         for severity in range(6):
             expected = corrupt(image, name, severity, seed=4, split="test", first_index=7)[0]
@@ -38,13 +38,13 @@ def test_any_image(tmp_path):
     flags = [str(tmp_path / "photo.png"), "-o", str(tmp_path / "sheet.png"), "--magnify", "2"]
     flags += ["--variant", "imagenet64", "-c", "fog", "extra"]
     assert contact_sheet.main(flags) == 0
-    shown = tiles(tmp_path / "sheet.png", 5, 64, 2)
+    shown = tiles(tmp_path / "sheet.png", 1 + len(EXTRA), 64, 2)
     with Image.open(tmp_path / "photo.png") as photo:
         small = photo.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR)
     small = np.asarray(small)[None]
     assert np.array_equal(shown[0, 0], small[0])
     assert np.array_equal(shown[0, 3], corrupt(small, "fog", 3, variant="imagenet64")[0])
-    assert np.array_equal(shown[4, 5], corrupt(small, "saturate", 5, variant="imagenet64")[0])
+    assert np.array_equal(shown[-1, 5], corrupt(small, EXTRA[-1], 5, variant="imagenet64")[0])
 
 
 @pytest.mark.parametrize(
