@@ -149,10 +149,10 @@ def measure_part(name: str, options: Options) -> list[Row]:
         while (row := receive(ours)) is not None:
             rows.append(row)
             print_line(cells(row))
-    except EOFError as error:
-        raise RunError(f"part {name} failed, see above") from error
-    except BaseException:
+    except BaseException as error:
         _kill(process)
+        if isinstance(error, EOFError):
+            raise RunError(f"part {name} failed, see above") from error
         raise
     finally:
         process.join()

@@ -35,7 +35,7 @@ from sharpdro.run_folder.folder import SUMMARY
 from sharpdro.run_folder.reading import read_json, read_rows
 from sharpdro.training.first_stage import ALIGNMENT
 
-_COPIED = (SUMMARY, "val.csv", "test.csv")
+_COPIED = ("val.csv", "test.csv", SUMMARY)  # reports count a copy that has the last
 _COPIED_IF_THERE = f"{FIRST_STAGE_FOLDER}/{ALIGNMENT}"
 _REMEDY = "restore it, or move the run away"
 
@@ -134,7 +134,10 @@ def _copy(run, copy, lists):
     settings = read_json(run / "settings.json", published_settings, _REMEDY)
     if lists:
         settings.setdefault("data", {})[LISTS_CHECKSUM] = lists
-    training = last_of_epochs(read_rows(run / "train.csv", dict))
+    rows = read_rows(run / "train.csv", dict)
+    if not rows:
+        raise RunError(f"{run / 'train.csv'} is empty: {_REMEDY}")
+    training = last_of_epochs(rows)
     copy.mkdir(parents=True, exist_ok=True)
     write_atomically(copy / "settings.json", json.dumps(settings, indent=2) + "\n")
     write_atomically(copy / "train.csv", training)

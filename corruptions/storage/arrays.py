@@ -93,8 +93,9 @@ def check_labels(array: Path, source: Source) -> None:
     found = open_npy(path)
     if found.shape != labels.shape:
         raise DataError(
-            f"{path} is not of {len(labels)} labels, as there are clean images: delete "
-            f"{path.parents[1]} to have all that is there made anew, or use another folder"
+            f"{path} is not of {len(labels)} labels, as there are clean images: delete it if it "
+            f"alone is wrong; if the clean images are others than before, delete all of "
+            f"{path.parents[1]} to have it made anew, or use another folder"
         )
     if not same_labels(found, labels):
         raise DataError(
@@ -177,7 +178,7 @@ def refuse_mixed_frost(folder: Path, recipes: list[Recipe], missing: list[Recipe
     """
     if not any(recipe.name == "frost" for recipe in recipes):
         return
-    splits = {recipe.split for recipe in recipes}
+    splits = [recipe.split for recipe in recipes]
     of_frost = (
         n for n, e in manifest.read(folder).items() if "frost" in e and e.get("split") in splits
     )

@@ -13,6 +13,9 @@ from pathlib import Path
 
 if __name__ == "__main__":  # run by msrun: this folder's modules are not the project's
     sys.path.pop(0)
+    from sharpdro.distributed.process_group import end_with_launcher
+
+    end_with_launcher()
 
 from benchmarks.measuring import Options, Row, Workload, in_turns, ratio
 from benchmarks.steps import METHODS, step_timer

@@ -65,7 +65,10 @@ def _replaced(settings: dict, given: dict) -> set[str]:
     choice = {name: value for name, value in settings.items() if name not in replaced} | given
     method = choice.get("method", FLAGS["method"].default)
     is_agnostic = method == "sharpdro" and choice.get("distribution_agnostic", False)
-    return replaced | METHOD_SETTINGS - method_spec(variant(method, is_agnostic)).flag_names
+    spec = method_spec(variant(method, is_agnostic))
+    if not spec.perturbs:
+        replaced.add("local_perturbation")
+    return replaced | METHOD_SETTINGS - spec.flag_names
 
 
 def _settings_of(content) -> dict:

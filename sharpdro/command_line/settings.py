@@ -58,7 +58,8 @@ def parse(argv, prog="main.py"):
         return _settings(completed)
     except RunError as error:
         by_file = {name for name, words in flags.items() if words} - given.keys()
-        if any(re.search(rf"--{name}\b", str(error)) for name in by_file):
+        refused = re.search(r"--(\w+)", str(error))  # it is named first
+        if refused and refused[1] in by_file:
             raise RunError(f"{error} (--config {path} has it: use a copy without)") from error
         raise
 

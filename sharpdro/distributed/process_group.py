@@ -137,7 +137,7 @@ class ProcessGroup(Processes):
     def __init__(self):
         from mindspore import communication, ops
 
-        _end_with_launcher()
+        end_with_launcher()
         try:
             communication.init()
         except RuntimeError as error:
@@ -194,14 +194,14 @@ def schedule() -> None:
     """
     from mindspore import communication
 
-    _end_with_launcher()
+    end_with_launcher()
     try:
         communication.init()
     except RuntimeError as error:
         raise RunError(str(error).strip().splitlines()[0]) from error
 
 
-def _end_with_launcher() -> None:
+def end_with_launcher() -> None:
     """Let the system end this process when msrun is gone, which is then not there to do it."""
     with contextlib.suppress(OSError, AttributeError):  # no Linux
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

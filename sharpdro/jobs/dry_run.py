@@ -122,8 +122,9 @@ def dry_run(args):
     device = report.attempt(prepare.check_device, args)
     select_device(device or "auto", args.cpu_kernels, args.mode)
     warning = report.attempt(prepare.fix_run_threads, args, run, device)
-    if args.pretrained and not is_resumed:
-        report.attempt(initial_network, args, run.path)
+    initial = args.pretrained and report.attempt(initial_network, args, run.path)
+    if initial and is_resumed:
+        report.attempt(prepare.check_same_weights, args, run, initial.crc32)
     first_stage = create_first_stage(args, args.show_progress)
     progress = _report_progress(args, report, run, first_stage)
     report.add("device", device or f"no {args.device_target} here", *filter(None, [warning]))
@@ -249,11 +250,9 @@ def _report_sizes(args, report, sizes, unsure, smallest_class):
     )
     empty = [severity for severity, count in enumerate(sizes.per_severity) if not count]
     if empty:
-        advice, needed = "", _needed(args, empty)
-        if args.severity_law == "poisson" and needed <= smallest_class:
-            advice = f": there are some from -n {needed} on"
-        elif args.severity_law == "poisson" and empty[0] > 1:
-            advice = f": the classes are too small for them; --num_severity {empty[0] - 1} would do"
+        advice = ""
+        if args.severity_law == "poisson" and args.num_per_class is not None:  # no lists say it
+            advice = _advice_for(args, empty, smallest_class)
         report.add("", f"no training images at severity {' '.join(map(str, empty))}{advice}")
     evaluated = f"{sizes.validation:,} validation and {sizes.test:,} test images"
     there = {"num_val": sizes.validation, "num_test": sizes.test}
@@ -264,12 +263,16 @@ def _report_sizes(args, report, sizes, unsure, smallest_class):
     )
 
 
-def _needed(args, empty):
-    """The number of training images per class from which on no severity is empty."""
-    num_per_class = args.num_per_class or 1
-    while not severity_counts(num_per_class, args.num_severity)[empty[-1]]:
-        num_per_class += 1
-    return num_per_class
+def _advice_for(args, empty, smallest_class):
+    """The -n from which on no severity is empty, if there is one, or the --num_severity."""
+    needed = args.num_per_class
+    while not severity_counts(needed, args.num_severity)[empty[-1]]:
+        needed += 1
+    if needed <= smallest_class:
+        return f": there are some from -n {needed} on"
+    if empty[0] > 1:
+        return f": the classes are too small for them; --num_severity {empty[0] - 1} would do"
+    return ""
 
 
 def _report_network(args, report):

@@ -15,7 +15,7 @@ from sharpdro.networks.build import create_network
 from sharpdro.networks.own import check_logits
 from sharpdro.networks.pretrained import load_pretrained
 from sharpdro.own_code import is_place
-from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT
+from sharpdro.run_folder.folder import BEST_CHECKPOINT, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
 
 def making(args):
@@ -81,7 +81,8 @@ def initial_network(args, folder):
         RunError: the --pretrained weights cannot be read or do not fit.
     """
     network, normalize = build_network(args)
-    if not args.pretrained or (folder / LAST_CHECKPOINT).exists():
+    kept = (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT)
+    if not args.pretrained or any((folder / name).exists() for name in kept):
         return InitialNetwork(network, normalize, None, None)
     about = load_pretrained(network, args.pretrained)
     crc32 = f"{zlib.crc32(args.pretrained.read_bytes()):08x}"
@@ -104,9 +105,9 @@ def check_free(args, run):
     """Refuse to touch what another run left there."""
     run.check_writable()
     if run.exists() and not args.resume:
-        raise RunError(
-            f"{run.path} exists already: add --resume to continue it, or choose another --desc"
-        )
+        can_resume = getattr(args, "save_last", True)  # evaluations always can
+        resume = "add --resume to continue it, or " if can_resume else ""
+        raise RunError(f"{run.path} exists already: {resume}choose another --desc")
 
 
 def check_same(run, now):

@@ -102,6 +102,9 @@ def test_another_method_or_network_leaves_behind_what_it_does_not_have(write):
     assert (sam.rho, sam.is_adaptive, groupdro.step_size) == (0.5, True, 0.25)
     agnostic = parse([*file, "--distribution_agnostic"])
     assert (agnostic.method, agnostic.rho) == ("sharpdro", 0.5)
+    local = write({"method": "sam", "distributed": True, "local_perturbation": True})
+    assert parse([*local]).local_perturbation
+    assert not parse([*local, "--method", "erm"]).local_perturbation
     own = write({"method": "a:B", "method_settings": "scale=2"})
     assert parse([*own, "--method", "sam"]).method_settings is None
     network = write({"model": "wideresnet", "depth": 16, "widen_factor": 4})
@@ -147,6 +150,10 @@ def test_flags_that_do_not_go_with_the_file_are_refused(write, tmp_path, capsys)
     by_file = write({"frost_dir": "x", "model": "wideresnet", "depth": 16})
     text = "--frost_dir goes with frost alone: leave it out"
     assert_refused(capsys, [*by_file, "-m", "resnet18"], text, "config.json has it: use a copy w")
+    other = write({"method": "erm", "total_epoch": 1})
+    assert "has it" not in assert_refused(capsys, [*other, "--step_size", "1"], "--method erm")
+    assert "has it" not in assert_refused(capsys, [*other, "--method", "jtt"], "--total_epoch 1")
+    file = write({"method": "sharpdro", "model": "resnet18", "eval_only": False})
     several = [*file, "-c", "fog", "snow"]
     assert "has it" not in assert_refused(capsys, several, "several go with --eval_only")
     error = assert_refused(capsys, [*file, "--step_size", "1", "--method", "erm"], "does not apply")

@@ -1,5 +1,6 @@
 """Which arrays are used, which are made, and which are refused."""
 
+import re
 import shutil
 
 import fake_cifar
@@ -309,10 +310,9 @@ def test_another_number_of_clean_images_is_told_with_one_remedy(data_dir):
     """Whether the arrays are still there, or were deleted without their labels."""
     prepare(data_dir)
     folder = data_dir / "CIFAR-10-C"
-    for split in ("train", "test"):
-        for path in folder.glob(f"{split}/*/*.npy"):
-            np.save(path, np.load(path)[:-1])
-    text = f"labels.npy is not of 200 labels, as there are clean images: delete {folder}/train to"
+    for path in folder.glob("test/*/*.npy"):
+        np.save(path, np.load(path)[:-1])
+    text = f"labels.npy is not of 40 labels, as there are clean .* delete all of {folder}/test to"
     with pytest.raises(DataError, match=text):
         prepare(data_dir)
     for path in folder.glob("*/*/gaussian_noise.npy"):
@@ -322,10 +322,9 @@ def test_another_number_of_clean_images_is_told_with_one_remedy(data_dir):
     problems = []
     clean = survey_clean(CIFAR10, data_dir)
     survey_arrays(CIFAR10, data_dir, clean, "gaussian_noise", 2, None, problems.append)
-    assert len(problems) == 4 and text in problems[0]
+    assert len(problems) == 2 and re.search(text, problems[0])
     assert not list(folder.glob("*/*/gaussian_noise.npy"))
-    for split in ("train", "test"):
-        shutil.rmtree(folder / split)
+    shutil.rmtree(folder / "test")
     prepare(data_dir)
 
 

@@ -83,6 +83,8 @@ def test_finished_run_that_kept_nothing_to_resume_is_finished_all_the_same(run, 
     (folder / "summary.json").unlink()
     assert run.code(*own) == 2
     assert "was run with --no-save_last and cannot be resumed" in capsys.readouterr().err
+    assert run.code(*own[:-1]) == 2
+    assert capsys.readouterr().err.endswith(f"{folder} exists already: choose another --desc\n")
 
 
 def test_run_killed_before_it_wrote_anything_is_begun(run, tmp_path, asked_steps):
@@ -380,7 +382,11 @@ def test_run_goes_on_from_the_same_pretrained_weights(run, saved, tmp_path, aske
     assert run.code(*jtt, "--resume") == 2 and not asked_steps
     expected = f"--pretrained {path} is no longer the file that {folder} was started with: restore"
     assert expected in capsys.readouterr().err
+    assert run.code(*jtt, "--resume", "--dry_run") == 2
+    assert expected in re.sub(r"\s+", " ", capsys.readouterr().out)
     assert (folder / "settings.json").read_bytes() == before
+    shutil.copy(saved / "last.ckpt", folder / "previous.ckpt")  # as a kill can leave it alone
+    assert run.code(*jtt, "--resume") == 2 and asked_steps
 
 
 def test_run_of_an_earlier_version_is_resumed_and_its_images_recorded(
